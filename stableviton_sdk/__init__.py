@@ -1,0 +1,42 @@
+"""StableVITON virtual try-on for developers. Public names load on first use, so importing this package is quick."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+_PUBLIC = {
+    "Frame": "preprocessing.inputs",
+    "IncompatibleCheckpoint": "errors",
+    "InvalidInput": "errors",
+    "MissingDependency": "errors",
+    "NoPersonFound": "errors",
+    "TryOnError": "errors",
+    "TryOnInputs": "preprocessing.inputs",
+    "WeightsUnavailable": "errors",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from .errors import (
+        IncompatibleCheckpoint,
+        InvalidInput,
+        MissingDependency,
+        NoPersonFound,
+        TryOnError,
+        WeightsUnavailable,
+    )
+    from .preprocessing.inputs import Frame, TryOnInputs
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

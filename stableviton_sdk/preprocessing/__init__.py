@@ -1,0 +1,1 @@
+"""From a photo to `TryOnInputs`: framing, body analysis, agnostic mask, DensePose."""

@@ -1,0 +1,210 @@
+"""What a prepared person is: `TryOnInputs`, and the `Frame` that ties it to the photo it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidInput
+from ..images import load_image, load_mask
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The part of a photo that the network sees, and the way back.
+
+    Args:
+        photo_size (`tuple[int, int]`): Width and height of the photo in pixels.
+        box (`tuple[int, int, int, int]`):
+            Left, top, right, bottom in photo pixels, right and bottom exclusive. What lies outside the photo is
+            padding.
+    """
+
+    photo_size: tuple[int, int]
+    box: Box
+
+    def __post_init__(self):
+        left, top, right, bottom = self.box
+        width, height = self.photo_size
+        if right <= left or bottom <= top or width < 1 or height < 1:
+            raise InvalidInput(
+                f"the frame {self.box} of a {width} x {height} photo is empty: pass left < right, top < bottom."
+            )
+        if right <= 0 or bottom <= 0 or left >= width or top >= height:
+            raise InvalidInput(f"the frame {self.box} lies outside the {width} x {height} photo.")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frame in photo pixels."""
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
+
+    @property
+    def inside(self) -> Box:
+        """The part of `box` that lies on the photo."""
+        left, top, right, bottom = self.box
+        return max(left, 0), max(top, 0), min(right, self.photo_size[0]), min(bottom, self.photo_size[1])
+
+    def crop(
+        self,
+        image: Image.Image,
+        size: tuple[int, int] | None = None,
+        *,
+        resample: Image.Resampling = Image.Resampling.LANCZOS,
+        fill: Any = None,
+    ) -> Image.Image:
+        """Cut the frame out of a picture that shows the whole photo (at any resolution).
+
+        Args:
+            image (`PIL.Image.Image`): The photo, or a map of it; sides in the photo's proportions.
+            size (`tuple[int, int]`, *optional*): Width and height to scale to; by default the picture's own.
+            resample (`PIL.Image.Resampling`, *optional*, defaults to Lanczos): Filter of the scaling.
+            fill (*optional*): Colour of the padding; by default the photo's edge is repeated.
+
+        Returns:
+            `PIL.Image.Image`: of `size`, in the picture's mode.
+        """
+        scale_x, scale_y = image.width / self.photo_size[0], image.height / self.photo_size[1]
+        if size is None:
+            size = (max(1, round(self.size[0] * scale_x)), max(1, round(self.size[1] * scale_y)))
+        left, top, right, bottom = self.inside
+        source = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+        target = self.to_frame_box(self.inside, size)
+        patch_size = (target[2] - target[0], target[3] - target[1])
+        if patch_size == (source[2] - source[0], source[3] - source[1]):
+            patch = image.crop(tuple(int(edge) for edge in source))  # nothing to resample
+        else:
+            patch = image.resize(patch_size, resample, box=source)
+        if patch_size == tuple(size):
+            return patch
+        if fill is not None:
+            canvas = Image.new(image.mode, size, fill)
+            canvas.paste(patch, target[:2])
+            return canvas
+        pad = ((target[1], size[1] - target[3]), (target[0], size[0] - target[2]))
+        values = np.asarray(patch)
+        return Image.fromarray(np.pad(values, pad + ((0, 0),) * (values.ndim - 2), mode="edge"))
+
+    def to_frame_box(self, box: Box, size: tuple[int, int]) -> Box:
+        """Convert a box from photo pixels to whole pixels of a frame picture of `size`; at least one pixel wide."""
+        left, top = self.box[:2]
+        scale_x, scale_y = size[0] / self.size[0], size[1] / self.size[1]
+        x0 = min(max(round((box[0] - left) * scale_x), 0), size[0] - 1)
+        y0 = min(max(round((box[1] - top) * scale_y), 0), size[1] - 1)
+        x1 = min(max(round((box[2] - left) * scale_x), x0 + 1), size[0])
+        y1 = min(max(round((box[3] - top) * scale_y), y0 + 1), size[1])
+        return x0, y0, x1, y1
+
+    def restore(
+        self, image: Image.Image, *, resample: Image.Resampling = Image.Resampling.LANCZOS
+    ) -> tuple[Image.Image, tuple[int, int]]:
+        """Scale a frame picture back to photo pixels and drop the padding.
+
+        Returns:
+            `tuple[PIL.Image.Image, tuple[int, int]]`: the picture of `inside`, and its left, top corner in the photo.
+        """
+        left, top, right, bottom = self.inside
+        scale_x, scale_y = image.width / self.size[0], image.height / self.size[1]
+        source = (
+            (left - self.box[0]) * scale_x,
+            (top - self.box[1]) * scale_y,
+            (right - self.box[0]) * scale_x,
+            (bottom - self.box[1]) * scale_y,
+        )
+        if image.size == self.size:
+            return image.crop(tuple(round(edge) for edge in source)), (left, top)
+        return image.resize((right - left, bottom - top), resample, box=source), (left, top)
+
+
+@dataclass(frozen=True)
+class TryOnInputs:
+    """A person, prepared: everything that the try-on network needs to know about one photo.
+
+    The maps show the frame, each at a resolution of its own. Correct one by hand with `replace`; use the same inputs
+    with as many garments as you like.
+
+    Args:
+        photo (`PIL.Image.Image`): The photo as it came, RGB, upright, at its own resolution.
+        frame (`Frame`): The part of the photo that the network sees.
+        person (`PIL.Image.Image`): The frame's picture, RGB, at the resolution that the network works at or above.
+        mask (`PIL.Image.Image`): Agnostic mask of the frame, mode L, 255 = repaint, 0 = keep.
+        densepose (`PIL.Image.Image`): DensePose picture of the frame, RGB, parula palette on black.
+        agnostic (`PIL.Image.Image`, *optional*):
+            The person with the region to repaint greyed out (128). Derived from `person` and `mask` where it's None.
+        parsing (`np.ndarray`, *optional*): CIHP label map of the frame, uint8, (H, W).
+        keypoints (`np.ndarray`, *optional*):
+            BODY_25 joints, float, (25, 3) as x, y in [0, 1] of the frame's width and height, and confidence.
+    """
+
+    photo: Image.Image
+    frame: Frame
+    person: Image.Image
+    mask: Image.Image
+    densepose: Image.Image
+    agnostic: Image.Image | None = None
+    parsing: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.photo.size != self.frame.photo_size:
+            raise InvalidInput(
+                f"the frame belongs to a photo of {self.frame.photo_size}, this one is {self.photo.size}."
+            )
+        for name in ("person", "mask", "densepose", "agnostic"):
+            picture = getattr(self, name)
+            if picture is not None and not same_aspect(picture.size, self.frame.size):
+                raise InvalidInput(
+                    f"{name} is {picture.size[0]} x {picture.size[1]}, which is not the frame's shape "
+                    f"({self.frame.size[0]} x {self.frame.size[1]}): crop it to the frame first."
+                )
+
+    def replace(self, **changes: Any) -> TryOnInputs:
+        """Return a copy with some maps exchanged: `inputs.replace(mask=my_mask)`.
+
+        Pictures are anything image-like, showing the frame. A new mask or person drops the old agnostic picture, which
+        would contradict it, unless a new `agnostic` comes along.
+
+        Raises:
+            `InvalidInput`: for an unknown name, or a picture that doesn't have the frame's proportions.
+        """
+        fields = {field.name for field in dataclasses.fields(self)}
+        for name in changes:
+            if name not in fields:
+                raise InvalidInput(f"TryOnInputs has no {name!r}: its parts are {', '.join(sorted(fields))}.")
+        loaded = dict(changes)
+        for name in ("photo", "person", "densepose", "agnostic"):
+            if loaded.get(name) is not None:
+                loaded[name] = load_image(loaded[name], name=name)
+        if "mask" in loaded:
+            loaded["mask"] = load_mask(loaded["mask"])
+        if ("mask" in loaded or "person" in loaded) and "agnostic" not in loaded:
+            loaded["agnostic"] = None
+        return dataclasses.replace(self, **loaded)
+
+
+def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have the same proportions, up to rounding to whole pixels (and 1 %)."""
+    (width, height), (other_width, other_height) = size, other
+    tolerance = max(0.01, 1.0 / min(width, height, other_width, other_height))
+    first, second = width * other_height, height * other_width
+    return abs(first - second) <= tolerance * max(first, second)
+
+
+def grey_out(person: Image.Image, mask: Image.Image) -> Image.Image:
+    """The agnostic picture: the person with the region to repaint at grey 128.
+
+    Args:
+        person (`PIL.Image.Image`): RGB.
+        mask (`PIL.Image.Image`): Mode L, 255 = repaint, of any resolution with the same proportions.
+    """
+    if mask.size != person.size:
+        mask = mask.resize(person.size, Image.Resampling.BILINEAR).point(lambda value: 255 if value >= 128 else 0)
+    agnostic = person.copy()
+    agnostic.paste((128, 128, 128), (0, 0), mask)
+    return agnostic
