@@ -1,4 +1,4 @@
-"""A released checkpoint -> a folder that `TryOnPipeline.from_pretrained` loads."""
+"""A released checkpoint -> a folder that `TryOnPipeline.from_pretrained` loads, or networks in memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
-from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, infer_architecture
-from .key_mapping import COMPONENTS, Rename, plan_keys, sources
+from .architecture import (
+    SCHEDULER,
+    Architecture,
+    build_on_meta,
+    check_shapes,
+    component_class,
+    infer_architecture,
+)
+from .key_mapping import COMPONENTS, KeyPlan, Rename, plan_keys, sources
 from .reading import SafetensorsCheckpoint, read_checkpoint
 
 LIBRARY = {
@@ -35,14 +42,14 @@ class ConversionReport:
     """What a conversion did.
 
     Args:
-        target (`Path`): The folder written.
+        target (`Path`, *optional*): The folder written; None if it was loaded into memory.
         parameters (`dict[str, int]`): Parameters of each component.
         unused (`list[str]`): Tensors of the authors' layout that reach no result.
         foreign (`dict[str, int]`): Parts that don't belong to the method, with their size in bytes.
         architecture (`dict`): The configuration of each component.
     """
 
-    target: Path
+    target: Path | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     foreign: dict[str, int] = field(default_factory=dict)
@@ -90,16 +97,8 @@ def convert_checkpoint(
     target = Path(target)
     dtype = parse_dtype(dtype)
     check_target(target)
-    tensors, beside = read_checkpoint(source)
-    plan = plan_keys(tensors)
-    shapes = _target_shapes(tensors, plan.renames)
-    config = infer_architecture(shapes, architecture)
-    check_shapes(shapes, config, sources(plan))
-    report = ConversionReport(target=target, unused=sorted(plan.unused), architecture=config)
-    report.foreign = dict(beside)
-    for prefix, keys in plan.foreign.items():
-        report.foreign[prefix] = report.foreign.get(prefix, 0) + sum(_nbytes(tensors, key) for key in keys)
-
+    tensors, plan, report = _inspect(source, architecture)
+    report.target = target
     target.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(_stored_bytes(tensors, rename, dtype) for rename in plan.renames)
     free = shutil.disk_usage(target.parent).free
@@ -113,13 +112,11 @@ def convert_checkpoint(
         with tqdm(total=needed, unit="B", unit_scale=True, desc="Converting", disable=not progress) as bar:
             for component in COMPONENTS:
                 renames = [rename for rename in plan.renames if rename.component == component]
-                report.parameters[component] = sum(
-                    torch.Size(shapes[component][rename.target]).numel() for rename in renames
-                )
-                _write_component(partial / component, component, config[component], tensors, renames, dtype, bar)
+                config = report.architecture[component]
+                _write_component(partial / component, component, config, tensors, renames, dtype, bar)
         _write_scheduler(partial / "scheduler")
-        _write_index(partial)
-        (partial / "README.md").write_text(_model_card(Path(source), licence), encoding="utf-8")
+        _write_index(partial, licence)
+        (partial / "README.md").write_text(model_card(Path(source).name, licence), encoding="utf-8")
         if target.is_dir():
             target.rmdir()  # empty: checked above
         partial.chmod(0o755)
@@ -128,6 +125,49 @@ def convert_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return report
+
+
+def load_components(
+    source: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    architecture: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[dict[str, torch.nn.Module], ConversionReport]:
+    """Load a released checkpoint's networks, in evaluation mode. Arguments and errors as for `convert_checkpoint`."""
+    from accelerate import init_empty_weights
+
+    tensors, plan, report = _inspect(source, architecture)
+    components = {}
+    for component in COMPONENTS:
+        state = {}
+        for rename in plan.renames:
+            if rename.component == component:
+                tensor = rename.apply(tensors[rename.source])
+                # a copy: a memory-mapped weight would change, or crash, with its file
+                cast = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+                state[rename.target] = tensor.to(cast, copy=True).contiguous()
+        with init_empty_weights(include_buffers=False):
+            model = component_class(component)(**report.architecture[component])
+        model.load_state_dict(state, assign=True, strict=True)
+        components[component] = model.eval()
+    return components, report
+
+
+def _inspect(
+    source: str | Path, architecture: Mapping[str, Mapping[str, Any]] | None
+) -> tuple[Mapping[str, torch.Tensor], KeyPlan, ConversionReport]:
+    """Open a checkpoint, and make sure that it fits before anything is written."""
+    tensors, beside = read_checkpoint(source)
+    plan = plan_keys(tensors)
+    shapes = _target_shapes(tensors, plan.renames)
+    config = infer_architecture(shapes, architecture)
+    check_shapes(shapes, config, sources(plan))
+    report = ConversionReport(unused=sorted(plan.unused), architecture=config, foreign=dict(beside))
+    for prefix, keys in plan.foreign.items():
+        report.foreign[prefix] = report.foreign.get(prefix, 0) + sum(_nbytes(tensors, key) for key in keys)
+    for component, part in shapes.items():
+        report.parameters[component] = sum(torch.Size(shape).numel() for shape in part.values())
+    return tensors, plan, report
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
@@ -223,19 +263,26 @@ def _write_scheduler(folder: Path) -> None:
     PNDMScheduler(**SCHEDULER).save_pretrained(folder)
 
 
-def _write_index(folder: Path) -> None:
+def _write_index(folder: Path, licence: str | None) -> None:
     from diffusers import __version__ as diffusers_version
 
-    index = {"_class_name": "TryOnPipeline", "_diffusers_version": diffusers_version, **LIBRARY}
+    index: dict[str, Any] = {"_class_name": "TryOnPipeline", "_diffusers_version": diffusers_version, **LIBRARY}
+    if licence:
+        index["weights_licence"] = licence
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _model_card(source: Path, licence: str | None) -> str:
+def model_card(source: str | None, licence: str | None) -> str:
+    """Text of the README.md that goes with weights; `source` is the name of the file they come from."""
     terms = licence or "unknown: the licence of the checkpoint that this was converted from applies"
     return (
         "---\nlibrary_name: stableviton_sdk\npipeline_tag: image-to-image\ntags: [virtual-try-on, stableviton]\n---\n"
-        f"\n# StableVITON weights for stableviton_sdk\n\nConverted from `{source.name}`.\n"
-        f"\nLicence of the weights: {terms}.\n"
+        "\n# StableVITON weights for stableviton_sdk\n"
+        + (f"\nConverted from `{source}`.\n" if source else "")
+        + f"\nLicence of the weights: {terms}.\n\n"
+        "```python\nfrom stableviton_sdk import TryOnPipeline\n\n"
+        'pipe = TryOnPipeline.from_pretrained("this folder or repository")\n'
+        'image = pipe("person.jpg", "garment.jpg").images[0]\n```\n'
     )
 
 
