@@ -388,10 +388,11 @@ def _refuse_forcing(offline_and_forced: bool) -> None:
 def _metadata(
     repo_id: str, filename: str, repo_type: str, revision: str | None, token: str | bool | None
 ) -> HfFileMetadata:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import FileMetadataError
 
-    metadata = get_hf_file_metadata(hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision), token=token)
+    url = hf_hub_url(repo_id, filename, repo_type=repo_type, revision=revision)
+    metadata = get_hf_file_metadata(url, token=token, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     if metadata.commit_hash is None or metadata.etag is None:
         raise FileMetadataError("the answer lacks what the Hub states of a file")
     return metadata

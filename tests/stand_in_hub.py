@@ -10,10 +10,12 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,24 @@ LARGE = (".ckpt", ".safetensors", ".bin", ".pkl")
 REPOSITORY = r"(?P<repo>(?:spaces/|datasets/)?[^/]+/[^/]+)"
 
 
+class Content:
+    """A file's bytes with their checksums, computed once however often they are served."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def git(self) -> str:
+        return hashlib.sha1(b"blob %d\0" % len(self.data) + self.data).hexdigest()
+
+
 @dataclass
 class Repository:
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    commits: dict[str, dict[str, Content]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     access: str = "open"  # or "private", "gated", with the token that opens it
     token: str = "hf_right"
@@ -58,20 +75,21 @@ class StandInHub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
-        self.blobs: dict[str, bytes] = {}
+        self.blobs: dict[str, Content] = {}
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
         self.released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        self.connections: list[socket.socket] = []
+        # the real Hub keeps large files at another address, which gets no token
+        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(self)) for _ in range(2)]
+        self._threads = [
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True) for server in self._servers
+        ]
+        self.url, self.cdn_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
 
     def __enter__(self) -> StandInHub:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,30 +98,42 @@ class StandInHub:
     def stop(self) -> None:
         """From now on connections are refused."""
         self.released.set()
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-            self._server.server_close()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            if thread.is_alive():
+                server.shutdown()
+                thread.join()
+                server.server_close()
+        for connection in self.connections:  # those that a client keeps open for its next request
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def commit(
-        self, name: str, files: Mapping[str, bytes | Path], branch: str = "main", remove: tuple[str, ...] = ()
+        self, name: str, files: Mapping[str, bytes | Content], branch: str = "main", remove: tuple[str, ...] = ()
     ) -> str:
         """Add files to a repository (`"owner/name"`, `"spaces/owner/name"`) and return the commit's hash."""
         repository = self.repositories.setdefault(name, Repository())
         tree = dict(repository.commits.get(repository.branches.get(branch, ""), {}))
-        tree.update({path: value if isinstance(value, bytes) else value.read_bytes() for path, value in files.items()})
+        for path, value in files.items():
+            tree[path] = value if isinstance(value, Content) else Content(value)
         for path in remove:
             del tree[path]
-        listing = json.dumps({path: hashlib.sha256(content).hexdigest() for path, content in sorted(tree.items())})
+        listing = json.dumps({path: content.sha256 for path, content in sorted(tree.items())})
         sha = hashlib.sha1(f"{name}{len(repository.commits)}{listing}".encode()).hexdigest()
         repository.commits[sha] = tree
         repository.branches[branch] = sha
         return sha
 
+    def read(self, name: str, path: str, branch: str = "main") -> bytes:
+        """A file as it stands on a branch."""
+        repository = self.repositories[name]
+        return repository.commits[repository.branches[branch]][path].data
+
     def commit_folder(self, name: str, folder: Path, **more: bytes) -> str:
         """Add all files of a folder."""
-        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        return self.commit(name, {**files, **more})
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        return self.commit(
+            name, {**{path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}, **more}
+        )
 
     def fail(self, where: str, kind: str, value: Any = None, **options: Any) -> None:
         self.faults.append(Fault(where, kind, value, **options))
@@ -150,13 +180,13 @@ def served_hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[StandInH
         yield hub
 
 
-def git_hash(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
 def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            hub.connections.append(self.connection)
 
         def log_message(self, *_: object) -> None:
             """Tests print nothing."""
@@ -231,15 +261,14 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
                 content = repository.commits[sha][file]
                 headers = {"X-Repo-Commit": sha}
                 if file.endswith(LARGE):
-                    sha256 = hashlib.sha256(content).hexdigest()
-                    hub.blobs[sha256] = content
-                    headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
-                    self.send(302, b"", {**headers, "Location": f"{hub.url}/cdn/{sha256}"})
+                    hub.blobs[content.sha256] = content
+                    headers |= {"X-Linked-Etag": f'"{content.sha256}"', "X-Linked-Size": str(len(content.data))}
+                    self.send(302, b"", {**headers, "Location": f"{hub.cdn_url}/cdn/{content.sha256}"})
                 else:
-                    self.send_content(content, {**headers, "ETag": f'"{git_hash(content)}"'})
+                    self.send_content(content.data, {**headers, "ETag": f'"{content.git}"'})
 
         def cdn(self, sha256: str) -> None:
-            self.send_content(hub.blobs[sha256], {"ETag": f'"{sha256}"'})
+            self.send_content(hub.blobs[sha256].data, {"ETag": f'"{sha256}"'})
 
         def info(self, kind: str, repo: str, revision: str | None) -> None:
             name = repo if kind == "models" else f"{kind}/{repo}"
@@ -254,10 +283,13 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             for path, content in repository.commits.get(sha or "", {}).items():
                 sibling: dict[str, Any] = {"rfilename": path}
                 if "blobs" in self.query:
-                    sibling |= {"size": len(content), "blobId": git_hash(content)}
+                    sibling |= {"size": len(content.data), "blobId": content.git}
                     if path.endswith(LARGE):
-                        digest = hashlib.sha256(content).hexdigest()
-                        sibling["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
+                        sibling["lfs"] = {
+                            "sha256": content.sha256,
+                            "size": len(content.data),
+                            "pointerSize": 134,
+                        }
                 siblings.append(sibling)
             content = {"id": repo, "sha": sha, "private": repository.access == "private", "siblings": siblings}
             self.send_json({**content, "tags": [], "downloads": 0, "likes": 0})
@@ -268,7 +300,8 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             if not self.headers.get("Authorization"):
                 self.send(401, b'{"error": "Unauthorized"}')
             elif name in hub.repositories:
-                self.send(409, b'{"error": "You already created this model repo"}')
+                answer = {"error": "You already created this model repo", "url": f"{hub.url}/{name}"}
+                self.send(409, json.dumps(answer).encode())
             else:
                 access = "private" if wanted.get("private") or wanted.get("visibility") == "private" else "open"
                 token = self.headers["Authorization"].removeprefix("Bearer ")
@@ -302,7 +335,7 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             if self.open_repository(repo, writes=True) is None:
                 return
             objects = [
-                {**entry, "actions": {"upload": {"href": f"{hub.url}/upload/{entry['oid']}"}}}
+                {**entry, "actions": {"upload": {"href": f"{hub.cdn_url}/upload/{entry['oid']}"}}}
                 for entry in json.loads(self.body)["objects"]
             ]
             self.send_json({"transfer": "basic", "objects": objects})
@@ -311,13 +344,13 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             if hashlib.sha256(self.body).hexdigest() != sha256:
                 self.send(400, b'{"error": "wrong checksum"}')
                 return
-            hub.blobs[sha256] = self.body
+            hub.blobs[sha256] = Content(self.body)
             self.send(200, b"")
 
         def take_commit(self, repo: str, revision: str) -> None:
             if self.open_repository(repo, writes=True) is None:
                 return
-            files = {}
+            files: dict[str, bytes | Content] = {}
             for line in self.body.splitlines():
                 entry = json.loads(line)
                 value = entry["value"]
