@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from ...images import ImageLike, load_image
 if TYPE_CHECKING:
     import torch
 
+# Colours of the labels 0 (background) to 24, RGB: the ones that StableVITON was trained with.
 # fmt: off
 PARULA = np.array(
     [
@@ -27,10 +27,9 @@ PARULA = np.array(
 )
 # fmt: on
 PARULA.flags.writeable = False
-"""Colours of the labels 0 (background) to 24, RGB: the ones that StableVITON was trained with."""
 
 STRIP_PIXELS = 2**18  # rendered at a time, which bounds the memory for large photos
-FOREIGN_DISTANCE = 64.0  # RGB; JPEG and resizing stay well below it
+FOREIGN_DISTANCE = 48.0  # RGB; JPEG and resizing stay well below it
 FOREIGN_SHARE = 0.25
 
 

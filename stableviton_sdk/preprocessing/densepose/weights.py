@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ BATCH_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 # Settings that some detectron2 versions stored as tensors; a file may have them if they say what the network does.
 _SETTINGS = {"pixel_mean": (103.53, 116.28, 123.675), "pixel_std": (1.0, 1.0, 1.0)}
-ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
+_ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 
 Layout = dict[str, tuple[int, ...]]
 
@@ -43,17 +44,19 @@ def read_checkpoint(path: str | os.PathLike, layout: Layout) -> dict[str, torch.
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsUnavailable(f"there is no file {path}: pass the path of model_final_162be9.pkl or its conversion.")
+        raise WeightsUnavailable(
+            f"there is no file {path}: pass the path of the released model_final_162be9.pkl or of its conversion."
+        )
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise IncompatibleCheckpoint(f"{path} has {size / 2**30:.1f} GiB, the released file only 0.24: pass that one.")
     with path.open("rb") as stream:
         start = stream.read(9)
         stream.seek(0)
-        if start[:1] == b"\x80":
-            arrays = _read_pickled_model(path, stream, size)
-        elif start[8:] == b"{":
+        if start[8:] == b"{" and int.from_bytes(start[:8], "little") < size:
             arrays = _read_safetensors(path)
+        elif start[:1] == b"\x80":
+            arrays = _read_pickled_model(path, stream, size)
         else:
             raise IncompatibleCheckpoint(
                 f"{path} is neither a pickle nor a safetensors file: pass model_final_162be9.pkl or its conversion."
@@ -91,7 +94,8 @@ def convert_checkpoint(source: str | os.PathLike, target: str | os.PathLike) -> 
     except (OSError, SafetensorError) as error:
         raise WeightsUnavailable(f"{target} could not be written ({error}): choose another place.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it couldn't even be made
+            partial.unlink()
     return target
 
 
@@ -167,7 +171,7 @@ def _check(arrays: dict[str, Any], layout: Layout, path: Path) -> None:
 def _expected_setting(name: str) -> np.ndarray | None:
     if name in _SETTINGS:
         return np.array(_SETTINGS[name])
-    level = name.removeprefix(ANCHORS)
+    level = name.removeprefix(_ANCHORS)
     if level == name or level not in "01234":
         return None
     halves = [(32 << int(level)) / 2 * np.array((ratio**-0.5, ratio**0.5)) for ratio in (0.5, 1.0, 2.0)]
