@@ -27,7 +27,7 @@ from stableviton_sdk.preprocessing.densepose import (
     render_labels,
     render_uv,
 )
-from stableviton_sdk.preprocessing.densepose.boxes import with_cpu_fallback
+from stableviton_sdk.preprocessing.densepose.boxes import apply_deltas, pool_from_levels, with_cpu_fallback
 from stableviton_sdk.preprocessing.densepose.estimator import find_at, network_size
 from stableviton_sdk.preprocessing.densepose.pickled_arrays import read_pickle
 from stableviton_sdk.preprocessing.densepose.weights import fold_batch_norm, read_checkpoint
@@ -176,6 +176,22 @@ def test_an_unsuitable_image_is_refused(network, bad, words):
 def test_unsuitable_boxes_are_refused(network, bad):
     with pytest.raises(InvalidInput, match="boxes"):
         network(torch.zeros(3, 64, 64), bad)
+
+
+def test_boxes_grow_by_a_bounded_factor_and_move_by_their_own_size():
+    boxes = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
+    moved = apply_deltas(torch.tensor([[5.0, -5.0, 5 * np.log(2), 0.0]]), boxes, (10.0, 10.0, 5.0, 5.0))
+    assert moved.tolist() == [pytest.approx([10.0, 0.0, 50.0, 40.0])]
+    grown = apply_deltas(torch.tensor([[0.0, 0.0, 1e6, 0.0]]), boxes, (1.0, 1.0, 1.0, 1.0))
+    assert float(grown[0, 2] - grown[0, 0]) == pytest.approx(20 * 1000 / 16)
+
+
+def test_people_are_read_from_the_level_that_suits_their_size():
+    sides = torch.tensor([10.0, 111.0, 112.5, 223.0, 224.5, 449.0, 1300.0])
+    boxes = torch.cat((torch.zeros(7, 2), sides[:, None].expand(7, 2)), dim=1)
+    features = [torch.full((1, 1, 4, 4), float(level)) for level in (2, 3, 4, 5)]
+    pooled = pool_from_levels(features, boxes, 7, (400, 400, 400, 400))
+    assert pooled.mean(dim=(1, 2, 3)).tolist() == [2, 2, 3, 3, 4, 5, 5]
 
 
 def test_operators_that_a_device_lacks_run_on_the_cpu():
@@ -491,7 +507,7 @@ def test_large_boxes_rendered_in_strips_equal_one_resize():
     rendered = render_uv(u, v, exact.numpy().astype(np.uint8), (0, 0, 700, 900))
     for values, maps in zip(rendered, resized[2:], strict=True):
         chosen = maps.gather(0, exact[None])[0].clamp(0, 1) * (exact > 0)
-        assert np.abs(values - chosen.numpy()).max() < 1e-5
+        assert np.abs(values - chosen.numpy()).max() < 1e-4
 
 
 def test_surface_coordinates_come_from_the_part_of_the_label():
@@ -696,13 +712,10 @@ def test_nobody_found_is_said_in_one_sentence_with_the_best_score(photo):
 
 
 @pytest.mark.parametrize(
-    "box", [(5, 5, 5, 9), (600, 0, 700, 50), (9, 9, 3, 3), (0, 0, 1), "left", (0, 0, float("nan"), 9), None, [[1] * 4]]
+    "box", [(5, 5, 5, 9), (600, 0, 700, 50), (9, 9, 3, 3), (0, 0, 1), "left", (0, 0, float("nan"), 9), [[1] * 4]]
 )
 def test_an_unusable_person_box_is_refused(photo, box):
     analysis = DensePoseEstimator(FakeNetwork()).analyse(photo)
-    if box is None:
-        assert analysis.labels(None).any()
-        return
     with pytest.raises(InvalidInput, match="person_box"):
         analysis.labels(box)
 

@@ -40,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike, layout: Layout) -> dict[str, torch.
 
     Raises:
         `IncompatibleCheckpoint`: if it's another model's file, a damaged one, or a pickle of more than arrays.
-        `WeightsUnavailable`: if there is no such file.
+        `WeightsUnavailable`: if there is no such file, or it can't be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -50,17 +50,11 @@ def read_checkpoint(path: str | os.PathLike, layout: Layout) -> dict[str, torch.
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise IncompatibleCheckpoint(f"{path} has {size / 2**30:.1f} GiB, the released file only 0.24: pass that one.")
-    with path.open("rb") as stream:
-        start = stream.read(9)
-        stream.seek(0)
-        if start[8:] == b"{" and int.from_bytes(start[:8], "little") < size:
-            arrays = _read_safetensors(path)
-        elif start[:1] == b"\x80":
-            arrays = _read_pickled_model(path, stream, size)
-        else:
-            raise IncompatibleCheckpoint(
-                f"{path} is neither a pickle nor a safetensors file: pass model_final_162be9.pkl or its conversion."
-            )
+    try:
+        with path.open("rb") as stream:
+            arrays = _read_arrays(path, stream, size)
+    except OSError as error:
+        raise WeightsUnavailable(f"{path} could not be read ({error}): check its permissions and the disk.") from error
     _check(arrays, layout, path)
     # popped one by one, so that the file's bytes don't stay in memory beside the tensors
     return {name: _to_tensor(arrays.pop(name)) for name in layout}
@@ -126,10 +120,22 @@ def fold_batch_norm(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return folded
 
 
+def _read_arrays(path: Path, stream: BinaryIO, size: int) -> dict[str, Any]:
+    start = stream.read(9)
+    stream.seek(0)
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < size:
+        return _read_safetensors(path)
+    if start[:1] == b"\x80":
+        return _read_pickled_model(path, stream, size)
+    raise IncompatibleCheckpoint(
+        f"{path} is neither a pickle nor a safetensors file: pass model_final_162be9.pkl or its conversion."
+    )
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, ValueError) as error:
         raise IncompatibleCheckpoint(f"{path} is damaged ({error}): convert or download it again.") from error
 
 
