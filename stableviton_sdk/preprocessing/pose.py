@@ -280,7 +280,7 @@ def _import_openpose() -> tuple[Any, Any]:
 
 def _import_advice(error: Exception) -> str:
     reason = " ".join(str(error).split())[:200]
-    if isinstance(error, ModuleNotFoundError) and error.name == "controlnet_aux":
+    if isinstance(error, ImportError) and (error.name or "").startswith("controlnet_aux"):
         return "OpenPose needs controlnet_aux: run `pip install controlnet_aux`, or use pose='dwpose'."
     if "torchvision" in reason:
         return (
