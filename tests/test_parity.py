@@ -45,7 +45,7 @@ def call(pictures):
 def conditions(stand_in_pipeline, theirs, pictures):
     """(embedding, unconditional embedding, garment latent), of the original where it states them."""
     with torch.no_grad():
-        garment = torch.from_numpy(np.asarray(pictures["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
+        garment = torch.from_numpy(np.array(pictures["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
         embedding, unconditional = stand_in_pipeline.garment_encoder(garment, return_dict=False)
     return embedding, unconditional, theirs["garment_latent"]
 
@@ -69,7 +69,7 @@ def test_latents_equal_the_originals(stand_in_pipeline, theirs, pictures):
 @torch.no_grad()
 def test_clip_pixels_and_embeddings_equal_the_originals(stand_in_pipeline, theirs, pictures, conditions):
     encoder = stand_in_pipeline.garment_encoder
-    garment = torch.from_numpy(np.asarray(pictures["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
+    garment = torch.from_numpy(np.array(pictures["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
     assert largest(encoder.pixel_values(garment), theirs["clip_pixel_values"]) <= 1e-5
     assert largest(encoder.encode_pooled(garment), theirs["image_embedding_1024"]) <= 2e-5
     assert largest(conditions[0], theirs["image_embedding_768"]) <= 2e-5
@@ -141,27 +141,26 @@ def test_a_person_start_equals_the_originals_noised_latent(stand_in_pipeline, th
     assert relative(start, theirs["latents_init_t999"]) <= 1e-6
 
 
-@torch.no_grad()
-def test_bfloat16_stays_near_float32(stand_in_folder, stand_in_pipeline, theirs, conditions, call):
+def test_bfloat16_stays_near_float32(stand_in_folder, stand_in_pipeline, call):
     from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 
     half = TryOnPipeline.from_pretrained(stand_in_folder, dtype=torch.bfloat16)
     half.set_progress_bar_config(disable=True)
-    embedding, _, garment_latent = (tensor.bfloat16() for tensor in conditions)
-    sample = torch.cat([noised(theirs, 501), theirs["first_stage_cond"]], dim=1).bfloat16()
-    features = half.spatial_encoder(sample, 501, embedding, garment_latent)
-    noise = half.unet(sample, 501, embedding, features).sample
-    assert torch.isfinite(noise).all()
-    assert relative(noise, theirs["eps_t501"]) <= 5e-2
-
-    # the whole chain at a quarter of the sides: attention on CPUs is what this test would wait for
-    small = {"height": 256, "width": 192, "num_inference_steps": 10, "output_type": "latent"}
-    final = [
-        pipeline(**call, **small, generator=torch.Generator().manual_seed(0)).images
-        for pipeline in (half, stand_in_pipeline)
-    ]
-    assert torch.isfinite(final[0]).all()
-    assert relative(*final) <= 5e-2
+    # at half of the sides: narrow heads in bfloat16 are what this test would wait for on a CPU
+    for steps in (1, 10):
+        latents = [
+            pipeline(
+                **call,
+                height=256,
+                width=192,
+                num_inference_steps=steps,
+                generator=torch.Generator().manual_seed(0),
+                output_type="latent",
+            ).images
+            for pipeline in (half, stand_in_pipeline)
+        ]
+        assert torch.isfinite(latents[0]).all()
+        assert relative(*latents) <= 5e-2
 
 
 class MiddleBlock:
