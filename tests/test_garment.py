@@ -19,7 +19,9 @@ def shirt(size, box, background, *, colour=RED, mode="RGB"):
     picture = Image.new(mode, size, background)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(*colour, 255) if mode == "RGBA" else colour)
-    draw.line((box[0] + 9, box[1] + 9, box[2] - 10, box[3] - 10), fill=(*BLUE, 255) if mode == "RGBA" else BLUE, width=9)
+    draw.line(
+        (box[0] + 9, box[1] + 9, box[2] - 10, box[3] - 10), fill=(*BLUE, 255) if mode == "RGBA" else BLUE, width=9
+    )
     return picture
 
 
