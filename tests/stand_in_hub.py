@@ -155,14 +155,14 @@ class StandInHub:
 
 
 @contextmanager
-def served_hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[StandInHub]:
+def served_hub(home: Path) -> Iterator[StandInHub]:
     """A stand-in Hub that `huggingface_hub` in this process talks to, with its cache in `home`.
 
     What the client reads from the environment when it is imported is replaced where it is kept.
     """
     from huggingface_hub import constants
 
-    with StandInHub() as hub:
+    with StandInHub() as hub, pytest.MonkeyPatch.context() as patch:
         values = {
             "ENDPOINT": hub.url,
             "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
@@ -174,9 +174,9 @@ def served_hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[StandInH
             "HF_HUB_OFFLINE": False,
         }
         for name, value in values.items():
-            monkeypatch.setattr(constants, name, value)
+            patch.setattr(constants, name, value)
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
+            patch.delenv(name, raising=False)
         yield hub
 
 

@@ -18,8 +18,8 @@ SMALL = b'{"a": 1}'
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with served_hub(monkeypatch, tmp_path / "home") as served:
+def hub(tmp_path):
+    with served_hub(tmp_path / "home") as served:
         served.commit(NAME, {LARGE_FILE: LARGE, SMALL_FILE: SMALL})
         yield served
 

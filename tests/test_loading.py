@@ -13,8 +13,9 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from loading_process import fingerprint
 from safetensors import SafetensorError, safe_open
+from small_stand_in import small_state
 from stand_in_hub import Content, StandInHub, served_hub
-from stand_ins import ARCHITECTURE, small_manifest, write_checkpoint
+from stand_ins import ARCHITECTURE, write_checkpoint
 
 from stableviton_sdk import IncompatibleCheckpoint, InvalidInput, TryOnPipeline, WeightsUnavailable
 from stableviton_sdk import hub as sdk_hub
@@ -28,7 +29,7 @@ AUTHORS, SPACE = "rlawjdghek/StableVITON", "spaces/rlawjdghek/StableVITON"
 @pytest.fixture(scope="session")
 def released(tmp_path_factory) -> Path:
     """A checkpoint in the released layout."""
-    return write_checkpoint(tmp_path_factory.mktemp("released") / "VITONHD.ckpt", small_manifest())
+    return write_checkpoint(tmp_path_factory.mktemp("released") / "VITONHD.ckpt", small_state())
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +41,8 @@ def converted(released, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with served_hub(monkeypatch, tmp_path / "home") as served:
+def hub(tmp_path):
+    with served_hub(tmp_path / "home") as served:
         yield served
 
 
@@ -67,7 +68,7 @@ def authors(hub, content, monkeypatch):
 def home_with_weights(content, tmp_path_factory) -> Path:
     """A cache after the first loading of the authors' repository."""
     home = tmp_path_factory.mktemp("loaded") / "home"
-    with pytest.MonkeyPatch.context() as patch, served_hub(patch, home) as served:
+    with served_hub(home) as served:
         served.commit(AUTHORS, {"ckpts/VITONHD.ckpt": content})
         TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE)
     return home
@@ -444,7 +445,7 @@ def test_a_new_commit_converts_again_only_if_the_checkpoint_changed(loaded_autho
     first, old = download(), loaded_authors.repositories[AUTHORS].branches["main"]
     loaded_authors.commit(AUTHORS, {"README.md": b"a word more"})
     assert download() == first
-    new = write_checkpoint(tmp_path / "new.ckpt", small_manifest(), salt="new").read_bytes()
+    new = write_checkpoint(tmp_path / "new.ckpt", small_state("new")).read_bytes()
     loaded_authors.commit(AUTHORS, {"ckpts/VITONHD.ckpt": new})
     second = download()
     assert second != first
