@@ -519,6 +519,16 @@ def test_a_damaged_or_closed_authors_repository_is_one_sentence_and_nothing_is_c
     assert "no such file in the repository" in sentence(error)
 
 
+def test_the_download_is_not_begun_without_room_for_the_converted_weights_too(authors, content, monkeypatch):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(1.7 * len(content.data))))
+    with pytest.raises(WeightsUnavailable) as error:
+        TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE)
+    assert "make room" in sentence(error)
+    assert not [path for _, path in authors.requests if "/cdn/" in path]
+    TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE, dtype=torch.float16)
+
+
 def test_a_checkpoint_that_rotted_in_the_cache_is_downloaded_again_before_it_is_converted(authors, content, converted):
     path = sdk_hub.fetch_file(AUTHORS, "ckpts/VITONHD.ckpt")
     path.resolve().write_bytes(content.data[:-1000] + bytes(1000))

@@ -44,7 +44,8 @@ class TryOnLoadingMixin:
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`):
                 A folder or Hub repository in this package's layout, or one of the authors' repositories
-                (`hub.KNOWN_REPOS`), whose checkpoint is downloaded, converted once and cached beside the Hub's cache.
+                (`hub.KNOWN_REPOS`), whose checkpoint is downloaded, converted to `dtype` once and kept beside the
+                Hub's cache; it has no `variant`.
             checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
             architecture (`Mapping`, *optional*): For the conversion, what shapes can't tell.
             kwargs: As for `DiffusionPipeline.from_pretrained`: `dtype`, `variant`, `revision`, `cache_dir`, `token`,
@@ -117,7 +118,7 @@ class TryOnLoadingMixin:
             _refuse_other_pipelines(name, content, kwargs)
             _refuse_foreign_classes(name, content, kwargs)
 
-        skip = [component for component in LIBRARY if component in kwargs]
+        skip = [component for component in inspect.signature(cls.__init__).parameters if component in kwargs]
         return str(hub.fetch_folder(name, variant=kwargs.get("variant"), check_index=check, skip=skip, **options))
 
     @classmethod
