@@ -328,3 +328,70 @@ def _translate(error: Exception, what: str) -> WeightsUnavailable:
     if any(link is not None and _is_connection_error(link) for link in chain):
         return WeightsUnavailable(f"{what} can't be downloaded: there is no connection to the Hub; check the network.")
     return WeightsUnavailable(f"{what} could not be downloaded ({type(error).__name__}: {error}): try again.")
+
+
+@dataclass(frozen=True)
+class Download:
+    """What would be downloaded.
+
+    Args:
+        what (`str`): Which weights, and where from.
+        size (`int`, *optional*): Bytes; None if the Hub doesn't state it.
+        licence (`str`): Of the weights.
+    """
+
+    what: str
+    size: int | None
+    licence: str
+
+
+def describe(name: str, checkpoint: str | None = None) -> Download | None:
+    """What loading a repository would download, to tell before the first byte; only metadata is asked for.
+
+    Args:
+        name (`str`): As users pass it to `from_pretrained`.
+        checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
+
+    Returns:
+        `Download`, or None if everything is in the cache.
+
+    Raises:
+        `WeightsUnavailable`: if the Hub can't be asked, or downloading is off.
+    """
+    from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsUnavailable(
+            f"{name} is not in the cache and HF_HUB_OFFLINE turns downloading off: run once without it."
+        )
+    repo = known_repo(name)
+    what = name
+    try:
+        if repo is not None:
+            label, entry = repo.pick(checkpoint)
+            what = f"{label} of {name}"
+            place = {"repo_id": repo.repo_id, "filename": entry.filename, "repo_type": repo.repo_type}
+            metadata = get_hf_file_metadata(hf_hub_url(**place))
+            if isinstance(try_to_load_from_cache(**place, revision=metadata.commit_hash), str):
+                return None
+            return Download(what, metadata.size, repo.licence)
+        info = HfApi().model_info(name, files_metadata=True)
+        files = {sibling.rfilename: sibling.size for sibling in info.siblings or []}
+        if "model_index.json" not in files:
+            raise InvalidInput(
+                f"{name} isn't in this package's layout (no model_index.json): pass another repository."
+            )
+        absent = [
+            file
+            for file in select_files(list(files), None)
+            if not isinstance(try_to_load_from_cache(name, file, revision=info.sha), str)
+        ]
+    except InvalidInput:
+        raise
+    except Exception as error:
+        raise _translate(error, what) from error
+    if not absent:
+        return None
+    sizes = [files[file] for file in absent]
+    licence = getattr(info.card_data, "license", None) or f"not stated, see https://huggingface.co/{name}"
+    return Download(what, None if None in sizes else sum(sizes), licence)

@@ -107,11 +107,29 @@ def as_image_list(images: Any, *, name: str = "image") -> tuple[list[Any], bool]
     return items, batched
 
 
+def check_picture_path(path: str | os.PathLike) -> Path:
+    """Make sure that an RGB picture can be saved under a name; call it before long work.
+
+    Raises:
+        `InvalidInput`: if the ending is of no format that holds RGB, or the path can't be a file.
+    """
+    path = Path(path)
+    picture_format = Image.registered_extensions().get(path.suffix.lower())
+    try:
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), picture_format or "")
+    except (KeyError, OSError, ValueError):  # no such format, one that is only read, one without RGB
+        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.") from None
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder: pass the name of a picture file.")
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InvalidInput(f"{path} can't be written: {parent} is no folder that can be written to.")
+    return path
+
+
 def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any) -> None:
     """Save a picture under a temporary name, then rename: an interrupted run leaves no half-written file."""
-    path = Path(path)
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.")
+    path = check_picture_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:

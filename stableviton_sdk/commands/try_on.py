@@ -1,0 +1,225 @@
+"""`stableviton try-on`: a person and a garment in, one picture out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import hub
+from ..errors import InvalidInput, WeightsUnavailable
+from .common import (
+    CATEGORIES,
+    DTYPES,
+    add_consent,
+    add_device,
+    ask_to_download,
+    choose_device,
+    choose_dtype,
+    filter_log,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+
+DEFAULT_MODEL = "rlawjdghek/StableVITON"
+CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+MAPS = ("mask", "agnostic", "densepose")
+USAGE = """%(prog)s PERSON GARMENT --output FILE [options]
+       %(prog)s --inputs FOLDER GARMENT --output FILE [options]"""
+
+
+def add_parser(commands: Any, **options: Any) -> None:
+    parser = commands.add_parser(
+        "try-on",
+        usage=USAGE,
+        help="dress a person in a garment",
+        description="Dress the person of one photo in the garment of another picture. The result has the photo's "
+        "size, and outside the mask its very pixels.",
+        **options,
+    )
+    parser.add_argument("person", metavar="PERSON", help="photo of a person: a file or a URL")
+    garment = parser.add_argument("garment", metavar="GARMENT", help="picture of the garment: a file or a URL")
+    garment.required = False  # with --inputs the only picture is the garment
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, help="picture to write, .png or .jpg; an older one is replaced"
+    )
+
+    person = parser.add_argument_group("the person", "What isn't given is derived from the photo.")
+    person.add_argument("--inputs", metavar="FOLDER", help="what `stableviton prepare` wrote, instead of a photo")
+    person.add_argument("--mask", metavar="FILE", help="white = repaint, black = keep, of the whole photo")
+    person.add_argument("--agnostic", metavar="FILE", help="the photo with the region to repaint in grey 128")
+    person.add_argument("--densepose", metavar="FILE", help="DensePose picture of the whole photo, parula on black")
+    person.add_argument("--category", choices=CATEGORIES, default="upper", help="kind of garment (%(default)s)")
+    person.add_argument("--show-inputs", metavar="FILE", help="also write a picture of all that was derived")
+
+    painting = parser.add_argument_group("painting")
+    painting.add_argument(
+        "--garment-photo",
+        choices=("flat-lay", "model"),
+        default="flat-lay",
+        help="model: worn by somebody, to cut out",
+    )
+    painting.add_argument("--steps", type=int, default=50, metavar="N", help="denoising steps (%(default)s)")
+    painting.add_argument("--seed", type=int, metavar="N", help="of the noise; default: another one every time")
+    painting.add_argument(
+        "--guidance-scale", type=float, default=1.0, metavar="X", help="above 1: nearer to the garment, twice the time"
+    )
+    painting.add_argument(
+        "--start",
+        choices=("agnostic", "person", "noise"),
+        default="agnostic",
+        help="what is noised to start from (%(default)s); person is the authors' way",
+    )
+    painting.add_argument(
+        "--no-repaint", action="store_true", help="keep all that the network painted, also outside the mask"
+    )
+
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="PLACE",
+        help="a converted folder, a released checkpoint file, or a Hub repository (%(default)s)",
+    )
+    model.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
+    add_device(model)
+    model.add_argument("--dtype", choices=DTYPES, help="number type; default: fp16 on cuda, else fp32")
+    add_consent(model)
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if arguments.inputs is not None:
+        if arguments.garment is not None:
+            arguments.usage_error("--inputs stands in for the photo: pass the garment only")
+        arguments.person, arguments.garment = None, arguments.person
+    elif arguments.garment is None:
+        arguments.usage_error("the following arguments are required: GARMENT")
+    # Everything that can be refused is refused before the long work begins.
+    output, sheet = _check_outputs(arguments)
+    person, maps = _load_person(arguments)
+    garment = _load_garment(arguments.garment)
+    seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+
+    import torch
+
+    try:
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
+    except RuntimeError as error:
+        raise InvalidInput(f"--seed {seed} is too large: pass a whole number of at most 64 bits.") from error
+    pipeline = load_pipeline(arguments.model, checkpoint=arguments.checkpoint, dtype=dtype, yes=arguments.yes)
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
+    result = pipeline(
+        person,
+        garment,
+        **maps,
+        category=arguments.category,
+        garment_photo=arguments.garment_photo,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+        generator=generator,
+        start=arguments.start,
+        repaint=not arguments.no_repaint,
+    )
+
+    from ..images import save_atomically
+
+    if sheet is not None:
+        save_atomically(result.inputs[0].to_image(), sheet)
+    image = result.images[0]
+    save_atomically(image, output, quality=95)
+    print(f"{output} ({image.width} x {image.height}, seed {seed})")
+
+
+def load_pipeline(model: str, *, checkpoint: str | None, dtype: torch.dtype, yes: bool) -> TryOnPipeline:
+    """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
+
+    Args:
+        model (`str`): Path of a folder or checkpoint file, or name of a repository.
+        checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
+        dtype (`torch.dtype`): Type of the weights.
+        yes (`bool`): Download without asking.
+    """
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+
+    options = {"checkpoint": checkpoint, "dtype": dtype}
+    if os.path.isdir(model):
+        return TryOnPipeline.from_pretrained(model, **options)
+    if os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):
+        if checkpoint is not None:
+            raise InvalidInput(f"--checkpoint picks from a repository, and {model} is one file: leave it out.")
+        return TryOnPipeline.from_single_file(model, dtype=dtype)
+    unsaid: list[logging.LogRecord] = []
+    try:
+        with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
+            pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
+    except WeightsUnavailable:
+        download = hub.describe(model, checkpoint)
+        if download is None:  # it is all here, so something else is wrong
+            raise
+    else:
+        for record in unsaid:
+            logging.getLogger(record.name).handle(record)
+        return pipeline
+    ask_to_download(download.what, download.size, download.licence, yes=yes)
+    with filter_log(lambda record: download.licence not in record.getMessage()):
+        return TryOnPipeline.from_pretrained(model, **options)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
+    from ..images import check_picture_path
+
+    output = check_picture_path(arguments.output)
+    sheet = None if arguments.show_inputs is None else check_picture_path(arguments.show_inputs)
+    sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
+    for path in filter(None, (output, sheet)):
+        if any(source and os.path.exists(source) and path.exists() and path.samefile(source) for source in sources):
+            raise InvalidInput(f"{path} is one of the pictures to read: write the result to another file.")
+    if sheet is not None and sheet.absolute() == output.absolute():
+        raise InvalidInput(f"--output and --show-inputs both name {output}: pass two files.")
+    return output, sheet
+
+
+def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Image]]:
+    """The photo, or the prepared inputs, and the maps that are given."""
+    from ..images import load_image, load_mask
+    from ..preprocessing.inputs import TryOnInputs, same_aspect
+
+    if arguments.inputs is not None:
+        person = TryOnInputs.load(arguments.inputs)
+        size = person.photo.size
+    else:
+        person = load_image(arguments.person, name="PERSON")
+        size = person.size
+    maps = {}
+    for name in MAPS:
+        path = getattr(arguments, name)
+        if path is None:
+            continue
+        load = load_mask if name == "mask" else load_image
+        maps[name] = load(path, name=f"--{name}")
+        if not same_aspect(maps[name].size, size):
+            width, height = maps[name].size
+            raise InvalidInput(
+                f"--{name} is {width} x {height} for a photo of {size[0]} x {size[1]}: it must show the whole photo, "
+                "in the photo's proportions."
+            )
+    return person, maps
+
+
+def _load_garment(source: str) -> Image.Image:
+    from ..images import load_image
+    from ..preprocessing.garment import CANVAS
+
+    return load_image(source, name="GARMENT", background=CANVAS)
