@@ -32,7 +32,8 @@ def main() -> None:
     if arguments.prepared.is_dir():
         inputs = TryOnInputs.load(arguments.prepared)
     else:
-        inputs = pipe.prepare(arguments.person)
+        # without the agnostic picture, which follows from the others: a corrected mask.png is then all that counts
+        inputs = pipe.prepare(arguments.person).replace(agnostic=None)
         inputs.save(arguments.prepared)
     for garment in arguments.garments:  # one after the other: a list in one call is quicker, and needs more memory
         generator = torch.Generator().manual_seed(arguments.seed)

@@ -7,20 +7,23 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import hub
 from ..errors import InvalidInput, WeightsUnavailable
 from .common import (
-    CATEGORIES,
     DTYPES,
+    Consent,
     add_consent,
     add_device,
-    ask_to_download,
+    add_preparation,
     choose_device,
     choose_dtype,
     filter_log,
+    missing_networks,
+    preparation_of,
 )
 
 if TYPE_CHECKING:
@@ -28,9 +31,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..pipelines.pipeline_tryon import TryOnPipeline
+    from ..preprocessing.preprocessor import PersonPreprocessor
 
 DEFAULT_MODEL = "rlawjdghek/StableVITON"
 CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+ALL, PARSING = "", "human_parsing"
 MAPS = ("mask", "agnostic", "densepose")
 USAGE = """%(prog)s PERSON GARMENT --output FILE [options]
        %(prog)s --inputs FOLDER GARMENT --output FILE [options]"""
@@ -57,8 +62,8 @@ def add_parser(commands: Any, **options: Any) -> None:
     person.add_argument("--mask", metavar="FILE", help="white = repaint, black = keep, of the whole photo")
     person.add_argument("--agnostic", metavar="FILE", help="the photo with the region to repaint in grey 128")
     person.add_argument("--densepose", metavar="FILE", help="DensePose picture of the whole photo, parula on black")
-    person.add_argument("--category", choices=CATEGORIES, default="upper", help="kind of garment (%(default)s)")
-    person.add_argument("--show-inputs", metavar="FILE", help="also write a picture of all that was derived")
+    add_preparation(person)
+    person.add_argument("--show-inputs", metavar="FILE", help="also write a picture of all that the network was given")
 
     painting = parser.add_argument_group("painting")
     painting.add_argument(
@@ -97,12 +102,10 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if arguments.inputs is not None:
-        if arguments.garment is not None:
-            arguments.usage_error("--inputs stands in for the photo: pass the garment only")
-        arguments.person, arguments.garment = None, arguments.person
-    elif arguments.garment is None:
-        arguments.usage_error("the following arguments are required: GARMENT")
+    _sort_pictures(arguments)
+    needed = _networks_needed(arguments)
+    if needed is None and preparation_of(arguments):
+        arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
     # Everything that can be refused is refused before the long work begins.
     output, sheet = _check_outputs(arguments)
     person, maps = _load_person(arguments)
@@ -117,9 +120,22 @@ def run(arguments: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
     except RuntimeError as error:
         raise InvalidInput(f"--seed {seed} is too large: pass a whole number of at most 64 bits.") from error
-    pipeline = load_pipeline(arguments.model, checkpoint=arguments.checkpoint, dtype=dtype, yes=arguments.yes)
+
+    def networks(preprocessor: PersonPreprocessor) -> list[hub.Download]:
+        return [] if needed is None else missing_networks(preprocessor, arguments.pose, needed)
+
+    consent = Consent(arguments.yes)
+    pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, consent, networks)
+    if needed is not None:
+        if pipeline.preprocessor is None:
+            from ..preprocessing.preprocessor import PersonPreprocessor
+
+            pipeline.preprocessor = PersonPreprocessor()
+        consent.ask(networks(pipeline.preprocessor))
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
+    if needed == ALL:
+        person = pipeline.prepare(person, arguments.category, **preparation_of(arguments))
     result = pipeline(
         person,
         garment,
@@ -142,14 +158,21 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{output} ({image.width} x {image.height}, seed {seed})")
 
 
-def load_pipeline(model: str, *, checkpoint: str | None, dtype: torch.dtype, yes: bool) -> TryOnPipeline:
+def load_pipeline(
+    model: str,
+    checkpoint: str | None,
+    dtype: torch.dtype,
+    consent: Consent,
+    networks: Callable[[PersonPreprocessor], list[hub.Download]],
+) -> TryOnPipeline:
     """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
 
     Args:
         model (`str`): Path of a folder or checkpoint file, or name of a repository.
         checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
         dtype (`torch.dtype`): Type of the weights.
-        yes (`bool`): Download without asking.
+        consent (`Consent`): Asks.
+        networks (`Callable`): What a preprocessor has to download besides.
     """
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
@@ -165,16 +188,37 @@ def load_pipeline(model: str, *, checkpoint: str | None, dtype: torch.dtype, yes
         with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
             pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
     except WeightsUnavailable:
-        download = hub.describe(model, checkpoint)
-        if download is None:  # it is all here, so something else is wrong
+        downloads = hub.describe(model, checkpoint)
+        if not downloads:  # it is all here, so something else is wrong
             raise
     else:
         for record in unsaid:
             logging.getLogger(record.name).handle(record)
         return pipeline
-    ask_to_download(download.what, download.size, download.licence, yes=yes)
-    with filter_log(lambda record: download.licence not in record.getMessage()):
+    together = list(downloads)
+    if hub.known_repo(model) is not None:  # those come without a preprocessor: ask for the usual one's at once
+        from ..preprocessing.preprocessor import PersonPreprocessor
+
+        together += networks(PersonPreprocessor())
+    consent.ask(together)
+    with filter_log(lambda record: not any(entry.licence in record.getMessage() for entry in downloads)):
         return TryOnPipeline.from_pretrained(model, **options)
+
+
+def _sort_pictures(arguments: argparse.Namespace) -> None:
+    if arguments.inputs is not None:
+        if arguments.garment is not None:
+            arguments.usage_error("--inputs stands in for the photo: pass the garment only")
+        arguments.person, arguments.garment = None, arguments.person
+    elif arguments.garment is None:
+        arguments.usage_error("the following arguments are required: GARMENT")
+
+
+def _networks_needed(arguments: argparse.Namespace) -> str | None:
+    """What the names of the preprocessor's networks that will run begin with; None if none will."""
+    if arguments.inputs is None and (arguments.mask is None or arguments.densepose is None):
+        return ALL
+    return PARSING if arguments.garment_photo == "model" else None
 
 
 def _check_outputs(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
@@ -194,10 +238,12 @@ def _check_outputs(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
 def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Image]]:
     """The photo, or the prepared inputs, and the maps that are given."""
     from ..images import load_image, load_mask
-    from ..preprocessing.inputs import TryOnInputs, same_aspect
+    from ..preprocessing.inputs import TryOnInputs, grey_out, same_aspect
 
     if arguments.inputs is not None:
         person = TryOnInputs.load(arguments.inputs)
+        if person.agnostic is None:
+            person = person.replace(agnostic=grey_out(person.person, person.mask))
         size = person.photo.size
     else:
         person = load_image(arguments.person, name="PERSON")
