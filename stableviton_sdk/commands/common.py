@@ -43,7 +43,7 @@ def add_preparation(parser: Any) -> None:
     parser.add_argument("--pose", choices=POSES, help="which network finds the joints (openpose)")
     parser.add_argument(
         "--mask-grow",
-        type=float,
+        type=parse_share,
         metavar="SHARE",
         help="widen the mask by this share of the shoulder distance, 0 to 1, against an old sleeve's outline (0)",
     )
@@ -64,6 +64,16 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     if not (right > left and bottom > top):
         raise argparse.ArgumentTypeError(f"{text!r} is empty: left must be less than right, top less than bottom")
     return left, top, right, bottom
+
+
+def parse_share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return share
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -72,10 +72,14 @@ def add_parser(commands: Any, **options: Any) -> None:
         default="flat-lay",
         help="model: worn by somebody, to cut out",
     )
-    painting.add_argument("--steps", type=int, default=50, metavar="N", help="denoising steps (%(default)s)")
+    painting.add_argument("--steps", type=parse_steps, default=50, metavar="N", help="denoising steps (%(default)s)")
     painting.add_argument("--seed", type=int, metavar="N", help="of the noise; default: another one every time")
     painting.add_argument(
-        "--guidance-scale", type=float, default=1.0, metavar="X", help="above 1: nearer to the garment, twice the time"
+        "--guidance-scale",
+        type=parse_guidance,
+        default=1.0,
+        metavar="X",
+        help="above 1: nearer to the garment, twice the time",
     )
     painting.add_argument(
         "--start",
@@ -99,6 +103,22 @@ def add_parser(commands: Any, **options: Any) -> None:
     model.add_argument("--dtype", choices=DTYPES, help="number type; default: fp16 on cuda, else fp32")
     add_consent(model)
     parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def parse_steps(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
+
+
+def parse_guidance(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = -1.0
+    if not 0 <= scale < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 (1 turns guidance off)")
+    return scale
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -132,10 +152,18 @@ def run(arguments: argparse.Namespace) -> None:
 
             pipeline.preprocessor = PersonPreprocessor()
         consent.ask(networks(pipeline.preprocessor))
+    if needed == ALL:
+        height, width = pipeline.default_size
+        person = pipeline.preprocessor(
+            person,
+            category=arguments.category,
+            aspect=(width, height),
+            device=device,
+            **preparation_of(arguments),
+        )
+        pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
-    if needed == ALL:
-        person = pipeline.prepare(person, arguments.category, **preparation_of(arguments))
     result = pipeline(
         person,
         garment,
