@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import (
     SCHEDULER,
     Architecture,
@@ -31,6 +32,7 @@ LIBRARY = {
     "spatial_encoder": ["stableviton_sdk.models.spatial_encoder", "SpatialEncoder"],
     "unet": ["stableviton_sdk.models.unet", "TryOnUNet"],
     "scheduler": ["diffusers", "PNDMScheduler"],
+    "preprocessor": ["stableviton_sdk.preprocessing.preprocessor", "PersonPreprocessor"],
 }
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WEIGHTS_NAME = "diffusion_pytorch_model"
@@ -115,6 +117,7 @@ def convert_checkpoint(
                 config = report.architecture[component]
                 _write_component(partial / component, component, config, tensors, renames, dtype, bar)
         _write_scheduler(partial / "scheduler")
+        PersonPreprocessor().save_pretrained(partial / "preprocessor")
         _write_index(partial, licence)
         (partial / "README.md").write_text(model_card(Path(source).name, licence), encoding="utf-8")
         if target.is_dir():

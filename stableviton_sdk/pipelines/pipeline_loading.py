@@ -18,6 +18,7 @@ from ..conversion import convert_checkpoint
 from ..conversion.architecture import SCHEDULER
 from ..conversion.convert import DTYPES, load_components, model_card, parse_dtype
 from ..errors import InvalidInput, WeightsUnavailable
+from ..preprocessing.preprocessor import PersonPreprocessor
 
 logger = logging.get_logger(__name__)
 
@@ -106,6 +107,7 @@ class TryOnLoadingMixin:
         if report.foreign_line():
             logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
         components.setdefault("scheduler", PNDMScheduler(**SCHEDULER))
+        components.setdefault("preprocessor", PersonPreprocessor())
         return cls(**{**loaded, **components})
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
