@@ -27,7 +27,10 @@ class Download:
 
 
 def describe_file(repo_id: str, filename: str, repo_type: str = "model") -> Download | None:
-    """What `fetch_file` would download; only metadata is asked for.
+    """What `hub.fetch_file` would download; only metadata is asked for.
+
+    Args:
+        repo_id (`str`), filename (`str`), repo_type (`str`, *optional*, defaults to `"model"`): Which file.
 
     Returns:
         `Download`, or None if the file is in the cache.
@@ -38,12 +41,11 @@ def describe_file(repo_id: str, filename: str, repo_type: str = "model") -> Down
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     place = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type}
-    if isinstance(try_to_load_from_cache(**place), str):
+    if isinstance(try_to_load_from_cache(**place, cache_dir=hub_cache()), str):
         return None
-    page = _page(repo_id, repo_type)
+    page = repo_id if repo_type == "model" else f"{repo_type}s/{repo_id}"
     what = f"{filename} of {page}"
-    if is_offline():
-        raise WeightsUnavailable(f"{what} is not in the cache and HF_HUB_OFFLINE is set: run once without it.")
+    _refuse_offline(what)
     licence = next(
         (repo.licence for repo in KNOWN_REPOS.values() if (repo.repo_id, repo.repo_type) == (repo_id, repo_type)), None
     )
@@ -56,11 +58,11 @@ def describe_file(repo_id: str, filename: str, repo_type: str = "model") -> Down
     return Download(what, size, licence)
 
 
-def describe(name: str, checkpoint: str | None = None) -> list[Download]:
-    """What loading a pipeline repository would download; only metadata is asked for.
+def describe_pipeline(name: str, checkpoint: str | None = None) -> list[Download]:
+    """What `TryOnPipeline.from_pretrained` would download; only metadata is asked for.
 
     Args:
-        name (`str`): As users pass it to `from_pretrained`.
+        name (`str`): Of a repository, as users pass it.
         checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
 
     Returns:
@@ -77,8 +79,7 @@ def describe(name: str, checkpoint: str | None = None) -> list[Download]:
         entry = repo.pick(checkpoint)[1]
         download = describe_file(repo.repo_id, entry.filename, repo.repo_type)
         return [] if download is None else [download]
-    if is_offline():
-        raise WeightsUnavailable(f"{name} is not in the cache and HF_HUB_OFFLINE is set: run once without it.")
+    _refuse_offline(name)
     try:
         info = HfApi().model_info(name, files_metadata=True)
     except Exception as error:
@@ -91,8 +92,8 @@ def describe(name: str, checkpoint: str | None = None) -> list[Download]:
         )
     absent = [
         sizes[file]
-        for file in select_files(list(sizes), None)
-        if not isinstance(try_to_load_from_cache(name, file, revision=info.sha), str)
+        for file in select_files(sizes, None)
+        if not isinstance(try_to_load_from_cache(name, file, cache_dir=hub_cache(), revision=info.sha), str)
     ]
     if not absent:
         return []
@@ -103,3 +104,8 @@ def _stated_licence(info: Any, page: str) -> str:
     """What a repository's card says, and where to read it."""
     stated = getattr(info.card_data, "license", None) or "not stated"
     return f"{stated} (https://huggingface.co/{page})"
+
+
+def _refuse_offline(what: str) -> None:
+    if is_offline():
+        raise WeightsUnavailable(f"{what} is not in the cache and downloading is off: run once with a network first.")

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .. import hub
+from .. import hub_downloads
 from ..errors import InvalidInput, WeightsUnavailable
+from ..hub_downloads import Download
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,7 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return TORCH_DTYPES[name or ("fp16" if device.type == "cuda" else "fp32")]
 
 
-def missing_networks(preprocessor: PersonPreprocessor, pose: str | None, wanted: str = "") -> list[hub.Download]:
+def missing_networks(preprocessor: PersonPreprocessor, pose: str | None, wanted: str = "") -> list[Download]:
     """What a preprocessor would have to download.
 
     Args:
@@ -115,7 +116,7 @@ def missing_networks(preprocessor: PersonPreprocessor, pose: str | None, wanted:
     """
     others = tuple(set(POSES) - {pose or preprocessor.config["pose"]})
     downloads = [
-        hub.describe_file(source["repo_id"], source["filename"], source.get("repo_type", "model"))
+        hub_downloads.describe_file(source["repo_id"], source["filename"], source.get("repo_type", "model"))
         for name, source in preprocessor.config["weights"].items()
         if source and "repo_id" in source and name.startswith(wanted) and not name.startswith(others)
     ]
@@ -131,9 +132,9 @@ class Consent:
 
     def __init__(self, yes: bool):
         self.yes = yes
-        self.given: list[hub.Download] = []
+        self.given: list[Download] = []
 
-    def ask(self, downloads: list[hub.Download]) -> None:
+    def ask(self, downloads: list[Download]) -> None:
         """
         Raises:
             `WeightsUnavailable`: if the answer is no, or there is no terminal to ask on.
@@ -176,3 +177,18 @@ def filter_log(keep: Callable[[logging.LogRecord], object]) -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(keep)
+
+
+@contextlib.contextmanager
+def bars_on_terminals_only() -> Iterator[None]:
+    """Keep diffusers' progress bars out of log files."""
+    from diffusers.utils import logging as diffusers_logging
+
+    if sys.stderr.isatty() or not diffusers_logging.is_progress_bar_enabled():
+        yield
+        return
+    diffusers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        diffusers_logging.enable_progress_bar()

@@ -11,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import hub
+from .. import hub, hub_downloads
 from ..errors import InvalidInput, WeightsUnavailable
+from ..hub_downloads import Download
 from .common import (
     DTYPES,
     Consent,
     add_consent,
     add_device,
     add_preparation,
+    bars_on_terminals_only,
     choose_device,
     choose_dtype,
     filter_log,
@@ -73,7 +75,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="model: worn by somebody, to cut out",
     )
     painting.add_argument("--steps", type=parse_steps, default=50, metavar="N", help="denoising steps (%(default)s)")
-    painting.add_argument("--seed", type=int, metavar="N", help="of the noise; default: another one every time")
+    painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise; default: another one every time")
     painting.add_argument(
         "--guidance-scale",
         type=parse_guidance,
@@ -111,6 +113,12 @@ def parse_steps(text: str) -> int:
     return int(text)
 
 
+def parse_seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
 def parse_guidance(text: str) -> float:
     try:
         scale = float(text)
@@ -136,16 +144,14 @@ def run(arguments: argparse.Namespace) -> None:
 
     import torch
 
-    try:
-        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
-    except RuntimeError as error:
-        raise InvalidInput(f"--seed {seed} is too large: pass a whole number of at most 64 bits.") from error
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
 
-    def networks(preprocessor: PersonPreprocessor) -> list[hub.Download]:
+    def networks(preprocessor: PersonPreprocessor) -> list[Download]:
         return [] if needed is None else missing_networks(preprocessor, arguments.pose, needed)
 
     consent = Consent(arguments.yes)
-    pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, consent, networks)
+    with bars_on_terminals_only():
+        pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, consent, networks)
     if needed is not None:
         if pipeline.preprocessor is None:
             from ..preprocessing.preprocessor import PersonPreprocessor
@@ -191,7 +197,7 @@ def load_pipeline(
     checkpoint: str | None,
     dtype: torch.dtype,
     consent: Consent,
-    networks: Callable[[PersonPreprocessor], list[hub.Download]],
+    networks: Callable[[PersonPreprocessor], list[Download]],
 ) -> TryOnPipeline:
     """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
 
@@ -216,7 +222,7 @@ def load_pipeline(
         with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
             pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
     except WeightsUnavailable:
-        downloads = hub.describe(model, checkpoint)
+        downloads = hub_downloads.describe_pipeline(model, checkpoint)
         if not downloads:  # it is all here, so something else is wrong
             raise
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import types
 import zipfile
@@ -157,9 +158,11 @@ def _load_pickle(path: Path) -> Any:
         except pickle.UnpicklingError:
             # foreign objects (Lightning, OmegaConf) stand beside the tensors: leave them out
             return torch.load(path, map_location="cpu", mmap=zipped, weights_only=False, pickle_module=_inert_pickle())
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # this one is a seek in a file cut short
+            raise
         raise IncompatibleCheckpoint(
             f"{path} can't be read as a PyTorch checkpoint ({type(error).__name__}: {error}): download it again."
         ) from error

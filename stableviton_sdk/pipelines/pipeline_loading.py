@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import inspect
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,15 +13,19 @@ import torch
 from diffusers.utils import logging
 
 from .. import hub
-from ..conversion import convert_checkpoint
 from ..conversion.architecture import SCHEDULER
-from ..conversion.convert import DTYPES, load_components, model_card, parse_dtype
-from ..errors import InvalidInput, WeightsUnavailable
+from ..conversion.convert import LIBRARY, load_components, model_card, parse_dtype
+from ..errors import InvalidInput
+from ..hub_errors import translate
+from ..hub_layout import index_components, read_index
 from ..preprocessing.preprocessor import PersonPreprocessor
+from .converted_weights import ArchitectureOverride, fetch_converted
 
 logger = logging.get_logger(__name__)
 
-ArchitectureOverride = Mapping[str, Mapping[str, Any]]
+HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+# Whose classes a repository may name. Anything else would be code that came along with the weights.
+TRUSTED_LIBRARIES = ("diffusers", "transformers", "stableviton_sdk")
 
 
 class TryOnLoadingMixin:
@@ -53,10 +56,21 @@ class TryOnLoadingMixin:
             `IncompatibleCheckpoint`: if a checkpoint doesn't fit.
             `InvalidInput`: if the name is of something else.
         """
-        name = os.fspath(pretrained_model_name_or_path)
-        repo = None if os.path.isdir(name) else hub.known_repo(name)
-        if repo is not None:
-            name = str(_fetch_converted(repo, checkpoint, architecture, kwargs))
+        try:
+            name = os.fspath(pretrained_model_name_or_path)
+        except TypeError as error:
+            raise InvalidInput(
+                f"{type(pretrained_model_name_or_path).__name__} is no place to load a pipeline from: pass a folder's "
+                "path or a Hub repository's name."
+            ) from error
+        for option in ("dtype", "torch_dtype"):
+            if isinstance(kwargs.get(option), str):
+                kwargs[option] = parse_dtype(kwargs[option])
+        is_folder = os.path.isdir(name)
+        if not is_folder and hub.known_repo(name) is not None:
+            name = cls.download(name, checkpoint=checkpoint, architecture=architecture, **kwargs)
+            # the checkpoint has no variants, and all that concerns the Hub is done
+            kwargs = {key: value for key, value in kwargs.items() if key not in (*HUB_OPTIONS, "variant")}
         elif checkpoint is not None or architecture is not None:
             raise InvalidInput(
                 f"checkpoint= and architecture= are for repositories in the authors' layout, which {name} isn't: "
@@ -64,22 +78,48 @@ class TryOnLoadingMixin:
             )
         elif os.path.isfile(name):
             raise InvalidInput(f"{name} is a file: load it with TryOnPipeline.from_single_file.")
-        elif os.path.isdir(name) and not os.path.isfile(os.path.join(name, "model_index.json")):
+        elif is_folder and not os.path.isfile(os.path.join(name, "model_index.json")):
             raise InvalidInput(f"{name} holds no model_index.json, so it is no pipeline folder: check the path.")
-        elif not os.path.isdir(name) and (os.path.isabs(name) or name.startswith(".") or name.count("/") != 1):
+        elif is_folder:
+            _refuse_other_pipelines(name, read_index(Path(name)), kwargs)
+        elif os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") != 1:
             raise InvalidInput(f"{name} is neither a folder nor a Hub repository (owner/name): check the path.")
         return super().from_pretrained(name, **kwargs)
 
     @classmethod
-    def download(cls, pretrained_model_name: str | os.PathLike, **kwargs: Any) -> str:
-        """Download a Hub repository in this package's layout into the Hub's cache and return its folder.
+    def download(
+        cls,
+        pretrained_model_name: str | os.PathLike,
+        *,
+        checkpoint: str | None = None,
+        architecture: ArchitectureOverride | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Download a Hub repository, convert it if it is in the authors' layout, and return the folder.
 
-        diffusers' own refuses pipelines whose classes live outside of it; this one fetches configurations and
-        safetensors weights only, so no code can come along.
+        From a repository in this package's layout only configurations and safetensors weights are fetched, so no code
+        can come along. (diffusers' own refuses pipelines whose classes live outside of it.)
+
+        Args:
+            pretrained_model_name, checkpoint, architecture, kwargs: As for `from_pretrained`.
+
+        Returns:
+            `str`: a folder that `from_pretrained` loads.
         """
-        known = ("variant", "revision", "cache_dir", "token", "local_files_only", "force_download")
-        options = {key: kwargs[key] for key in known if kwargs.get(key) is not None}
-        return str(hub.fetch_folder(os.fspath(pretrained_model_name), **options))
+        name = os.fspath(pretrained_model_name)
+        options = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
+        repo = hub.known_repo(name)
+        if repo is not None:
+            dtype = kwargs.get("dtype", kwargs.get("torch_dtype"))
+            folder = fetch_converted(repo, checkpoint=checkpoint, architecture=architecture, dtype=dtype, **options)
+            return str(folder)
+
+        def check(content: dict[str, Any]) -> None:
+            _refuse_other_pipelines(name, content, kwargs)
+            _refuse_foreign_classes(name, content, kwargs)
+
+        skip = [component for component in LIBRARY if component in kwargs]
+        return str(hub.fetch_folder(name, variant=kwargs.get("variant"), check_index=check, skip=skip, **options))
 
     @classmethod
     def from_single_file(
@@ -99,10 +139,15 @@ class TryOnLoadingMixin:
             components: `scheduler=…`, `preprocessor=…`, to use instead of the released ones.
 
         Raises:
+            `InvalidInput`: if there is no such file, or an argument is none of these.
             `IncompatibleCheckpoint`: if the file isn't a StableVITON checkpoint.
         """
         from diffusers import PNDMScheduler
 
+        known = inspect.signature(cls.__init__).parameters
+        for component in components:
+            if component not in known:
+                raise InvalidInput(f"from_single_file has no argument {component!r}: leave it out.")
         loaded, report = load_components(path, dtype=parse_dtype(dtype), architecture=architecture)
         if report.foreign_line():
             logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
@@ -118,112 +163,99 @@ class TryOnLoadingMixin:
             args, kwargs: As for `DiffusionPipeline.save_pretrained`.
         """
         push_to_hub, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
-        hub_options = {
-            key: kwargs.pop(key) for key in ("commit_message", "private", "token", "create_pr") if key in kwargs
-        }
+        names = ("commit_message", "private", "token", "create_pr")
+        hub_options = {key: kwargs.pop(key) for key in names if key in kwargs}
         super().save_pretrained(save_directory, *args, **kwargs)
         card = Path(save_directory) / "README.md"
-        if not card.exists():
+        is_own = not card.exists()
+        if is_own:
             card.write_text(model_card(None, self.config.get("weights_licence")), encoding="utf-8")
         if push_to_hub:
-            self._upload(save_directory, repo_id or Path(save_directory).name, **hub_options)
+            self._upload(save_directory, repo_id or Path(save_directory).name, keep_card=is_own, **hub_options)
 
-    def push_to_hub(self, repo_id: str, *, variant: str | None = None, **hub_options: Any) -> str:
-        """Upload the pipeline and its model card.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        create_pr: bool = False,
+        *,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+    ) -> str:
+        """Upload the pipeline with a model card that carries the weights' licence; a card that is there stays.
 
         Args:
             repo_id (`str`): Owner and name; created if it isn't there.
+            commit_message (`str`, *optional*): First line of the commit.
+            private (`bool`, *optional*): Whether a repository that is created is private.
+            token (`str` or `bool`, *optional*): Access token; the stored one by default.
+            create_pr (`bool`, *optional*, defaults to `False`): Make a pull request of it.
             variant (`str`, *optional*): Part of the weights' file names.
-            hub_options: `commit_message`, `private`, `token`, `create_pr`.
+            max_shard_size (`int` or `str`, *optional*): Of the weights' files.
 
         Returns:
             `str`: address of the commit.
+
+        Raises:
+            `WeightsUnavailable`: one sentence on why it couldn't be uploaded.
         """
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, variant=variant)
-            return self._upload(folder, repo_id, **hub_options)
+            self.save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
+            return self._upload(
+                folder,
+                repo_id,
+                keep_card=True,
+                commit_message=commit_message,
+                private=private,
+                token=token,
+                create_pr=create_pr,
+            )
 
     def _upload(
         self,
         folder: str | os.PathLike,
         repo_id: str,
+        keep_card: bool,
         commit_message: str | None = None,
         private: bool | None = None,
-        token: str | None = None,
+        token: str | bool | None = None,
         create_pr: bool = False,
     ) -> str:
         from huggingface_hub import HfApi
 
         api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            commit_message=commit_message or "Upload TryOnPipeline",
-            create_pr=create_pr,
-        )
+        try:
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            keep_card = keep_card and api.file_exists(repo_id, "README.md")
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message or "Upload TryOnPipeline",
+                create_pr=create_pr,
+                ignore_patterns=["README.md"] if keep_card else None,
+            )
+        except Exception as error:
+            raise translate(error, repo_id, "uploaded") from error
         return str(commit)
 
 
-def _fetch_converted(
-    repo: hub.KnownRepo, checkpoint: str | None, architecture: ArchitectureOverride | None, kwargs: dict[str, Any]
-) -> Path:
-    """The converted folder of an authors' checkpoint; downloads and converts it the first time."""
-    from huggingface_hub.utils import WeakFileLock
+def _refuse_other_pipelines(name: str, content: Mapping[str, Any], given: Collection[str]) -> None:
+    """A folder or repository must name every component that isn't passed along."""
+    needed = LIBRARY.keys() - {"preprocessor"}  # optional: maps can be given instead
+    missing = sorted(component for component in needed if component not in content and component not in given)
+    if missing:
+        raise InvalidInput(
+            f"{name} holds a {content.get('_class_name') or 'pipeline'} without {', '.join(missing)}, not a "
+            "TryOnPipeline: pass another folder or repository."
+        )
 
-    name, entry = repo.pick(checkpoint)
-    place = {
-        key: kwargs.pop(key, None) for key in ("revision", "cache_dir", "token", "local_files_only", "force_download")
-    }
-    force = bool(place["force_download"])
-    kwargs.pop("variant", None)
-    dtype = kwargs.get("dtype", kwargs.get("torch_dtype"))
-    stored = parse_dtype(dtype) if isinstance(dtype, (torch.dtype, str)) else torch.float32
-    overrides = {"unet": {"sample_size": [side // 8 for side in entry.size]}}
-    for component, options in (architecture or {}).items():
-        overrides[component] = {**overrides.get(component, {}), **options}
-    tag = next(key for key, value in DTYPES.items() if value == stored)
-    if architecture:
-        tag += "-" + hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()[:8]
-    home = hub.sdk_cache(place["cache_dir"]) / "converted" / f"{repo.repo_type}--{repo.repo_id.replace('/', '--')}"
 
-    def converted(commit: str) -> Path:
-        return home / f"{name}-{tag}" / commit
-
-    commit = None if force else hub.latest_commit(repo.repo_id, entry.filename, repo.repo_type, place)
-    if commit is not None and converted(commit).is_dir():
-        return converted(commit)
-    if commit is None and not force and place["revision"] is None:
-        # no network, and the checkpoint itself may have been deleted to save room: what was converted still serves
-        folders = sorted(home.glob(f"{name}-{tag}/[0-9a-f]*"), key=lambda folder: folder.stat().st_mtime)
-        if folders and folders[-1].is_dir():
-            return folders[-1]
-    logger.warning(f"Weights of {repo.repo_id}, {name}: licence {repo.licence}.")
-    path = hub.fetch_file(
-        repo.repo_id,
-        entry.filename,
-        repo_type=repo.repo_type,
-        sha256=entry.sha256,
-        revision=place["revision"],
-        cache_dir=place["cache_dir"],
-        token=place["token"],
-        local_files_only=place["local_files_only"],
-        force_download=force,
-        extra_space=stored.itemsize / 4,
-    )
-    target = converted(path.parents[entry.filename.count("/")].name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(target.parent / f"{target.name}.lock"):
-        if not target.is_dir():  # another process may have converted it meanwhile
-            try:
-                report = convert_checkpoint(path, target, dtype=stored, architecture=overrides, licence=repo.licence)
-            except OSError as error:
-                if isinstance(error, WeightsUnavailable):
-                    raise
-                raise WeightsUnavailable(
-                    f"{repo.repo_id} was downloaded but could not be converted ({error}): make room on the disk of "
-                    f"{home}, or pass cache_dir=."
-                ) from error
-            if report.foreign_line():
-                logger.warning(f"{entry.filename}: {report.foreign_line()}")
-    return target
+def _refuse_foreign_classes(name: str, content: Mapping[str, Any], given: Collection[str]) -> None:
+    for component, (library, class_name) in index_components(content).items():
+        if component not in given and library.split(".")[0] not in TRUSTED_LIBRARIES:
+            raise InvalidInput(
+                f"{name} wants {library}.{class_name} for its {component}, and code of others is not loaded from the "
+                f"Hub: pass {component}= yourself, or another repository."
+            )
