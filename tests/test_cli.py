@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from stand_in_hub import served_hub
+from small_stand_in import small_state
+from stand_in_hub import Content, served_hub
 from stand_ins import ARCHITECTURE, write_checkpoint
 from test_preprocessor import FigureAnalyzer, photo_of
 from tiny import mask_picture, picture, tiny_pipeline
@@ -530,15 +531,22 @@ def test_without_a_terminal_consent_comes_from_the_command_line_only(capsys, mon
     assert capsys.readouterr().err.count("7.4 GB") == 2
 
 
+@pytest.fixture(scope="session")
+def released(tmp_path_factory):
+    """A small checkpoint in the released layout."""
+    path = tmp_path_factory.mktemp("released") / "VITONHD.ckpt"
+    return Content(write_checkpoint(path, small_state()).read_bytes())
+
+
 @pytest.fixture
-def authors(tmp_path, stand_in_checkpoint, monkeypatch):
+def authors(tmp_path, released, monkeypatch):
     """A Hub with the authors' repositories, and with those of the photo networks."""
     name = "rlawjdghek/StableVITON"
     known = sdk_hub.KNOWN_REPOS[name]
     entry = Checkpoint(known.checkpoints["VITONHD"].filename, (128, 128))
     monkeypatch.setitem(sdk_hub.KNOWN_REPOS, name, KnownRepo(name, known.licence, {"VITONHD": entry}))
     with served_hub(tmp_path / "home") as served:
-        served.commit(name, {entry.filename: stand_in_checkpoint})
+        served.commit(name, {entry.filename: released})
         for source in photo_body.WEIGHTS.values():
             prefix = "spaces/" if source.get("repo_type") == "space" else ""
             served.commit(prefix + source["repo_id"], {source["filename"]: b"0" * 2_000_000})
@@ -546,18 +554,19 @@ def authors(tmp_path, stand_in_checkpoint, monkeypatch):
 
 
 def test_without_consent_the_default_model_is_described_and_not_a_byte_of_it_is_fetched(
-    authors, files, stand_in_checkpoint, capsys, monkeypatch
+    authors, files, released, capsys, monkeypatch
 ):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     arguments = ["try-on", "person.png", "garment.png", "--output", "out.png", "--device", "cpu"]
     status = main([*arguments, "--mask", "mask.png", "--densepose", "densepose.png"])
     first, second = capsys.readouterr().err.splitlines()
     assert status == 1
-    size = f"{stand_in_checkpoint.stat().st_size / 1e6:.0f} MB"
+    size = f"{len(released.data) / 1e6:.0f} MB"
     assert first.startswith(f"stableviton: to download: ckpts/VITONHD.ckpt of rlawjdghek/StableVITON, {size}; ")
     assert "CC BY-NC-SA 4.0: non-commercial" in first
     assert "--yes" in second
-    assert {method for method, _ in authors.take_requests()} == {"HEAD"}
+    weights = [(method, path) for method, path in authors.take_requests() if "/api/" not in path]
+    assert weights == [("HEAD", "/rlawjdghek/StableVITON/resolve/main/ckpts/VITONHD.ckpt")]
     assert not Path("out.png").exists()
 
 
