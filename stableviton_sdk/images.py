@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import urllib.error
@@ -114,11 +115,8 @@ def check_picture_path(path: str | os.PathLike) -> Path:
         `InvalidInput`: if the ending is of no format that holds RGB, or the path can't be a file.
     """
     path = Path(path)
-    picture_format = Image.registered_extensions().get(path.suffix.lower())
-    try:
-        Image.new("RGB", (16, 16)).save(io.BytesIO(), picture_format or "")
-    except (KeyError, OSError, ValueError):  # no such format, one that is only read, one without RGB
-        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.") from None
+    if not _holds_rgb(Image.registered_extensions().get(path.suffix.lower())):
+        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.")
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: pass the name of a picture file.")
     parent = next(parent for parent in path.absolute().parents if parent.exists())
@@ -137,6 +135,17 @@ def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@functools.cache
+def _holds_rgb(picture_format: str | None) -> bool:
+    if picture_format is None:
+        return False
+    try:
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), picture_format)
+    except (KeyError, OSError, ValueError):  # some formats can only be read, some don't know RGB
+        return False
+    return True
 
 
 def _open(image: ImageLike, name: str) -> Image.Image:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import hub, hub_downloads
+from .. import hub_downloads
 from ..errors import InvalidInput, WeightsUnavailable
+from ..hub import known_repo
 from ..hub_downloads import Download
 from .common import (
     DTYPES,
@@ -230,7 +231,7 @@ def load_pipeline(
             logging.getLogger(record.name).handle(record)
         return pipeline
     together = list(downloads)
-    if hub.known_repo(model) is not None:  # those come without a preprocessor: ask for the usual one's at once
+    if known_repo(model) is not None:  # those come without a preprocessor: ask for the usual one's at once
         from ..preprocessing.preprocessor import PersonPreprocessor
 
         together += networks(PersonPreprocessor())
