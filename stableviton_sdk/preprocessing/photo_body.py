@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput, NoPersonFound
+from ..hub import sdk_cache
 from .body import BodyAnalysis, choose_person
 
 if TYPE_CHECKING:
@@ -149,13 +151,30 @@ def make_analyzer(
     def densepose() -> DensePoseEstimator:
         from .densepose import DensePoseEstimator, DensePoseNetwork
 
-        return DensePoseEstimator(DensePoseNetwork.from_checkpoint(_needed(weights, "densepose")).to(device))
+        path = converted_once(_needed(weights, "densepose"))
+        return DensePoseEstimator(DensePoseNetwork.from_checkpoint(path).to(device))
 
     return PhotoBodyAnalyzer(
         share("parser", parser),
         share(pose, {"openpose": openpose, "dwpose": dwpose}[pose]),
         share("densepose", densepose),
     )
+
+
+def converted_once(path: Path) -> Path:
+    """The safetensors form of a downloaded DensePose pickle, made on first use; other files are left as they are.
+
+    Files of the Hub's cache are known by their checksum, which their converted form is kept under.
+    """
+    from .densepose import convert_checkpoint
+
+    checksum = path.resolve().name
+    if path.suffix != ".pkl" or not re.fullmatch(r"[0-9a-f]{64}", checksum):
+        return path
+    target = sdk_cache() / "densepose" / f"{checksum}.safetensors"
+    if not target.is_file():
+        convert_checkpoint(path, target)
+    return target
 
 
 def _needed(weights: Callable[[str], Path | None], name: str) -> Path:
