@@ -386,18 +386,21 @@ def test_ctrl_c_is_one_line_and_leaves_no_output(tiny_folder, files, capsys, mon
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals work differently there")
 def test_a_real_ctrl_c_in_the_middle_of_a_command_ends_it_with_130(tmp_path):
-    os.mkfifo(tmp_path / "pipe.json")  # opening it to read blocks until somebody writes
+    os.mkfifo(tmp_path / "pipe.json")  # reading from it blocks as long as a writer has it open
     code = (
         "import sys, os\nos.path.isfile = lambda path: True\nfrom stableviton_sdk.cli import main\n"
-        "print('ready', flush=True)\nsys.exit(main(['convert', 'a.ckpt', 'out', '--architecture', 'pipe.json']))"
+        "sys.exit(main(['convert', 'a.ckpt', 'out', '--architecture', 'pipe.json']))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), stdout=-1, stderr=-1, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.5)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment(), stderr=-1, text=True)
+    writer = None
+    while writer is None and process.poll() is None:
+        try:
+            writer = os.open(tmp_path / "pipe.json", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # not opened for reading yet
+            time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
+    os.close(writer)
     assert process.returncode == 130
     assert error == "stableviton: interrupted\n"
 
@@ -499,13 +502,23 @@ DOWNLOAD = hub_downloads.Download("VITONHD.ckpt of them/weights", 7_400_000_000,
 NETWORK = hub_downloads.Download("parser.onnx of them/networks", 267_000_000, "MIT")
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+@pytest.fixture
+def terminal(monkeypatch):
+    """Make it look as if somebody sat there who types this."""
+
+    class Keyboard(io.StringIO):
+        def isatty(self):
+            return True
+
+    def typing(text):
+        monkeypatch.setattr(sys, "stdin", Keyboard(text))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    return typing
 
 
-def test_on_a_terminal_size_and_licence_are_said_before_the_question(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+def test_on_a_terminal_size_and_licence_are_said_before_the_question(capsys, terminal):
+    terminal("y\n")
     consent = common.Consent(yes=False)
     consent.ask([DOWNLOAD, NETWORK])
     lines = capsys.readouterr().err.splitlines()
@@ -517,8 +530,8 @@ def test_on_a_terminal_size_and_licence_are_said_before_the_question(capsys, mon
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yes please\n"])
-def test_anything_but_yes_downloads_nothing(monkeypatch, answer):
-    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+def test_anything_but_yes_downloads_nothing(terminal, answer):
+    terminal(answer)
     with pytest.raises(WeightsUnavailable, match="nothing was downloaded"):
         common.Consent(yes=False).ask([DOWNLOAD])
 
@@ -570,8 +583,8 @@ def test_without_consent_the_default_model_is_described_and_not_a_byte_of_it_is_
     assert not Path("out.png").exists()
 
 
-def test_a_raw_photo_asks_for_the_photo_networks_in_the_same_breath(authors, files, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+def test_a_raw_photo_asks_for_the_photo_networks_in_the_same_breath(authors, files, capsys, terminal):
+    terminal("n\n")
     arguments = ["try-on", "person.png", "garment.png", "--output", "out.png", "--device", "cpu", "--pose", "dwpose"]
     assert main(arguments) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -613,8 +626,8 @@ def test_with_consent_the_default_model_is_converted_once_and_never_asked_for_ag
     assert abs(difference).max() <= 1
 
 
-def test_a_repository_in_our_layout_is_described_too(authors, files, tiny_folder, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+def test_a_repository_in_our_layout_is_described_too(authors, files, tiny_folder, capsys, terminal):
+    terminal("y\n")
     authors.commit_folder("me/tiny", tiny_folder)
     assert try_on("me/tiny") == 0
     said = capsys.readouterr().err

@@ -146,7 +146,7 @@ class Consent:
             line = f"to download: {download.what}, {human_size(download.size)}; licence: {download.licence}"
             print(f"stableviton: {line}", file=sys.stderr, flush=True)
         if not self.yes:
-            if not sys.stdin.isatty():
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise WeightsUnavailable(
                     "nothing is downloaded without consent, and there is no terminal to ask on: pass --yes to agree "
                     "to the download and its licence."

@@ -231,7 +231,7 @@ def load_pipeline(
             logging.getLogger(record.name).handle(record)
         return pipeline
     together = list(downloads)
-    if known_repo(model) is not None:  # those come without a preprocessor: ask for the usual one's at once
+    if known_repo(model) is not None:  # their preprocessor is the usual one: ask for its networks at once
         from ..preprocessing.preprocessor import PersonPreprocessor
 
         together += networks(PersonPreprocessor())
