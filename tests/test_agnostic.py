@@ -197,6 +197,16 @@ def test_clothes_of_a_bystander_are_left_alone():
     assert not mask[bystander].any()
 
 
+def test_the_end_of_a_sleeve_that_the_parse_cuts_off_belongs_to_the_person():
+    parsing = dressed()
+    parsing[box(530, 600, 660, 640)] = CIHP.BACKGROUND  # a bag and its strap
+    parsing[box(540, 600, 590, 800)] = CIHP.BACKGROUND
+    mask = agnostic_mask(parsing, keypoints(without=(5, 6, 7, 9, 12)))
+    end = (parsing == CIHP.UPPER_CLOTHES) & box(590, 645, 767, 1023)
+    assert mask[end].sum() > 1000
+    assert mask[end].all()
+
+
 def test_a_dress_is_completed_down_to_the_hips_only():
     parsing = np.zeros(SIZE, np.uint8)
     parsing[box(250, 320, 518, 1000)] = CIHP.DRESS
