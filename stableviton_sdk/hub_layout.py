@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import InvalidInput, WeightsUnavailable
 
+# A file, or a file in a component's folder, and no way out of it.
+PLAIN_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
 WEIGHTS_NAME = re.compile(r"[^.]+?(?:\.([^.-]+))?(?:-\d+-of-\d+)?\.safetensors(?:\.index(?:\.([^.]+))?\.json)?")
 
 
@@ -19,8 +21,8 @@ def select_files(files: Iterable[str], variant: str | None) -> list[str]:
     A component without weights of the variant comes in its plain ones, as diffusers loads it. Nothing else is taken,
     so no code and no pickle can come along.
     """
-    files = list(files)
-    chosen = [name for name in files if name.endswith(".json") and ".index." not in name and name.count("/") <= 1]
+    files = [name for name in files if PLAIN_NAME.fullmatch(name)]
+    chosen = [name for name in files if name.endswith(".json") and ".index." not in name]
     chosen += [name for name in ("README.md", "LICENSE") if name in files]
     for variants in _weights(files).values():
         chosen += variants.get(variant) or variants.get(None) or []

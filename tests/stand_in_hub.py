@@ -85,7 +85,10 @@ class StandInHub:
         self._threads = [
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True) for server in self._servers
         ]
-        self.url, self.cdn_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
+        names = ("127.0.0.1", "localhost")
+        self.url, self.cdn_url = (
+            f"http://{name}:{server.server_port}" for name, server in zip(names, self._servers, strict=True)
+        )
 
     def __enter__(self) -> StandInHub:
         for thread in self._threads:
@@ -233,14 +236,14 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
                     return
             self.send(404, b'{"error": "no such page"}')
 
-        def open_repository(self, name: str, writes: bool = False) -> Repository | None:
+        def open_repository(self, name: str, writes: bool = False, listing: bool = False) -> Repository | None:
             """The repository, or None after the answer that the real Hub gives."""
             repository = hub.repositories.get(name)
             right = repository is not None and self.headers.get("Authorization") == f"Bearer {repository.token}"
             if repository is None or (repository.access == "private" and not right):
                 self.send(401, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
                 return None
-            if repository.access == "gated" and not right:
+            if repository.access == "gated" and not right and not listing:
                 self.send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."})
                 return None
             if writes and not right:
@@ -272,7 +275,7 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
 
         def info(self, kind: str, repo: str, revision: str | None) -> None:
             name = repo if kind == "models" else f"{kind}/{repo}"
-            repository = self.open_repository(name)
+            repository = self.open_repository(name, listing=True)  # the file list of a gated one is public
             if repository is None:
                 return
             sha = repository.resolve(revision or "main")

@@ -222,7 +222,8 @@ def test_too_little_room_is_told_before_anything_is_downloaded(hub, monkeypatch)
     monkeypatch.setattr(sdk_hub.shutil, "disk_usage", lambda path: usage._replace(free=len(LARGE) + 10))
     with pytest.raises(WeightsUnavailable) as error:
         fetch_file(NAME, LARGE_FILE, extra_space=0.5)
-    assert "make room, or set HF_HOME" in sentence(error)
+    assert "needs 1.6 MB on the disk of" in sentence(error)
+    assert "1.0 MB left: make room, or set HF_HOME" in str(error.value)
     assert {method for method, _ in hub.take_requests()} == {"HEAD"}
     assert fetch_file(NAME, LARGE_FILE).read_bytes() == LARGE
 
@@ -445,6 +446,21 @@ def test_shards_and_variants_are_told_apart():
     files = ["model_index.json", *shards, *half, index, half_index, vae, "unet/unet.py", "pytorch_model.bin"]
     assert sorted(select_files(files, None)) == sorted(["model_index.json", *shards, index, vae])
     assert sorted(select_files(files, "fp16")) == sorted(["model_index.json", *half, half_index, vae])
+
+
+def test_names_that_lead_out_of_the_folder_are_not_fetched():
+    safe = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
+    bad = [
+        "../a.json",
+        "/a.json",
+        "unet/../b.json",
+        "..",
+        "unet/.hidden.json",
+        "a/b/c.json",
+        "C:\\a.json",
+        "../a.safetensors",
+    ]
+    assert sorted(select_files(safe + bad, None)) == sorted(safe)
 
 
 def test_the_first_checkpoint_is_the_default_and_an_unknown_one_is_refused():

@@ -1,7 +1,6 @@
 """`TryOnPipeline` from folders, files and a Hub on loopback, in this package's layout and in the authors'."""
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.utils import logging as diffusers_logging
 from loading_process import fingerprint
 from safetensors import SafetensorError, safe_open
 from small_stand_in import small_state
@@ -88,10 +86,7 @@ def link(source: str, target: str, **_: object) -> None:
 @pytest.fixture
 def warnings(caplog):
     """What is told to the user, line by line."""
-    diffusers_logging.enable_propagation()
-    caplog.set_level(logging.WARNING)
-    yield lambda: [record.getMessage() for record in caplog.records if "stableviton_sdk" in record.name]
-    diffusers_logging.disable_propagation()
+    return lambda: [record.getMessage() for record in caplog.records if record.name.startswith("stableviton_sdk")]
 
 
 def sentence(error: pytest.ExceptionInfo) -> str:
@@ -466,6 +461,14 @@ def test_a_forced_download_converts_anew(loaded_authors, converted, tmp_path):
     assert weights.read_bytes() == (converted / "unet/diffusion_pytorch_model.safetensors").read_bytes()
 
 
+def test_a_file_system_without_links_serves_what_was_converted(authors, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    folder = TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE)
+    assert TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE) == folder
+    assert TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE, local_files_only=True) == folder
+    assert [str(path) for path in converted_folders(tmp_path / "home")] == [folder]
+
+
 def test_components_types_and_caches_are_passed_on_for_the_authors_repositories(authors, tmp_path):
     from diffusers import UniPCMultistepScheduler
 
@@ -514,6 +517,15 @@ def test_a_damaged_or_closed_authors_repository_is_one_sentence_and_nothing_is_c
     with pytest.raises(WeightsUnavailable) as error:
         TryOnPipeline.from_pretrained("takesuke/SIFT-VTON")
     assert "no such file in the repository" in sentence(error)
+
+
+def test_a_checkpoint_that_rotted_in_the_cache_is_downloaded_again_before_it_is_converted(authors, content, converted):
+    path = sdk_hub.fetch_file(AUTHORS, "ckpts/VITONHD.ckpt")
+    path.resolve().write_bytes(content.data[:-1000] + bytes(1000))
+    folder = TryOnPipeline.download(AUTHORS, architecture=ARCHITECTURE)
+    assert path.read_bytes() == content.data
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert Path(folder, name).read_bytes() == (converted / name).read_bytes()
 
 
 def test_a_checkpoint_of_another_architecture_leaves_nothing_converted(authors, tmp_path):
