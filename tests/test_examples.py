@@ -22,7 +22,7 @@ SIZE = (240, 320)
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "model"
     pipeline = tiny_pipeline()
-    pipeline.preprocessor = PersonPreprocessor()
+    pipeline.register_modules(preprocessor=PersonPreprocessor())
     pipeline.save_pretrained(folder)
     return str(folder)
 

@@ -157,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
         if pipeline.preprocessor is None:
             from ..preprocessing.preprocessor import PersonPreprocessor
 
-            pipeline.preprocessor = PersonPreprocessor()
+            pipeline.register_modules(preprocessor=PersonPreprocessor())
         consent.ask(networks(pipeline.preprocessor))
     if needed == ALL:
         height, width = pipeline.default_size
