@@ -16,10 +16,9 @@ from .. import hub
 from ..conversion.architecture import SCHEDULER
 from ..conversion.convert import LIBRARY, load_components, model_card, parse_dtype
 from ..errors import InvalidInput
-from ..hub_layout import index_components, read_index
-from ..preprocessing.preprocessor import PersonPreprocessor
 from ..hub_errors import translate
 from ..hub_layout import index_components, read_index
+from ..preprocessing.preprocessor import PersonPreprocessor
 from .converted_weights import ArchitectureOverride, fetch_converted
 
 logger = logging.get_logger(__name__)
@@ -244,7 +243,8 @@ class TryOnLoadingMixin:
 
 def _refuse_other_pipelines(name: str, content: Mapping[str, Any], given: Collection[str]) -> None:
     """A folder or repository must name every component that isn't passed along."""
-    missing = [component for component in LIBRARY if component not in content and component not in given]
+    needed = LIBRARY.keys() - {"preprocessor"}  # optional: maps can be given instead
+    missing = sorted(component for component in needed if component not in content and component not in given)
     if missing:
         raise InvalidInput(
             f"{name} holds a {content.get('_class_name') or 'pipeline'} without {', '.join(missing)}, not a "
