@@ -7,13 +7,20 @@ from ._version import __version__
 
 _PUBLIC = {
     "Frame": "preprocessing.inputs",
+    "GarmentEncoder": "models.garment_encoder",
     "IncompatibleCheckpoint": "errors",
     "InvalidInput": "errors",
     "MissingDependency": "errors",
     "NoPersonFound": "errors",
+    "SpatialEncoder": "models.spatial_encoder",
+    "TryOnAttention": "pipelines.attention",
     "TryOnError": "errors",
     "TryOnInputs": "preprocessing.inputs",
+    "TryOnPipeline": "pipelines.pipeline_tryon",
+    "TryOnPipelineOutput": "pipelines.pipeline_output",
+    "TryOnUNet": "models.unet",
     "WeightsUnavailable": "errors",
+    "ZeroCrossAttention": "models.zero_cross_attention",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
@@ -27,6 +34,13 @@ if TYPE_CHECKING:
         TryOnError,
         WeightsUnavailable,
     )
+    from .models.garment_encoder import GarmentEncoder
+    from .models.spatial_encoder import SpatialEncoder
+    from .models.unet import TryOnUNet
+    from .models.zero_cross_attention import ZeroCrossAttention
+    from .pipelines.attention import TryOnAttention
+    from .pipelines.pipeline_output import TryOnPipelineOutput
+    from .pipelines.pipeline_tryon import TryOnPipeline
     from .preprocessing.inputs import Frame, TryOnInputs
 
 

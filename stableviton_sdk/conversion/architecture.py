@@ -1,0 +1,222 @@
+"""What a checkpoint's shapes say about the architecture, and whether they fit it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import IncompatibleCheckpoint, InvalidInput
+from .key_mapping import COMPONENTS
+
+Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
+Architecture = dict[str, dict[str, Any]]
+
+# The method's schedule; the same for every released checkpoint, and written nowhere in them that can be trusted.
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "prediction_type": "epsilon",
+}
+
+
+def infer_architecture(shapes: Shapes, override: Mapping[str, Mapping[str, Any]] | None = None) -> Architecture:
+    """Read the models' configurations off their tensors' shapes.
+
+    Heads and group norms leave no trace in shapes; they have the released values (8 heads in the U-Net, 16 in the
+    vision tower, 32 groups) unless overridden.
+
+    Args:
+        shapes (`Mapping[str, Mapping[str, tuple[int, ...]]]`): Shapes by component and by this package's tensor names.
+        override (`Mapping[str, Mapping[str, Any]]`, *optional*):
+            Values that win over the inferred ones, by component: `{"garment_encoder": {"num_attention_heads": 4}}`.
+
+    Returns:
+        `dict[str, dict[str, Any]]`: keyword arguments of each component's class.
+
+    Raises:
+        `IncompatibleCheckpoint`: if a tensor that a size is read from is missing.
+        `InvalidInput`: if `override` names an unknown component or option.
+    """
+    architecture = {
+        "unet": _unet(shapes["unet"]),
+        "spatial_encoder": _spatial_encoder(shapes["spatial_encoder"]),
+        "garment_encoder": _garment_encoder(shapes["garment_encoder"]),
+        "vae": _vae(shapes["vae"]),
+    }
+    for component, options in (override or {}).items():
+        if component not in architecture or not isinstance(options, Mapping):
+            raise InvalidInput(
+                f"architecture has an entry {component!r}: pass options by component, one of {', '.join(COMPONENTS)}."
+            )
+        known = inspect.signature(component_class(component)).parameters
+        for option in options:
+            if option not in known:
+                raise InvalidInput(f"{component} has no option {option!r} that architecture could set.")
+        architecture[component] |= options
+    return architecture
+
+
+def component_class(component: str) -> type:
+    """The class that a component is made of."""
+    if component == "unet":
+        from ..models.unet import TryOnUNet
+
+        return TryOnUNet
+    if component == "spatial_encoder":
+        from ..models.spatial_encoder import SpatialEncoder
+
+        return SpatialEncoder
+    if component == "garment_encoder":
+        from ..models.garment_encoder import GarmentEncoder
+
+        return GarmentEncoder
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL
+
+
+def build_on_meta(component: str, config: Mapping[str, Any]) -> torch.nn.Module:
+    """Make a component without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return component_class(component)(**config)
+    except (ValueError, ZeroDivisionError, RuntimeError, TypeError) as error:
+        raise IncompatibleCheckpoint(
+            f"no {component} can be built for this checkpoint ({error}): set what shapes can't tell by `architecture`."
+        ) from error
+
+
+def check_shapes(shapes: Shapes, architecture: Architecture, sources: Mapping[tuple[str, str], str]) -> None:
+    """Compare a checkpoint's tensors with those that the architecture has, name by name.
+
+    Args:
+        shapes (`Mapping`): Shapes by component and tensor name.
+        architecture (`dict`): From `infer_architecture`.
+        sources (`Mapping[tuple[str, str], str]`): The checkpoint's own names, for the messages.
+
+    Raises:
+        `IncompatibleCheckpoint`: naming the first tensor that is missing, unknown, or of another shape.
+    """
+    for component in COMPONENTS:
+        expected = {
+            key: tuple(value.shape)
+            for key, value in build_on_meta(component, architecture[component]).state_dict().items()
+        }
+        found = shapes[component]
+        missing = sorted(expected.keys() - found.keys())
+        if missing:
+            raise IncompatibleCheckpoint(
+                f"the checkpoint lacks {missing[0]!r} of the {component} ({len(missing)} missing in all): "
+                "it is damaged, or of another architecture."
+            )
+        surplus = sorted(found.keys() - expected.keys())
+        if surplus:
+            raise IncompatibleCheckpoint(
+                f"the checkpoint's {sources.get((component, surplus[0]), surplus[0])!r} has no place in the "
+                f"{component} that its other tensors describe: it is damaged, or of another architecture."
+            )
+        for key, shape in expected.items():
+            if found[key] != shape:
+                raise IncompatibleCheckpoint(
+                    f"the checkpoint's {sources.get((component, key), key)!r} has the shape {found[key]} where the "
+                    f"{component} needs {shape}: it is damaged, or of another architecture."
+                )
+
+
+class _Reader:
+    """Looks sizes up in shapes and names what is missing."""
+
+    def __init__(self, component: str, shapes: Mapping[str, tuple[int, ...]]):
+        self.component, self.shapes = component, shapes
+
+    def size(self, key: str, dimension: int = 0) -> int:
+        if key not in self.shapes or len(self.shapes[key]) <= dimension:
+            raise IncompatibleCheckpoint(
+                f"the checkpoint lacks {key!r} of the {self.component}: it is damaged, or of another architecture."
+            )
+        return self.shapes[key][dimension]
+
+    def count(self, pattern: str) -> int:
+        return len({match[1] for key in self.shapes if (match := re.match(pattern, key))})
+
+    def has(self, prefix: str) -> bool:
+        return any(key.startswith(prefix) for key in self.shapes)
+
+
+def _encoder(read: _Reader) -> dict[str, Any]:
+    levels = read.count(r"down_blocks\.(\d+)\.")
+    return {
+        "in_channels": read.size("conv_in.weight", 1),
+        "down_block_types": tuple(
+            "CrossAttnDownBlock2D" if read.has(f"down_blocks.{level}.attentions.") else "DownBlock2D"
+            for level in range(levels)
+        ),
+        "block_out_channels": tuple(
+            read.size(f"down_blocks.{level}.resnets.0.conv1.weight") for level in range(levels)
+        ),
+        "layers_per_block": read.count(r"down_blocks\.0\.resnets\.(\d+)\."),
+        "cross_attention_dim": read.size("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1),
+    }
+
+
+def _unet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    read = _Reader("unet", shapes)
+
+    def up_block_type(level: int) -> str:
+        if read.has(f"up_blocks.{level}.zero_cross_attentions."):
+            return "TryOnUpBlock2D"
+        return "CrossAttnUpBlock2D" if read.has(f"up_blocks.{level}.attentions.") else "UpBlock2D"
+
+    return {
+        **_encoder(read),
+        "out_channels": read.size("conv_out.weight"),
+        "up_block_types": tuple(up_block_type(level) for level in range(read.count(r"up_blocks\.(\d+)\."))),
+    }
+
+
+def _spatial_encoder(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    read = _Reader("spatial_encoder", shapes)
+    return {**_encoder(read), "garment_channels": read.size("garment_conv_in.weight", 1)}
+
+
+def _garment_encoder(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    read = _Reader("garment_encoder", shapes)
+    patch_size = read.size("vision_model.embeddings.patch_embedding.weight", 2)
+    patches = read.size("vision_model.embeddings.position_embedding.weight") - 1
+    return {
+        "hidden_size": read.size("vision_model.embeddings.class_embedding"),
+        "intermediate_size": read.size("vision_model.encoder.layers.0.mlp.fc1.weight"),
+        "num_hidden_layers": read.count(r"vision_model\.encoder\.layers\.(\d+)\."),
+        "image_size": round(patches**0.5) * patch_size,
+        "patch_size": patch_size,
+        "mapper_layers": read.count(r"mapper\.blocks\.(\d+)\."),
+        "projection_dim": read.size("proj_out.weight"),
+    }
+
+
+def _vae(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    read = _Reader("vae", shapes)
+    levels = read.count(r"encoder\.down_blocks\.(\d+)\.")
+    return {
+        "in_channels": read.size("encoder.conv_in.weight", 1),
+        "out_channels": read.size("decoder.conv_out.weight"),
+        "latent_channels": read.size("post_quant_conv.weight"),
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": tuple(
+            read.size(f"encoder.down_blocks.{level}.resnets.0.conv1.weight") for level in range(levels)
+        ),
+        "layers_per_block": read.count(r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
+        "norm_num_groups": 32,
+        "sample_size": 512,
+        "scaling_factor": 0.18215,
+    }

@@ -1,0 +1,185 @@
+"""Reading checkpoints without importing or calling anything that they name."""
+
+from __future__ import annotations
+
+import pickle
+import types
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import IncompatibleCheckpoint, InvalidInput
+
+# All that a pickled state dict needs. Whatever else a checkpoint names becomes an inert `Placeholder`.
+TENSOR_BUILDERS = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+}
+WRAPPERS = ("state_dict", "model", "module")
+
+
+class Placeholder:
+    """Stands where a checkpoint names an object that isn't a tensor: it takes anything and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        """Whatever the object was built from is dropped."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Placeholder:
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        """Whatever state the object had is dropped."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """A mapping's or sequence's entries are dropped too."""
+
+    def append(self, value: Any) -> None:
+        """See `__setitem__`."""
+
+    def extend(self, values: Any) -> None:
+        """See `__setitem__`."""
+
+    def add(self, value: Any) -> None:
+        """See `__setitem__`."""
+
+
+class InertUnpickler(pickle.Unpickler):
+    """Looks nothing up outside `TENSOR_BUILDERS`, so that no code of a checkpoint's choice is imported or run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = TENSOR_BUILDERS.get((module, name))
+        if known is not None:
+            return known
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        return type(name.rpartition(".")[2] or "Placeholder", (Placeholder,), {"__module__": f"inert.{module}"})
+
+
+def _inert_pickle() -> types.ModuleType:
+    """The part of the pickle module that `torch.load` uses, with our unpickler."""
+    module = types.ModuleType("inert_pickle")
+    module.Unpickler = InertUnpickler
+    module.load = lambda file, **options: InertUnpickler(file, **options).load()
+    return module
+
+
+class SafetensorsCheckpoint(Mapping):
+    """A safetensors file as a mapping that reads a tensor when it's asked for."""
+
+    def __init__(self, path: Path):
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._file = safe_open(path, framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise IncompatibleCheckpoint(
+                f"{path} is no readable safetensors file ({error}): download it again."
+            ) from error
+        self._keys = list(self._file.keys())
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self._file.get_tensor(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """A tensor's shape, read from the header alone."""
+        return tuple(self._file.get_slice(key).get_shape())
+
+
+def read_checkpoint(path: str | Path) -> tuple[Mapping[str, torch.Tensor], dict[str, int]]:
+    """Open a checkpoint's tensors, memory-mapped where its format allows.
+
+    Args:
+        path (`str` or `Path`): A `.ckpt` (`torch.save`, zipped or older) or a `.safetensors` file.
+
+    Returns:
+        `tuple[Mapping[str, torch.Tensor], dict[str, int]]`: the tensors by name, and what stands beside them in the
+        file with its size in bytes (0 where it isn't known).
+
+    Raises:
+        `InvalidInput`: if there is no such file.
+        `IncompatibleCheckpoint`: if the file is damaged or holds no tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidInput(f"there is no checkpoint {path}: pass the path of a .ckpt or .safetensors file.")
+    if path.suffix == ".safetensors":
+        return SafetensorsCheckpoint(path), {}
+    content = _load_pickle(path)
+    beside: dict[str, int] = {}
+    state = content
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            state = content[wrapper]
+            beside = {
+                str(key): size for key, value in content.items() if key != wrapper and (size := _tensor_bytes(value))
+            }
+            break
+    tensors = {key: value for key, value in _items(state) if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise IncompatibleCheckpoint(f"{path} holds no tensors: it is not a model checkpoint.")
+    if any(tensor.layout is not torch.strided or tensor.device.type != "cpu" for tensor in tensors.values()):
+        raise IncompatibleCheckpoint(
+            f"{path} holds sparse or otherwise unusual tensors: it is not a model checkpoint."
+        )
+    return tensors, beside
+
+
+def _load_pickle(path: Path) -> Any:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile as error:
+            raise IncompatibleCheckpoint(f"{path} is damaged ({error}): download it again.") from error
+        # torch.load hands TorchScript archives, which are programs, to torch.jit.load
+        if any(name.endswith(("/constants.pkl", "/code")) or "/code/" in name for name in names):
+            raise IncompatibleCheckpoint(f"{path} is a TorchScript program, not a checkpoint: pass the .ckpt file.")
+    try:
+        try:
+            return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
+        except pickle.UnpicklingError:
+            # foreign objects (Lightning, OmegaConf) stand beside the tensors: leave them out
+            return torch.load(path, map_location="cpu", mmap=zipped, weights_only=False, pickle_module=_inert_pickle())
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
+        raise IncompatibleCheckpoint(
+            f"{path} can't be read as a PyTorch checkpoint ({type(error).__name__}: {error}): download it again."
+        ) from error
+
+
+def _items(state: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(state, dict):
+        return iter(())
+    return ((key, value) for key, value in state.items() if isinstance(key, str))
+
+
+def _tensor_bytes(value: Any) -> int:
+    """Size of all tensors in nested containers, shared ones counted as often as they're named."""
+    total, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, torch.Tensor):
+            total += item.numel() * item.element_size()
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+    return total

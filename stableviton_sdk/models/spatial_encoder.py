@@ -1,0 +1,106 @@
+"""The garment's reader: a copy of the U-Net's encoder whose feature maps the decoder looks things up in."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d_blocks import get_down_block
+from torch import nn
+
+from .attention_slicing import AttentionSlicingMixin
+from .unet import embed_time
+
+
+class SpatialEncoder(ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin):
+    """Turns the garment's latent, beside all that the U-Net sees, into one feature map for each zero cross-attention.
+
+    The original also holds a middle block, a last level and the downsampler before it. They never influence the
+    output, so they are left out here (174 of 349 million parameters).
+
+    State-dict keys equal those of `UNet2DConditionModel`'s encoder, plus `garment_conv_in`.
+
+    Args:
+        in_channels (`int`, *optional*, defaults to 13): Channels of the U-Net's input.
+        garment_channels (`int`, *optional*, defaults to 4): Channels of the garment's latent.
+        down_block_types (`tuple[str, ...]`, *optional*): Blocks, highest resolution first.
+        block_out_channels (`tuple[int, ...]`, *optional*): Channels of each level, highest resolution first.
+        layers_per_block (`int`, *optional*, defaults to 2): Res blocks of each level.
+        cross_attention_dim (`int`, *optional*, defaults to 768): Width of the garment embedding.
+        num_attention_heads (`int`, *optional*, defaults to 8): Heads at every level.
+        norm_num_groups (`int`, *optional*, defaults to 32): Groups of every group norm.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["BasicTransformerBlock", "ResnetBlock2D", "CrossAttnDownBlock2D"]
+    _skip_layerwise_casting_patterns = ["norm"]
+    _repeated_blocks = ["BasicTransformerBlock"]
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 13,
+        garment_channels: int = 4,
+        down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        block_out_channels: tuple[int, ...] = (320, 640, 1280),
+        layers_per_block: int = 2,
+        cross_attention_dim: int = 768,
+        num_attention_heads: int = 8,
+        norm_num_groups: int = 32,
+    ):
+        super().__init__()
+        levels = len(block_out_channels)
+        time_embed_dim = block_out_channels[0] * 4
+        self.conv_in = nn.Conv2d(in_channels, block_out_channels[0], kernel_size=3, padding=1)
+        self.garment_conv_in = nn.Conv2d(garment_channels, block_out_channels[0], kernel_size=3, padding=1)
+        self.time_proj = Timesteps(block_out_channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(block_out_channels[0], time_embed_dim)
+        self.down_blocks = nn.ModuleList(
+            get_down_block(
+                block_type,
+                num_layers=layers_per_block,
+                in_channels=block_out_channels[max(level - 1, 0)],
+                out_channels=block_out_channels[level],
+                temb_channels=time_embed_dim,
+                add_downsample=level < levels - 1,
+                downsample_padding=1,
+                resnet_eps=1e-5,
+                resnet_act_fn="silu",
+                resnet_groups=norm_num_groups,
+                cross_attention_dim=cross_attention_dim,
+                num_attention_heads=num_attention_heads,
+                attention_head_dim=num_attention_heads,  # unused by these blocks, but its absence is warned about
+            )
+            for level, block_type in enumerate(down_block_types)
+        )
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        encoder_hidden_states: torch.Tensor,
+        garment_latents: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """
+        Args:
+            sample (`torch.Tensor`): The U-Net's input, (batch, in_channels, height, width).
+            timestep (`torch.Tensor`, `float` or `int`): One for all, or (batch,).
+            encoder_hidden_states (`torch.Tensor`): Garment embedding, (batch, tokens, cross_attention_dim).
+            garment_latents (`torch.Tensor`): Scaled latent of the garment picture, (batch, 4, height, width).
+
+        Returns:
+            `tuple[torch.Tensor, ...]`: the feature maps, highest resolution first.
+        """
+        time_embedding = self.time_embedding(embed_time(self.time_proj, timestep, sample))
+        hidden_states = self.conv_in(sample) + self.garment_conv_in(garment_latents)
+        features = (hidden_states,)
+        for block in self.down_blocks:
+            if getattr(block, "has_cross_attention", False):
+                hidden_states, states = block(hidden_states, time_embedding, encoder_hidden_states)
+            else:
+                hidden_states, states = block(hidden_states, time_embedding)
+            features += states
+        return features

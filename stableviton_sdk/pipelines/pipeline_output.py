@@ -1,0 +1,30 @@
+"""What a try-on returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+from PIL import Image
+
+from ..preprocessing.inputs import TryOnInputs
+from .attention import TryOnAttention
+
+
+@dataclass
+class TryOnPipelineOutput(BaseOutput):
+    """
+    Args:
+        images (`list[PIL.Image.Image]`, `np.ndarray`, `torch.Tensor` or a list of these):
+            One picture for each pair, times `num_images_per_prompt`, each of its photo's size. Arrays are
+            (N, H, W, 3), tensors (N, 3, H, W), in [0, 1]; a list of single ones where the photos' sizes differ.
+            For `output_type="latent"` the scaled latents, (N, 4, h, w).
+        attention (`TryOnAttention`, *optional*): Where in the garment every pixel looked, if asked for.
+        inputs (`list[TryOnInputs]`, *optional*): What the network was given for each picture.
+    """
+
+    images: list[Image.Image] | list[np.ndarray] | list[torch.Tensor] | np.ndarray | torch.Tensor
+    attention: TryOnAttention | None = None
+    inputs: list[TryOnInputs] | None = None

@@ -1,0 +1,429 @@
+"""`TryOnPipeline`: a photo and a garment in, the same photo with the garment on out."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import retrieve_latents
+from diffusers.schedulers import KarrasDiffusionSchedulers
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+
+from ..errors import InvalidInput
+from ..images import ImageLike, as_image_list
+from ..models.garment_encoder import GarmentEncoder
+from ..models.spatial_encoder import SpatialEncoder
+from ..models.unet import TryOnUNet
+from ..preprocessing.garment import prepare_garment
+from ..preprocessing.inputs import TryOnInputs, grey_out
+from .arguments import check_numbers, check_steps, check_tensors, collect_inputs, pair_up
+from .attention import CoordinateRecorder, TryOnAttention
+from .call_state import CallPropertiesMixin, OffloadGuard
+from .pictures import finish, resize, resize_mask, to_tensor
+from .pipeline_loading import TryOnLoadingMixin
+from .pipeline_output import TryOnPipelineOutput
+
+
+class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
+    """Virtual try-on with StableVITON (arXiv 2312.01725).
+
+    Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
+
+    Args:
+        vae (`AutoencoderKL`): Pictures to latents and back.
+        garment_encoder (`GarmentEncoder`): The garment as one context token.
+        spatial_encoder (`SpatialEncoder`): The garment as feature maps to look things up in.
+        unet (`TryOnUNet`): Denoises the person's latent.
+        scheduler (`SchedulerMixin`): Copied for every call.
+        preprocessor (`PersonPreprocessor`, *optional*): Derives agnostic mask and DensePose from a raw photo.
+        weights_licence (`str`, *optional*): Licence of the weights; goes where the weights go.
+    """
+
+    # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
+    model_cpu_offload_seq = "garment_encoder->unet->vae"
+    _optional_components = ["preprocessor"]
+    _callback_tensor_inputs = ["latents", "garment_embeds", "garment_latents", "conditioning"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        garment_encoder: GarmentEncoder,
+        spatial_encoder: SpatialEncoder,
+        unet: TryOnUNet,
+        scheduler: KarrasDiffusionSchedulers,
+        preprocessor: Any = None,
+        weights_licence: str | None = None,
+    ):
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            garment_encoder=garment_encoder,
+            spatial_encoder=spatial_encoder,
+            unet=unet,
+            scheduler=scheduler,
+            preprocessor=preprocessor,
+        )
+        self.register_to_config(weights_licence=weights_licence)
+        self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
+        self._offload_guard = OffloadGuard()
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """Height and width in pixels that the weights were trained at."""
+        height, width = self.unet.config.sample_size
+        return height * self.vae_scale_factor, width * self.vae_scale_factor
+
+    def prepare(
+        self,
+        person: ImageLike | list[ImageLike],
+        category: str = "upper",
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        **options: Any,
+    ) -> TryOnInputs | list[TryOnInputs]:
+        """Derive from a raw photo what the network needs: frame, agnostic mask, DensePose.
+
+        Args:
+            person (`ImageLike` or a list): Photo of a person.
+            category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`.
+            height (`int`, *optional*), width (`int`, *optional*): What the network will work at, for the proportions.
+            options: The preprocessor's own options.
+
+        Returns:
+            `TryOnInputs`, or a list of them for a list: to look at, correct and use again and again.
+
+        Raises:
+            `InvalidInput`: if the pipeline has no preprocessor, or the photo can't be used.
+            `NoPersonFound`: if the photo shows nobody.
+        """
+        if self.preprocessor is None:
+            raise InvalidInput(
+                "this pipeline has no preprocessor to derive mask and densepose with: pass both along, or make the "
+                "pipeline with preprocessor=PersonPreprocessor()."
+            )
+        aspect = (width or self.default_size[1], height or self.default_size[0])
+        photos, batched = as_image_list(person, name="person")
+        prepared = [
+            self.preprocessor(photo, category=category, aspect=aspect, device=self._execution_device, **options)
+            for photo in photos
+        ]
+        return prepared if batched else prepared[0]
+
+    def prepare_garment(
+        self,
+        garment: ImageLike,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        garment_photo: str = "flat-lay",
+    ) -> Image.Image:
+        """Put a garment on the canvas that the network was trained with.
+
+        Args:
+            garment (`ImageLike`): Garment picture of any size; transparency is respected.
+            height (`int`, *optional*), width (`int`, *optional*): Size of the result; the trained one by default.
+            garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
+                `"flat-lay"` (the garment alone), or `"model"` (worn by somebody: it is cut out).
+
+        Returns:
+            `PIL.Image.Image`: RGB.
+        """
+        size = (width or self.default_size[1], height or self.default_size[0])
+        parser = None
+        if garment_photo == "model":
+            if self.preprocessor is None:
+                raise InvalidInput(
+                    'garment_photo="model" needs a preprocessor to cut the garment out: pass a picture of the garment '
+                    "alone, or make the pipeline with preprocessor=PersonPreprocessor()."
+                )
+            parser = self.preprocessor.parser(self._execution_device)
+        return prepare_garment(garment, size=size, garment_photo=garment_photo, parser=parser)
+
+    def encode_pictures(self, pictures: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
+        """Scaled latents of pictures by the mode of the VAE's posterior, (N, 4, h, w).
+
+        Args:
+            pictures (`list[PIL.Image.Image]`): RGB, resized to `size` where they aren't of it.
+            size (`tuple[int, int]`): Width and height.
+        """
+        return self._encode(torch.stack([to_tensor(picture, size) for picture in pictures]))
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        pixels = pixels.to(device=self._execution_device, dtype=self.vae.dtype)
+        latents = retrieve_latents(self.vae.encode(pixels), sample_mode="argmax")
+        return latents * self.vae.config.scaling_factor
+
+    def prepare_conditioning(self, inputs: list[TryOnInputs], size: tuple[int, int]) -> torch.Tensor:
+        """What the U-Net sees beside the noisy latent: agnostic latent, mask (1 = keep), DensePose latent.
+
+        Args:
+            inputs (`list[TryOnInputs]`): Prepared persons.
+            size (`tuple[int, int]`): Width and height in pixels.
+
+        Returns:
+            `torch.Tensor`: (N, 9, h, w).
+        """
+        agnostic, masks, densepose = [], [], []
+        for entry in inputs:
+            mask = resize_mask(entry.mask, size)
+            agnostic.append(entry.agnostic or grey_out(resize(entry.person, size), mask))
+            densepose.append(resize(entry.densepose, size, Image.Resampling.BILINEAR))
+            masks.append(torch.from_numpy(np.asarray(mask) < 128).float()[None])
+        count = len(inputs)
+        latents = self.encode_pictures(agnostic + densepose, size)
+        # bilinear without anti-aliasing, as the weights were trained: values in between survive
+        keep = F.interpolate(torch.stack(masks), size=latents.shape[-2:], mode="bilinear").to(latents)
+        return torch.cat([latents[:count], keep, latents[count:]], dim=1)
+
+    def prepare_latents(
+        self,
+        start_latents: torch.Tensor | None,
+        shape: tuple[int, ...],
+        scheduler: Any,
+        generator: torch.Generator | list[torch.Generator] | None,
+        latents: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The latents to denoise, float32.
+
+        Args:
+            start_latents (`torch.Tensor`, *optional*): Latents to noise to the last timestep; None for pure noise.
+            shape (`tuple[int, ...]`): (batch, 4, h, w).
+            scheduler (`SchedulerMixin`): The call's own.
+            generator (`torch.Generator` or a list, *optional*): Of the noise.
+            latents (`torch.Tensor`, *optional*): Used as they are, instead.
+        """
+        device = self._execution_device
+        if latents is not None:
+            return latents.to(device=device, dtype=torch.float32)
+        noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+        if start_latents is not None:
+            signal = scheduler.alphas_cumprod[-1].to(device=device, dtype=torch.float32)
+            noise = signal.sqrt() * start_latents.float() + (1 - signal).sqrt() * noise
+        return noise * scheduler.init_noise_sigma
+
+    def check_inputs(self, **arguments: Any) -> None:
+        """Refuse numbers and choices that can't work; pictures are checked where they are loaded."""
+        check_numbers(multiple=self.vae_scale_factor, **arguments)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        person: ImageLike | TryOnInputs | list[ImageLike | TryOnInputs],
+        garment: ImageLike | list[ImageLike],
+        *,
+        category: str = "upper",
+        mask: ImageLike | list[ImageLike] | None = None,
+        agnostic: ImageLike | list[ImageLike] | None = None,
+        densepose: ImageLike | list[ImageLike] | None = None,
+        garment_photo: str = "flat-lay",
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 1.0,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        start: str = "agnostic",
+        repaint: bool = True,
+        feather: float = 6.0,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        output_attention: bool | Collection[int] = False,
+        callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: list[str] = ["latents"],  # noqa: B006 (diffusers' own signature)
+    ) -> TryOnPipelineOutput | tuple:
+        """Dress a person.
+
+        One person with N garments, N persons with one garment, or N with N pairwise.
+
+        Args:
+            person (`ImageLike`, `TryOnInputs` or a list):
+                Photo of any size and proportions, or what `prepare` made of one.
+            garment (`ImageLike` or a list): Garment picture of any size.
+            category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`, for a derived mask.
+            mask (`ImageLike` or a list, *optional*):
+                White = repaint, black = keep, of the whole photo in any resolution. Wins over the derived one.
+            agnostic (`ImageLike` or a list, *optional*):
+                The photo with the region to repaint at grey 128; derived from photo and mask by default.
+            densepose (`ImageLike` or a list, *optional*): DensePose of the whole photo, parula palette on black.
+            garment_photo (`str`, *optional*, defaults to `"flat-lay"`): `"flat-lay"` or `"model"`.
+            height (`int`, *optional*), width (`int`, *optional*):
+                What the network works at, in pixels; as trained by default. The result always has the photo's size.
+            num_inference_steps (`int`, *optional*, defaults to 50): Denoising steps.
+            guidance_scale (`float`, *optional*, defaults to 1.0):
+                Classifier-free guidance towards the garment's embedding. 1 is the authors' and costs half.
+            num_images_per_prompt (`int`, *optional*, defaults to 1): Pictures of each pair.
+            generator (`torch.Generator` or a list, *optional*): One for all pictures, or one for each.
+            latents (`torch.Tensor`, *optional*): Noised start latents, (pictures, 4, height / 8, width / 8).
+            start (`str`, *optional*, defaults to `"agnostic"`):
+                What is noised to start from: the `"agnostic"` picture, the `"person"` (the authors' way, which leaks
+                the worn garment in paired tests), or nothing (`"noise"`).
+            repaint (`bool`, *optional*, defaults to `True`):
+                Keep the photo's own pixels outside the mask. False returns all that the network painted.
+            feather (`float`, *optional*, defaults to 6.0):
+                Width of the seam, inside the mask, in pixels of the network's picture.
+            output_type (`str`, *optional*, defaults to `"pil"`): `"pil"`, `"np"`, `"pt"` or `"latent"`.
+            return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
+            output_attention (`bool` or a collection of `int`, *optional*, defaults to `False`):
+                Note where the network looked, at all steps or the given ones. Changes no pixel.
+            callback_on_step_end (`Callable`, *optional*): Called as `callback(pipeline, step, timestep, tensors)`.
+            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): Of `_callback_tensor_inputs`.
+
+        Returns:
+            `TryOnPipelineOutput` or `tuple`: the pictures first.
+
+        Raises:
+            `InvalidInput`: one sentence on what doesn't fit.
+            `NoPersonFound`: if a mask has to be derived and the photo shows nobody.
+
+        Examples:
+            ```py
+            >>> from stableviton_sdk import TryOnPipeline
+            >>> pipe = TryOnPipeline.from_pretrained("rlawjdghek/StableVITON", dtype=torch.float16).to("cuda")
+            >>> pipe("person.jpg", "garment.jpg").images[0].save("result.png")
+            ```
+        """
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        with self._offload_guard.enter(bool(getattr(self, "_all_hooks", None))):
+            # 1. the door
+            height, width = height or self.default_size[0], width or self.default_size[1]
+            self.check_inputs(
+                height=height,
+                width=width,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                num_images_per_prompt=num_images_per_prompt,
+                start=start,
+                output_type=output_type,
+                feather=feather,
+            )
+            unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
+            if unknown:
+                raise InvalidInput(
+                    f"callback_on_step_end_tensor_inputs names {sorted(unknown)}: pass some of "
+                    f"{self._callback_tensor_inputs}."
+                )
+            garments, _ = as_image_list(garment, name="garment")
+            size = (width, height)
+            inputs = collect_inputs(
+                person,
+                mask=mask,
+                agnostic=agnostic,
+                densepose=densepose,
+                aspect=size,
+                prepare=lambda photo: self.prepare(photo, category, height=height, width=width),
+            )
+            garments = [
+                self.prepare_garment(entry, height=height, width=width, garment_photo=garment_photo)
+                for entry in garments
+            ]
+            pairs = [pair for pair in pair_up(len(inputs), len(garments)) for _ in range(int(num_images_per_prompt))]
+            person_index, garment_index = (list(indices) for indices in zip(*pairs, strict=True))
+            factor = self.vae_scale_factor
+            shape = (len(pairs), self.vae.config.latent_channels, height // factor, width // factor)
+            check_tensors(generator=generator, latents=latents, batch_size=len(pairs), latent_shape=shape[1:])
+            self._guidance_scale = guidance_scale
+            self._interrupt = False
+
+            # 2. garments, each encoded once
+            dtype = self.unet.dtype
+            garment_pixels = torch.stack([to_tensor(picture, size) for picture in garments])
+            garment_pixels = garment_pixels.to(self._execution_device)
+            embedding, unconditional = self.garment_encoder(
+                garment_pixels.to(self.garment_encoder.dtype), return_dict=False
+            )
+            garment_embeds = embedding.to(dtype)[garment_index]
+            garment_latents = self._encode(garment_pixels).to(dtype)[garment_index]
+
+            # 3. persons, each encoded once
+            conditioning = self.prepare_conditioning(inputs, size)
+            scheduler = copy.deepcopy(self.scheduler)
+            start_latents = None
+            if start == "agnostic":
+                start_latents = conditioning[:, : shape[1]][person_index]
+            elif start == "person" and latents is None:
+                start_latents = self.encode_pictures([entry.person for entry in inputs], size)[person_index]
+            conditioning = conditioning.to(dtype)[person_index]
+
+            # 4. start and schedule
+            scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+            timesteps = scheduler.timesteps
+            self._call_state.num_timesteps = len(timesteps)
+            latents = self.prepare_latents(start_latents, shape, scheduler, generator, latents)
+            accepted = inspect.signature(scheduler.step).parameters
+            step_options = {"generator": generator} if "generator" in accepted else {}
+
+            # 5. guidance puts the unconditional branch in front
+            if self.do_classifier_free_guidance:
+                garment_embeds = torch.cat([unconditional.to(dtype).expand_as(garment_embeds), garment_embeds])
+                garment_latents = torch.cat([garment_latents] * 2)
+                conditioning = torch.cat([conditioning] * 2)
+            recorder = None
+            if output_attention is not False:
+                steps = check_steps(output_attention, len(timesteps))
+                recorder = CoordinateRecorder(slice(-len(pairs), None), steps)
+
+            # 6. denoising
+            num_warmup_steps = len(timesteps) - num_inference_steps * scheduler.order
+            with self.progress_bar(total=num_inference_steps) as progress_bar:
+                for i, t in enumerate(timesteps):
+                    if self.interrupt:
+                        continue
+                    self._call_state.current_timestep = t
+                    noisy = torch.cat([latents] * 2) if self.do_classifier_free_guidance else latents
+                    noisy = scheduler.scale_model_input(noisy, t).to(dtype)
+                    sample = torch.cat([noisy, conditioning], dim=1)
+                    garment_features = self.spatial_encoder(sample, t, garment_embeds, garment_latents)
+                    if recorder is not None:
+                        recorder.step = i
+                    prediction = self.unet(
+                        sample, t, garment_embeds, garment_features, attention_recorder=recorder, return_dict=False
+                    )[0].float()
+                    if self.do_classifier_free_guidance:
+                        without, with_garment = prediction.chunk(2)
+                        prediction = without + self.guidance_scale * (with_garment - without)
+                    latents = scheduler.step(prediction, t, latents, **step_options, return_dict=False)[0]
+
+                    if callback_on_step_end is not None:
+                        callback_kwargs = {}
+                        for k in callback_on_step_end_tensor_inputs:
+                            callback_kwargs[k] = locals()[k]
+                        callback_outputs = callback_on_step_end(self, i, t, callback_kwargs)
+                        latents = callback_outputs.pop("latents", latents)
+                        garment_embeds = callback_outputs.pop("garment_embeds", garment_embeds)
+                        garment_latents = callback_outputs.pop("garment_latents", garment_latents)
+                        conditioning = callback_outputs.pop("conditioning", conditioning)
+                    if i == len(timesteps) - 1 or (i + 1 > num_warmup_steps and (i + 1) % scheduler.order == 0):
+                        progress_bar.update()
+            self._call_state.current_timestep = None
+
+            # 7. back into the photos
+            used = [inputs[index] for index in person_index]
+            if output_type == "latent":
+                images = latents
+            else:
+                pixels = self.vae.decode(
+                    (latents / self.vae.config.scaling_factor).to(self.vae.dtype), return_dict=False
+                )[0]
+                arrays = self.image_processor.postprocess(pixels.float(), output_type="np")
+                images = finish(arrays, used, repaint=repaint, feather=feather, output_type=output_type)
+            attention = None
+            if recorder is not None:
+                attention = TryOnAttention(
+                    recorder.records, [entry.frame for entry in used], [garments[index] for index in garment_index]
+                )
+            self.maybe_free_model_hooks()
+        output = TryOnPipelineOutput(images=images, attention=attention, inputs=used)
+        return output if return_dict else output.to_tuple()
