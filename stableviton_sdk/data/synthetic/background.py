@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .canvas import Canvas, Layer, ellipse_points, ramp, shaded, tint
+from .canvas import Canvas, Layer, ellipse_points, flood, ramp, shaded, tint
 from .style import Style, darker, lighter, pick_colour
 
 
@@ -25,7 +25,7 @@ def draw_background(kind: str, style: Style, seed: int, size: tuple[int, int]) -
     canvas = Canvas(size, supersample=1)
     wall = pick_colour(rng, style.walls)
     picture = np.empty((*size, 3), np.uint8)
-    picture[...] = wall
+    flood(picture, wall)
     _DRAWERS[kind](picture, canvas, style, wall, rng)
     return picture
 

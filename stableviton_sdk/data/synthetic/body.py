@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -42,11 +43,14 @@ class Head:
     half_height: float
     tilt: float
 
+    @cached_property
+    def _axes(self) -> np.ndarray:
+        cos, sin = np.cos(np.radians(self.tilt)), np.sin(np.radians(self.tilt))
+        return np.array([[cos, sin], [-sin, cos]]) * [[self.half_width], [self.half_height]]
+
     def to_canvas(self, points: np.ndarray) -> Points:
         """(N, 2) in half axes (x to the picture's right, y down) to canvas units."""
-        cos, sin = np.cos(np.radians(self.tilt)), np.sin(np.radians(self.tilt))
-        x, y = points[..., 0] * self.half_width, points[..., 1] * self.half_height
-        return np.stack([self.centre[0] + cos * x - sin * y, self.centre[1] + sin * x + cos * y], axis=-1)
+        return points @ self._axes + self.centre
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
     )  # fmt: skip
     tucked = bool(rng.random() < 0.4)
     kind = pick(rng, LOWERS)
-    legs = _sample_legs(rng, style, torso, trunk, kind, rng.uniform(0.88, 0.95) if tucked else 1.0)
+    legs = _sample_legs(rng, style, torso, trunk, kind, rng.uniform(0.9, 0.95) if tucked else 1.0)
     thickness = style.thickness[0] + (style.thickness[1] - style.thickness[0]) * build
     bones = rng.uniform(*style.upper_arm) * unit, rng.uniform(*style.forearm) * unit
     arms = _sample_arms(rng, torso, legs, bones, unit * thickness)
@@ -261,7 +265,7 @@ def _sample_arms(rng, torso: Torso, legs: Legs, bones: tuple[float, float], unit
     HR-VITON's rule gives visible trousers back even inside the arms' region: a wide sleeve in front of trousers
     would leak. Hands may lie anywhere.
     """
-    outlines = [np.float32(outline) for outline in lower_outlines(torso, legs)]
+    outlines = [outline.astype(np.float32) for outline in lower_outlines(torso, legs)]
     for attempt in range(40):
         if attempt < 30:
             first = pick(rng, POSE_CHANCES)
@@ -297,8 +301,10 @@ def _is_clear(arm: Arm, outlines: list[np.ndarray]) -> bool:
     s = np.linspace(0.3, 1.04, 16)
     axis = arm.to_canvas(np.stack([s, np.zeros_like(s)], axis=1))
     reach = widest_sleeve(s) * arm.unit + 2.5
-    for (x, y), radius in zip(axis.tolist(), reach.tolist(), strict=True):
-        for outline in outlines:
-            if cv2.pointPolygonTest(outline, (x, y), True) > -radius:
-                return False
-    return True
+    top = min(float(outline[:, 1].min()) for outline in outlines)
+    return all(
+        cv2.pointPolygonTest(outline, (x, y), True) <= -radius
+        for (x, y), radius in zip(axis.tolist(), reach.tolist(), strict=True)
+        if y + radius > top
+        for outline in outlines
+    )

@@ -121,9 +121,9 @@ class Canvas:
         return x[None, :], y[:, None]
 
     def _fixed(self, points: Points, top: int, left: int) -> np.ndarray:
-        scale = self.scale * (1 << SHIFT)
-        offset = ((left + 0.5) * (1 << SHIFT), (top + 0.5) * (1 << SHIFT))
-        return np.rint(points * scale - offset).astype(np.int32)
+        fixed = points * (self.scale * (1 << SHIFT))
+        fixed -= np.array([left, top]) * (1 << SHIFT) + ((1 << SHIFT) / 2 - 0.5)  # half a subpixel, and to round
+        return fixed.astype(np.int32)
 
 
 class Overlay:
@@ -141,7 +141,7 @@ class Overlay:
         top, left, bottom, right = box
         self.layer = Layer(top, left, np.zeros((bottom - top, right - left), np.uint8), supersample)
         self.colours = np.empty((bottom - top, right - left, 3), np.uint8)
-        self.colours[...] = np.clip(colour, 0, 255).astype(np.uint8)
+        flood(self.colours, colour)
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -172,10 +172,15 @@ def blend(picture: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
     picture += share * (colours - picture)
 
 
+def flood(picture: np.ndarray, colour: np.ndarray) -> None:
+    """Fill an 8-bit picture (h, w, 3), in place; numpy's broadcast over three channels takes ten times as long."""
+    cv2.rectangle(picture, (0, 0), (picture.shape[1], picture.shape[0]), _scalar(colour), cv2.FILLED)
+
+
 def tint(picture: np.ndarray, layer: Layer, colour: np.ndarray) -> None:
     """Lay one colour over a supersampled 8-bit picture, in place, through a layer."""
     colours = np.empty((*layer.alpha.shape, 3), np.uint8)
-    colours[...] = np.clip(colour, 0, 255).astype(np.uint8)
+    flood(colours, colour)
     blend(picture[layer.area], colours, layer.alpha)
 
 
@@ -249,16 +254,7 @@ def rotate(points: Points, angle: float) -> Points:
 
 def smooth(points: Points, count: int = 6, *, closed: bool = False) -> Points:
     """Catmull-Rom curve through the points, `count` samples a span."""
-    points = np.asarray(points, dtype=np.float64)
-    size = len(points)
-    if closed:
-        padded = np.concatenate([points[-1:], points, points[:2]])
-    else:
-        size -= 1
-        padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    spans = np.stack([padded[i : i + size] for i in range(4)], axis=1)  # (spans, 4, 2)
-    curve = (_catmull_rom(count) @ spans).reshape(-1, 2)
-    return curve if closed else np.concatenate([curve, points[-1:]])
+    return _catmull_rom(len(points), count, closed) @ np.asarray(points, dtype=np.float64)
 
 
 def mirrored(points: Points) -> Points:
@@ -266,11 +262,20 @@ def mirrored(points: Points) -> Points:
     return points[::-1] * (-1, 1)
 
 
-@lru_cache(maxsize=16)
-def _catmull_rom(count: int) -> np.ndarray:
+@lru_cache(maxsize=64)
+def _catmull_rom(size: int, count: int, closed: bool) -> np.ndarray:
+    """The curve's samples as weights of its points, (samples, size)."""
+    points = np.eye(size)
+    if closed:
+        padded, spans = np.concatenate([points[-1:], points, points[:2]]), size
+    else:
+        ends = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
+        padded, spans = np.concatenate([ends[0], points, ends[1]]), size - 1
     t = (np.arange(count) / count)[:, None]
     basis = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
-    return np.concatenate([t**0, t, t**2, t**3], axis=1) @ basis
+    weights = np.concatenate([t**0, t, t**2, t**3], axis=1) @ basis
+    curve = np.concatenate([weights @ padded[span : span + 4] for span in range(spans)])
+    return curve if closed else np.concatenate([curve, points[-1:]])
 
 
 @lru_cache(maxsize=16)
@@ -279,6 +284,5 @@ def _circle(count: int) -> np.ndarray:
     return np.stack([np.cos(turn), np.sin(turn)], axis=1)
 
 
-def _scalar(colour: np.ndarray) -> tuple[int, int, int]:
-    red, green, blue = np.clip(colour, 0, 255).tolist()
-    return int(red), int(green), int(blue)
+def _scalar(colour: np.ndarray) -> list[int]:
+    return [min(max(int(value), 0), 255) for value in colour]

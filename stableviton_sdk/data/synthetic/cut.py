@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,8 @@ SLEEVES = {"none": 0.2, "short": 0.34, "elbow": 0.1, "long": 0.36}
 FITS = {"slim": 0.32, "regular": 0.42, "loose": 0.26}
 SLEEVE_ROOT = 0.88  # u of the torso where a sleeve's axis begins
 _SIDE = np.linspace(0, 1, 10)[1:]
+_TURN = np.linspace(-np.pi / 2, np.pi / 2, 13)[1:-1]
+_CAP = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 PANELS = ("torso", "right_sleeve", "left_sleeve")
 
 
@@ -50,6 +53,7 @@ class Cut:
     sleeve_top: float
     sleeve_cuff: float
 
+    @cached_property
     def neck_curve(self) -> Points:
         """Front neckline from the picture's left to its right."""
         width, depth, top = self.neck_width, self.neck_depth, shoulder_line(self.neck_width)
@@ -72,6 +76,7 @@ class Cut:
         x = np.linspace(-1, 1, 9)
         return np.stack([x * self.neck_width, top + 0.022 * (1 - x**2)], axis=1)
 
+    @cached_property
     def armhole(self) -> Points:
         """The armhole on the picture's right, from the shoulder to the armpit."""
         end = (self.strap, shoulder_line(self.strap))
@@ -80,25 +85,31 @@ class Cut:
         middle = self.strap + 0.1 * (self.chest - self.strap)
         return smooth([end, (self.strap * 0.97, 0.06), (middle, 0.16), (self.chest, 0.27)])
 
+    @cached_property
+    def seam(self) -> Points:
+        """Where a sleeve's cloth begins, on the picture's right: further in than the torso's panel reaches."""
+        return smooth([(0.84, shoulder_line(0.84)), (0.8, 0.06), (0.84, 0.17), (self.chest, 0.27)])
+
+    @cached_property
     def torso_outline(self) -> Points:
         """Closed outline in (u, v)."""
         widths = self.chest + (self.hem_width - self.chest) * _SIDE**1.4
         side = np.stack([widths, 0.27 + (self.hem - 0.27) * _SIDE], axis=1)
-        right = np.concatenate([self.armhole(), side])
-        return np.concatenate([self.neck_curve(), right, mirrored(right)])
+        right = np.concatenate([self.armhole, side])
+        return np.concatenate([self.neck_curve, right, mirrored(right)])
 
     def sleeve_half_width(self, s: np.ndarray) -> np.ndarray:
         """Half width of the sleeve in t at s."""
         share = np.clip(s / max(self.sleeve_end, 1e-6), 0, 1)
-        top = self.sleeve_top * (0.9 + 0.1 * np.clip(s / 0.12, 0, 1))  # narrower over the shoulder's round
+        narrow = max(0.72 * self.sleeve_top, 0.122)  # over the shoulder's round, still wider than an arm
+        top = narrow + (self.sleeve_top - narrow) * np.clip(s / 0.16, 0, 1)
         return top + (self.sleeve_cuff - self.sleeve_top) * share**0.85
 
     def sleeve_outline(self, arm_length: float, widen: float = 0.0) -> Points:
         """Closed outline in (s, t), round at the shoulder; `arm_length` in units of t, `widen` in t."""
         s = np.linspace(0, self.sleeve_end + widen / arm_length, 14)
         width = self.sleeve_half_width(s) + widen
-        turn = np.linspace(-np.pi / 2, np.pi / 2, 13)[1:-1]
-        cap = np.stack([-np.cos(turn) * 0.115 / arm_length, np.sin(turn) * width[0]], axis=1)
+        cap = _CAP * (-0.115 / arm_length, width[0])
         return np.concatenate([np.stack([s, width], axis=1), np.stack([s, -width], axis=1)[::-1], cap])
 
 
@@ -124,14 +135,14 @@ def sample_cut(rng: np.random.Generator, neckline: str | None, sleeve: str | Non
     chest = {"slim": (0.99, 1.02), "regular": (1.02, 1.07), "loose": (1.07, 1.13)}[fit]
     chest = rng.uniform(*chest)
     hem_width = min(chest + {"slim": 0.0, "regular": 0.02, "loose": 0.04}[fit] + rng.uniform(-0.02, 0.03), 1.15)
-    strap = max(rng.uniform(0.52, 0.78), neck_width + rng.uniform(0.07, 0.16)) if sleeve == "none" else 0.93
+    strap = max(rng.uniform(0.6, 0.84), neck_width + rng.uniform(0.07, 0.16)) if sleeve == "none" else 0.93
     end = {"none": (0.0, 0.0), "short": (0.2, 0.36), "elbow": (0.46, 0.62), "long": (0.93, 1.0)}[sleeve]
     sleeve_end = rng.uniform(*end)
     top = {"slim": (0.145, 0.16), "regular": (0.165, 0.19), "loose": (0.19, 0.22)}[fit]
     sleeve_top = rng.uniform(*top)
     narrowest = {"slim": 0.1, "regular": 0.115, "loose": 0.13}[fit] if sleeve == "long" else sleeve_top * 0.82
     sleeve_cuff = min(narrowest + rng.uniform(0.0, 0.025), sleeve_top)
-    hem = rng.uniform(0.86, 0.93) if rng.random() < 0.12 else 1.0
+    hem = rng.uniform(0.89, 0.94) if rng.random() < 0.12 else 1.0
     return Cut(
         neckline, sleeve, fit, float(neck_width), float(rng.uniform(*depth)), float(strap), float(chest),
         float(hem_width), hem, float(sleeve_end), float(sleeve_top), float(sleeve_cuff),

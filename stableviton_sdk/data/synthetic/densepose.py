@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .body import Body
-from .canvas import Canvas, Points
+from .canvas import UNITS_HIGH, Canvas, Points
 from .figure import arm_half_width, foot_outline, hand_outlines, leg_outline, neck_skin, torso_skin
 from .geometry import Arm
 from .head import head_outline
@@ -29,8 +29,9 @@ def draw_densepose(body: Body, size: tuple[int, int]) -> np.ndarray:
     for side in (0, 1):
         leg, knee = leg_outline(body, side), body.legs.knees[side][1]
         fill(leg, LOWER_LEGS[side])
-        fill(np.stack([leg[:, 0], np.minimum(leg[:, 1], knee)], axis=1), UPPER_LEGS[side])
-        fill(foot_outline(body, side), FEET[side])
+        fill(np.minimum(leg, (np.inf, knee)), UPPER_LEGS[side])
+        if body.legs.ankles[side][1] < UNITS_HIGH:
+            fill(foot_outline(body, side), FEET[side])
     fill(torso_skin(body), TORSO_FRONT)
     fill(neck_skin(body), TORSO_FRONT)
     head = head_outline(body)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from .body import SIDES, Body
-from .canvas import Box, Canvas, Layer, Overlay, Points, blend, ellipse_points, mirrored, restrict, shaded, smooth, tint
+from .canvas import UNITS_HIGH, Box, Canvas, Layer, Overlay, Points, blend, ellipse_points, mirrored, restrict, shaded, smooth, tint
 from .geometry import Arm
 from .head import FACE_SHAPE, hair_back
-from .labels import HAIR, LEGS, SHOES, SKIN, SKIRT, TROUSERS, WHOLE, mark
+from .labels import CIHP, LEGS, SHOES, WHOLE, mark
 from .style import darker, lighter
 
 _ARM_AT = np.array([0.0, 0.25, 0.5, 0.6, 1.0])
 _ARM_WIDE = np.array([0.112, 0.108, 0.09, 0.092, 0.062])
-_LEG_WIDE = np.array([0.25, 0.16, 0.15, 0.09])
+_LEG_WIDE = np.array([0.2, 0.16, 0.15, 0.09])
 
 
 def arm_half_width(s: np.ndarray) -> np.ndarray:
@@ -36,15 +36,13 @@ def draw_base(picture: np.ndarray, labels: np.ndarray, body: Body, canvas: Canva
     """
     skin, unit = body.colours["skin"], body.unit
     for outline in hair_back(body):
-        layer = canvas.polygon(outline)
-        tint(picture, layer, darker(body.colours["hair"], 0.22))
-        mark(labels, layer, HAIR)
+        canvas.fill(picture, outline, darker(body.colours["hair"], 0.22))
+        mark(labels, canvas.polygon(outline), CIHP.HAIR)
     for side in (0, 1):
         _leg(picture, labels, body, canvas, side)
-    torso, neck = canvas.polygon(torso_skin(body)), canvas.polygon(neck_skin(body))
-    for layer in (torso, neck):
-        tint(picture, layer, skin)
-        mark(labels, layer, SKIN)
+    torso, neck = canvas.polygon(torso_skin(body), neck_skin(body)), canvas.polygon(neck_skin(body))
+    tint(picture, torso, skin)
+    mark(labels, torso, CIHP.TORSO_SKIN)
     chin = canvas.polygon(body.head.to_canvas(FACE_SHAPE * (0.8, 1.0) + (0, 0.17)))
     tint(picture, restrict(chin, neck), darker(skin, 0.16))
     for sign in SIDES:  # collar bones
@@ -55,23 +53,25 @@ def draw_base(picture: np.ndarray, labels: np.ndarray, body: Body, canvas: Canva
 
 def torso_skin(body: Body) -> Points:
     """Outline of the bare torso."""
-    half = smooth(_TORSO, 4)
-    return body.torso.to_canvas(np.concatenate([half, mirrored(half)]))
+    return body.torso.to_canvas(_TORSO)
 
 
-_TORSO = np.array(
-    [(0.27, -0.145), (0.5, -0.105), (0.78, -0.08), (0.93, -0.04), (0.98, 0.05), (0.985, 0.2), (1.0, 0.45), (1.0, 0.75),
-     (1.0, 1.0)]
+_TORSO_HALF = np.concatenate(
+    [smooth([(0.27, -0.145), (0.5, -0.105), (0.78, -0.08), (0.93, -0.04), (0.98, 0.05), (0.985, 0.2), (1.0, 0.45),
+             (1.0, 0.75), (1.0, 1.03)], 4), [(0.75, 1.03), (0.5, 1.03), (0.25, 1.03), (0.0, 1.03)]]
 )  # fmt: skip
+_TORSO = np.concatenate([_TORSO_HALF, mirrored(_TORSO_HALF)])
 
 
 def neck_skin(body: Body) -> Points:
     """Outline of the neck."""
-    unit, neck = body.unit, np.array(body.torso.neck)
     chin = body.head.to_canvas(np.array([[-0.55, 0.3], [0.55, 0.3]]))
-    right = smooth(np.array([chin[1], neck + np.array([0.145, -0.27]) * unit, neck + np.array([0.3, -0.175]) * unit]))
-    left = smooth(np.array([neck + np.array([-0.3, -0.175]) * unit, neck + np.array([-0.145, -0.27]) * unit, chin[0]]))
-    return np.concatenate([right, [neck + np.array([0.0, 0.1]) * unit], left])
+    low_left, left, right, low_right = body.torso.to_canvas(_NECK)
+    right, left = smooth([chin[1], right, low_right]), smooth([low_left, left, chin[0]])
+    return np.concatenate([right, [body.torso.neck], left])
+
+
+_NECK = np.array([[-0.5, -0.125], [-0.26, -0.215], [0.26, -0.215], [0.5, -0.125]])
 
 
 def limb(points: list, widths: np.ndarray) -> Points:
@@ -97,14 +97,16 @@ def foot_outline(body: Body, side: int) -> Points:
 
 
 def _leg(picture, labels, body: Body, canvas: Canvas, side: int) -> None:
+    if body.legs.ankles[side][1] < UNITS_HIGH:
+        canvas.fill(picture, foot_outline(body, side), body.colours["shoes"])
+        mark(labels, canvas.polygon(foot_outline(body, side)), SHOES[side], WHOLE)
+    if body.legs.kind in ("slim", "straight", "wide"):
+        return  # nothing of it shows
     layer = canvas.polygon(leg_outline(body, side))
     x, y = _fields(canvas, layer)
     across = (x - _axis(body, side, y)) * np.float32(1 / (0.2 * body.unit))
     blend(picture[layer.area], shaded(1 - 0.16 * np.minimum(across**2, 1.2), body.colours["skin"]), layer.alpha)
     mark(labels, layer, LEGS[side], WHOLE)
-    shoe = canvas.polygon(foot_outline(body, side))
-    tint(picture, shoe, body.colours["shoes"])
-    mark(labels, shoe, SHOES[side], WHOLE)
 
 
 def _fields(canvas: Canvas, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
@@ -150,8 +152,8 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
         button = body.torso.to_canvas(np.array([[0.0, legs.top + 0.02]]))[0]
         canvas.fill(picture, ellipse_points(button, (0.022 * unit, 0.022 * unit)), np.array([214.0, 190, 130]))
     part, near = labels[whole.pixels], reach[whole.pixels]
-    part[(whole.coverage > 0) & near] = SKIN
-    part[(whole.coverage >= WHOLE) & ~near] = SKIRT if skirt else TROUSERS
+    part[(whole.coverage > 0) & near] = CIHP.TORSO_SKIN
+    part[(whole.coverage >= WHOLE) & ~near] = CIHP.SKIRT if skirt else CIHP.TROUSERS
     return whole
 
 

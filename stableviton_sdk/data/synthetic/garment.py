@@ -10,14 +10,14 @@ import numpy as np
 
 from ...errors import InvalidInput
 from .body import SIDES, widest_sleeve
-from .canvas import UNITS_HIGH, UNITS_WIDE, Box, Canvas, Layer, Points, blend, check_size, ellipse_points, intersect
-from .canvas import sampled, shrink
+from .canvas import UNITS_HIGH, UNITS_WIDE, Box, Canvas, Layer, Points, blend, check_size, ellipse_points, flood
+from .canvas import intersect, sampled, shrink
 from .cut import FITS, NECKLINES, PANELS, SLEEVE_ROOT, SLEEVES, Cut, sample_cut
 from .style import Style, darker, get_style, lighter
 from .texture import GRAPHICS, PATTERNS, Design, emblem, lettering, sample_design, scatter, weave
 
 BACKDROP = 246  # the flat-lay photos of VITON-HD stand on (246, 246, 246)
-FLAT_CHEST, FLAT_LENGTH, FLAT_ARM = 0.6, 1.45, 1.62  # of a flat garment, in shoulder widths: u = 1, v = 1, s = 1
+FLAT_CHEST, FLAT_LENGTH, FLAT_ARM = 0.56, 1.45, 1.62  # of a flat garment, in shoulder widths: u = 1, v = 1, s = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,26 +120,29 @@ def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple
     canvas = Canvas(size)
     layout = _Layout(cut, rng)
     scale = size[0] / UNITS_HIGH
-    outlines = [layout.torso(cut.torso_outline())]
-    if cut.sleeve != "none":
-        outlines += [layout.sleeve(side, cut.sleeve_outline(FLAT_ARM)) for side in (0, 1)]
+    outlines = layout.outlines()
     layers = [canvas.polygon(points) for points in outlines]
-    colours = _Fabric(canvas, canvas.box(np.concatenate(outlines), 4.0), layout, cut, design, rng).finish()
-
+    box = canvas.box(np.concatenate(outlines), 5.0)
+    colours = _Fabric(canvas, box, layout, cut, design, rng).finish()
     alphas = [_spread(layer, size) for layer in layers]
     silhouette = alphas[0] if len(alphas) == 1 else cv2.max(cv2.max(alphas[0], alphas[1]), alphas[2])
-    # Flat fabric bulges a little: darker towards its silhouette.
-    puff = cv2.GaussianBlur(silhouette, (0, 0), 2.6 * scale).astype(np.float32)
-    puff = np.minimum(puff * np.float32(0.3 / 255) + np.float32(0.72), 1)
-    colours = cv2.multiply(colours, cv2.merge((puff, puff, puff)), dtype=cv2.CV_8U)
-    shadow = cv2.GaussianBlur(silhouette, (0, 0), 1.8 * scale)
-    picture = cv2.merge((cv2.addWeighted(shadow, -17 / 255, shadow, 0, BACKDROP),) * 3)
+    picture = np.empty_like(colours)
+    flood(picture, np.full(3, BACKDROP))
+    top, left, bottom, right = (edge // canvas.supersample for edge in box)
+    part, cloth = picture[top:bottom, left:right], colours[top:bottom, left:right]
+    inside = np.ascontiguousarray(silhouette[top:bottom, left:right])
+    # Flat fabric bulges a little, darker towards its silhouette, and casts a faint shadow.
+    soft = cv2.GaussianBlur(inside, (0, 0), 2.2 * scale)
+    puff = cv2.convertScaleAbs(soft, alpha=0.3, beta=0.72 * 255)
+    cloth[...] = cv2.multiply(cloth, cv2.merge((puff, puff, puff)), scale=1 / 255)
+    shade = cv2.convertScaleAbs(soft, alpha=-17 / 255, beta=BACKDROP)
+    part[...] = cv2.merge((shade, shade, shade))
     if cut.neckline != "turtleneck":
-        inside = canvas.polygon(layout.torso(np.concatenate([cut.neck_curve(), cut.back_neck()[::-1]])))
-        lining = np.empty((*inside.coverage.shape, 3), np.uint8)
-        lining[...] = np.clip(0.62 * design.colours[0] + 22, 0, 255)
-        blend(picture[inside.pixels], lining, np.rint(inside.coverage * 255).astype(np.uint8))
-    blend(picture, colours, silhouette)
+        opening = canvas.polygon(layout.torso(np.concatenate([cut.neck_curve, cut.back_neck()[::-1]])))
+        lining = np.empty((*opening.coverage.shape, 3), np.uint8)
+        flood(lining, 0.62 * design.colours[0] + 22)
+        blend(picture[opening.pixels], lining, np.rint(opening.coverage * 255).astype(np.uint8))
+    blend(part, cloth, inside)
     to_pixels = [layout.torso_map(scale), *(layout.sleeve_map(side, scale) for side in (0, 1))]
     panels = {
         name: Panel(alpha, matrix) for name, alpha, matrix in zip(PANELS, alphas, to_pixels, strict=False)
@@ -155,16 +158,20 @@ class _Layout:
         angle = np.radians(rng.uniform(*spread))
         self.directions = [np.array([sign * np.sin(angle), np.cos(angle)]) for sign in SIDES]
         self.scale, self.origin = 1.0, np.zeros(2)
-        corners = [self.torso(cut.torso_outline())]
-        if cut.sleeve != "none":
-            corners += [self.sleeve(side, cut.sleeve_outline(FLAT_ARM)) for side in (0, 1)]
-        corners = np.concatenate(corners)
+        self._torso = cut.torso_outline
+        self._sleeve = None if cut.sleeve == "none" else cut.sleeve_outline(FLAT_ARM)
+        corners = np.concatenate(self.outlines())
         low, high = corners.min(axis=0), corners.max(axis=0)
         margin = rng.uniform(0.03, 0.08)
         room = np.array([UNITS_WIDE, UNITS_HIGH]) * (1 - 2 * margin)
         self.scale = float((room / (high - low)).min()) * rng.uniform(0.92, 1.0)
         middle = np.array([UNITS_WIDE, UNITS_HIGH]) / 2 + rng.uniform(-3, 3, 2)
         self.origin = middle - self.scale * (low + high) / 2
+
+    def outlines(self) -> list[Points]:
+        """The torso's outline, and the sleeves' where there are any."""
+        sleeves = [] if self._sleeve is None else [self.sleeve(side, self._sleeve) for side in (0, 1)]
+        return [self.torso(self._torso), *sleeves]
 
     def torso(self, points: np.ndarray) -> Points:
         return self.origin + self.scale * points * (FLAT_CHEST, FLAT_LENGTH)
@@ -202,6 +209,7 @@ class _Fabric:
         self.trim = design.colours[1] if rng.random() < 0.35 else shade
         self.seam = darker(ground, 0.17) if ground.mean() > 60 else lighter(ground, 0.13)
         self.cuffs = bool(rng.random() < 0.5)
+        self.wide_sleeve = cut.sleeve_outline(FLAT_ARM, widen=0.05)
 
     def finish(self) -> np.ndarray:
         """uint8 RGB of the whole canvas at the picture's own resolution, (H, W, 3)."""
@@ -212,7 +220,7 @@ class _Fabric:
                 self._sleeve(side)
         self._trims()
         colours = np.empty((*canvas.size, 3), np.uint8)
-        colours[...] = np.clip(self.design.colours[0], 0, 255)
+        flood(colours, self.design.colours[0])
         top, left, bottom, right = (edge // canvas.supersample for edge in self.box)
         colours[top:bottom, left:right] = shrink(self.cloth, canvas.supersample)
         return colours
@@ -220,7 +228,8 @@ class _Fabric:
     def _weave(self, cloth: np.ndarray, origin: tuple[int, int], a: np.ndarray, b: np.ndarray, place) -> None:
         """Fill a cloth whose fabric coordinates are a and b; `place` takes such coordinates to the canvas."""
         soft = 1.0 / (self.canvas.scale * self.layout.scale)
-        cloth[...] = weave(self.design, a, b, soft, -0.2, self.cut.hem * FLAT_LENGTH)
+        woven = weave(self.design, a, b, soft, -0.2, self.cut.hem * FLAT_LENGTH)
+        cv2.resize(woven, cloth.shape[1::-1], cloth, interpolation=cv2.INTER_NEAREST)  # repeats what doesn't vary
         if self.design.pattern == "scatter":
             low, high = np.array([a.min(), b.min()]), np.array([a.max(), b.max()])
             for points, colour in scatter(self.design, low, high):
@@ -237,11 +246,11 @@ class _Fabric:
     def _sleeve(self, side: int) -> None:
         """The sleeve's own cloth, along its axis, from the armhole's seam outwards."""
         canvas, layout, cut = self.canvas, self.layout, self.cut
-        wide = canvas.polygon(layout.sleeve(side, cut.sleeve_outline(FLAT_ARM, widen=0.05)))
-        torso = canvas.polygon(layout.torso(_inwards_of_armhole(cut) * (SIDES[side], 1)))
+        wide = canvas.polygon(layout.sleeve(side, self.wide_sleeve))
+        torso = canvas.polygon(layout.torso(_inwards_of_seam(cut) * (SIDES[side], 1)))
         cloth, origin = np.empty((*wide.alpha.shape, 3), np.uint8), (wide.top, wide.left)
         if self.sleeve_colour is not None:
-            cloth[...] = np.clip(self.sleeve_colour, 0, 255)
+            flood(cloth, self.sleeve_colour)
         else:
             rows, columns = wide.area
             x, y = canvas.fields((rows.start, columns.start, rows.stop, columns.stop))
@@ -264,11 +273,11 @@ class _Fabric:
     def _trims(self) -> None:
         """Ribs, collars, plackets, seams."""
         cut, layout = self.cut, self.layout
-        neck = cut.neck_curve()
-        armhole = cut.armhole()
+        neck = cut.neck_curve
+        bare = cut.sleeve == "none"
+        edge = cut.armhole * (0.985, 1) if bare else cut.seam
         for sign in SIDES:
-            points = layout.torso(armhole * (sign * (0.985 if cut.sleeve == "none" else 1), 1))
-            self._line(points, 0.03 if cut.sleeve == "none" else 0.012, self.seam)
+            self._line(layout.torso(edge * (sign, 1)), 0.03 if bare else 0.012, self.seam)
         self._line(layout.torso(np.array([[-1.3, cut.hem - 0.028], [1.3, cut.hem - 0.028]])), 0.012, self.seam)
         if cut.neckline == "turtleneck":
             self._line(layout.torso(np.array([[-0.4, -0.19], [0, -0.178], [0.4, -0.19]])), 0.014, self.seam)
@@ -320,11 +329,11 @@ class _Fabric:
         self.canvas.line(self.cloth, width * self.layout.scale, points, colour, self.box[:2])
 
 
-def _inwards_of_armhole(cut: Cut) -> Points:
-    """What belongs to the torso of the picture's right half, however far up and down."""
-    armhole = cut.armhole()
-    top, low = armhole[0], armhole[-1]
-    return np.concatenate([[(0, top[1] - 0.4), (top[0], top[1] - 0.4)], armhole, [(low[0], 1.2), (0, 1.2)]])
+def _inwards_of_seam(cut: Cut) -> Points:
+    """What belongs to the torso's cloth in the picture's right half, however far up and down."""
+    seam = cut.seam
+    top, low = seam[0], seam[-1]
+    return np.concatenate([[(0, top[1] - 0.4), (top[0], top[1] - 0.4)], seam, [(low[0], 1.2), (0, 1.2)]])
 
 
 def _spread(layer: Layer, size: tuple[int, int]) -> np.ndarray:

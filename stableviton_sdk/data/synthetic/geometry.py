@@ -170,14 +170,13 @@ class Arm:
 
     def outline(self, start: float, end: float, half_width, *, cap: float = 1.0, count: int = 20) -> Points:
         """Closed outline of the arm between two s; `half_width(s)` in `unit`; `cap` is the first end's roundness."""
-        s = np.linspace(start, end, count)
+        s = start + (end - start) * np.linspace(0, 1, count)
         width = half_width(s)
-        sides = self.to_canvas(np.stack([s, width], axis=1)), self.to_canvas(np.stack([s, -width], axis=1))
-        if cap == 0:
-            return np.concatenate([sides[0], sides[1][::-1]])
-        reach = cap * width[0] * self.unit / self.length
-        ends = self.to_canvas(np.stack([start - reach * _CAP[:, 0], width[0] * _CAP[:, 1]], axis=1))
-        return np.concatenate([sides[0], sides[1][::-1], ends])
+        sides = [np.stack([s, width], axis=1), np.stack([s, -width], axis=1)[::-1]]
+        if cap:
+            reach = cap * width[0] * self.unit / self.length
+            sides.append(_CAP * (-reach, width[0]) + (start, 0))
+        return self.to_canvas(np.concatenate(sides))
 
 
 def _sinh(x: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .body import SIDES, Body
 from .canvas import Canvas, Layer, Overlay, Points, blend, ellipse_points, intersect, mirrored, shaded, smooth
-from .labels import FACE, GLASSES, HAIR, NOTHING, WHOLE, mark
+from .labels import CIHP, NOTHING, WHOLE, mark
 from .style import darker, lighter
 
 _HAIRLINES = {
@@ -84,8 +84,8 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
 
     for sign in SIDES:
         ear = ellipse_points(place(np.array([[sign * 0.98, 0.1]]))[0], (0.14 * head.half_width, 0.17 * head.half_height))
-        lay(ear, darker(skin, 0.06), FACE, WHOLE)
-    face = lay(head_outline(body), None, FACE, WHOLE)
+        lay(ear, darker(skin, 0.06), CIHP.FACE, WHOLE)
+    face = lay(head_outline(body), None, CIHP.FACE, WHOLE)
     x, y = canvas.fields((face.top, face.left, face.area[0].stop, face.area[1].stop))
     across, down = (x - head.centre[0]) / head.half_width, (y - head.centre[1]) / head.half_height
     light = 1.01 - 0.07 * across**2 - 0.05 * body.light * across - 0.03 * down
@@ -95,18 +95,18 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
     _features(pen, rng)
     if body.beard:
         half = np.concatenate([_BEARD, mirrored(_BEARD)])
-        lay(place(half), body.colours["hair"], FACE, WHOLE)
+        lay(place(half), body.colours["hair"], CIHP.FACE, WHOLE)
         _mouth(pen)
     if body.glasses:
         for sign in SIDES:
             rim = ellipse_points((sign * 0.4, -0.04), (0.29, 0.2))
             pen.line(np.concatenate([rim, rim[:1]]), 0.05, np.array([44.0, 40, 48]))
-            mark(labels, canvas.polygon(place(rim)), GLASSES, WHOLE)
+            mark(labels, canvas.polygon(place(rim)), CIHP.GLASSES, WHOLE)
         pen.line(np.array([[-0.12, -0.06], [0.12, -0.06]]), 0.05, np.array([44.0, 40, 48]))
     for outline in strands:
-        lay(outline, body.colours["hair"], HAIR, 0.5)
+        lay(outline, body.colours["hair"], CIHP.HAIR, 0.5)
     for outline in caps:
-        lay(outline, body.colours["hair"], HAIR, 0.5)
+        lay(outline, body.colours["hair"], CIHP.HAIR, 0.5)
     if caps:
         _shine(pen)
     return overlay, labels[overlay.layer.pixels]
@@ -177,7 +177,8 @@ def _features(pen: _Pen, rng) -> None:
     body = pen.body
     skin, size = body.colours["skin"], body.style.eye
     look = rng.uniform(-0.03, 0.03)
-    brow_colour = darker(body.colours["hair"], 0.25) if body.hair != "bald" else darker(skin, 0.6)
+    hair = body.colours["hair"]
+    brow_colour = darker(skin, 0.6) if body.hair == "bald" else darker(hair, 0.55 if hair.mean() > 130 else 0.25)
     for sign in SIDES:
         pen.fill(ellipse_points((sign * 0.57, 0.34), (0.19, 0.13), count=20), skin * 0.9 + np.array([22, 9, 9]))
         pen.fill(ellipse_points((sign * 0.4, -0.03), (0.155 * size, 0.085 * size), count=20), np.array([252.0, 250, 248]))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...preprocessing.labels import CIHP
 from .canvas import Layer
 
-# CIHP. Arms, legs and shoes: the person's right first.
-BACKGROUND, HAIR, GLASSES, UPPER, TROUSERS, SKIN, SKIRT, FACE = 0, 2, 4, 5, 9, 10, 12, 13
-ARMS, LEGS, SHOES = (15, 14), (17, 16), (19, 18)
+# Pairs: the person's right first.
+ARMS, LEGS, SHOES = (
+    (CIHP.RIGHT_ARM, CIHP.LEFT_ARM), (CIHP.RIGHT_LEG, CIHP.LEFT_LEG), (CIHP.RIGHT_SHOE, CIHP.LEFT_SHOE),
+)  # fmt: skip
 NOTHING = 255  # in a label map of its own: not painted
 WHOLE = 1 - 1e-6  # what the mask gives back must be covered entirely, or fabric would shine through
 
@@ -16,6 +18,7 @@ WHOLE = 1 - 1e-6  # what the mask gives back must be covered entirely, or fabric
 TORSO_FRONT, HANDS, FEET, UPPER_LEGS, LOWER_LEGS = 2, (3, 4), (6, 5), (9, 10), (13, 14)
 UPPER_ARMS_IN, UPPER_ARMS_OUT, FOREARMS_IN, FOREARMS_OUT, HEADS = (16, 15), (18, 17), (20, 19), (22, 21), (23, 24)
 
+# The table of `preprocessing.densepose`, which would bring torch with it into every rendering process.
 PARULA = np.array(
     [
         [0, 0, 0], [37, 60, 163], [20, 80, 194], [4, 97, 223], [8, 110, 221], [14, 122, 216], [20, 132, 212],

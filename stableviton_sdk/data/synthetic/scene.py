@@ -16,7 +16,7 @@ from .figure import arm_half_width, arm_overlay, draw_base, hand_overlay
 from .garment import Garment
 from .geometry import Arm
 from .head import head_overlay
-from .labels import ARMS, NOTHING, UPPER, WHOLE, mark
+from .labels import ARMS, CIHP, NOTHING, WHOLE, mark
 
 SLEEVES = ("right_sleeve", "left_sleeve")
 DRAPE = {"slim": 0.22, "regular": 0.3, "loose": 0.4}  # depth of the folds
@@ -205,7 +205,7 @@ class Stage:
             depth = cv2.CV_8U if fabric.dtype == np.uint8 else cv2.CV_32F
             fabric = cv2.multiply(fabric, cv2.merge((light, light, light)), dtype=depth)
         blend(picture[layer.area], fabric, alpha)
-        mark(labels, layer, UPPER, 1e-9)
+        mark(labels, layer, CIHP.UPPER_CLOTHES, 1e-9)
         for other in shown:
             other.cover(layer)
         shown.append(_Shown(layer, source))

@@ -259,10 +259,9 @@ def lettering(
     (width, tall), _ = cv2.getTextSize(text, font, 1.0, 2)
     size = min(height * canvas.scale / tall, widest * canvas.scale / width)
     thickness = max(1, round(size * tall * 0.13))
-    (width, tall), _ = cv2.getTextSize(text, font, size, thickness)
-    x, y = np.asarray(centre) * canvas.scale - (origin[1], origin[0]) + (-width / 2, tall / 2)
-    red, green, blue = np.clip(colour, 0, 255).tolist()
-    cv2.putText(picture, text, (round(x), round(y)), font, size, (red, green, blue), thickness, cv2.LINE_AA)
+    x, y = np.asarray(centre) * canvas.scale - (origin[1], origin[0]) + (-width * size / 2, tall * size / 2)
+    ink = [min(max(float(value), 0.0), 255.0) for value in colour]
+    cv2.putText(picture, text, (round(x), round(y)), font, size, ink, thickness, cv2.LINE_AA)
 
 
 def _spoke(degrees: float) -> np.ndarray:
