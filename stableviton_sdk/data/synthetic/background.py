@@ -73,7 +73,9 @@ def _textured(picture, canvas, style, wall, rng) -> None:
 def _cluttered(picture, canvas, style, wall, rng) -> None:
     _plain(picture, canvas, style, wall, rng)
     level = rng.uniform(196, 236)
-    _floor(picture, canvas, pick_colour(rng, ((150, 120, 92), (120, 100, 84), (180, 160, 140), (140, 146, 150))), level)
+    _floor(
+        picture, canvas, pick_colour(rng, ((150, 120, 92), (120, 100, 84), (180, 160, 140), (140, 146, 150))), level
+    )
     furniture = (_frame, _window, _plant, _shelf, _lamp, _frame, _door)
     for index in rng.permutation(len(furniture))[: rng.integers(3, 6)]:
         furniture[index](picture, canvas, style, level, rng)
@@ -215,7 +217,9 @@ def _bricks(picture, canvas: Canvas, wall: np.ndarray, rng, height: float) -> No
     across, down = x / width + 0.5 * (row % 2), y / height
     tone = rng.normal(0, 0.035, (64, 64)).astype(np.float32)
     picture[...] = shaded(1 + tone[row.astype(int) % 64, np.floor(across).astype(int) % 64], wall)
-    joint = np.maximum(np.abs(across % 1 - 0.5) * 2 - (1 - 1.6 / width), np.abs(down % 1 - 0.5) * 2 - (1 - 1.6 / height))
+    joint = np.maximum(
+        np.abs(across % 1 - 0.5) * 2 - (1 - 1.6 / width), np.abs(down % 1 - 0.5) * 2 - (1 - 1.6 / height)
+    )
     share = cv2.convertScaleAbs(np.clip(joint * (height / 0.8), 0, 1), alpha=255.0)
     tint(picture, Layer(0, 0, share, 1), lighter(wall, 0.45) if wall.mean() < 190 else darker(wall, 0.14))
 

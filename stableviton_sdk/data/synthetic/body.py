@@ -8,6 +8,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from ...errors import InvalidInput
 from .canvas import UNITS_HIGH, UNITS_WIDE, Points, smooth
 from .geometry import Arm, Torso
 from .style import Style, get_style, pick, pick_colour
@@ -78,7 +79,8 @@ class Body:
 
     Args:
         style (`Style`): What it was drawn from.
-        torso (`Torso`), arms (`tuple[Arm, Arm]`, the person's right first), head (`Head`), legs (`Legs`): Its geometry.
+        torso (`Torso`), head (`Head`), legs (`Legs`): Its geometry.
+        arms (`tuple[Arm, Arm]`): The person's right one first.
         tucked (`bool`): Whether upper garments go into the lower one, or hang over it.
         colours (`dict[str, np.ndarray]`): RGB of skin, hair, lower, shoes, lips, eyes.
         hair (`str`): Name of the hair style.
@@ -118,14 +120,14 @@ class Body:
         points[[0, 15, 16, 17, 18]] = face
         points[1] = self.torso.neck
         for arm, first in zip(self.arms, (2, 5), strict=True):
-            points[first : first + 3] = arm.shoulder, arm.elbow, arm.wrist
+            points[first : first + 3] = arm.shoulder, arm.elbow_joint, arm.wrist
         points[8] = np.mean(self.legs.hips, axis=0)
         for side, first, heel, toe in ((0, 9, 24, 22), (1, 12, 21, 19)):
             ankle = np.array(self.legs.ankles[side])
             points[first : first + 3] = self.legs.hips[side], self.legs.knees[side], ankle
-            points[heel] = ankle + (0, 0.08 * self.unit)
-            points[toe] = ankle + (SIDES[side] * 0.08 * self.unit, 0.24 * self.unit)
-            points[toe + 1] = ankle + (SIDES[side] * 0.16 * self.unit, 0.2 * self.unit)
+            foot = np.array([[0.08, 0.24], [0.16, 0.2]]) * (SIDES[side] * self.unit, self.unit)
+            points[toe : toe + 2] = ankle + foot
+            points[heel] = ankle + np.array([0.0, 0.08 * self.unit])
         joints = np.zeros((25, 3), np.float32)
         scale = size[0] / UNITS_HIGH
         inside = ((points >= 0) & (points < (UNITS_WIDE, UNITS_HIGH))).all(axis=1)
@@ -226,17 +228,16 @@ def lower_outlines(torso: Torso, legs: Legs) -> list[Points]:
     outlines = []
     crotch = np.array([hip_x, hip_y + 0.24 * unit])
     for side, sign in enumerate(SIDES):
-        knee, ankle = np.array(legs.knees[side]), np.array(legs.ankles[side])
+        root, knee, ankle = (np.array(joints[side]) for joints in (legs.hips, legs.knees, legs.ankles))
         hip = np.array([hip_x + sign * half, hip_y + 0.1 * unit])
+        outward = np.array([sign * unit, 0.0])
         if legs.kind == "shorts":
-            end = np.array(legs.hips[side]) + legs.hem * (knee - np.array(legs.hips[side]))
-            outer = smooth([waist[side], hip, end + (sign * knee_width * unit, 0)])
-            inner = smooth([end + (-sign * 0.2 * unit, 0.02 * unit), crotch])
+            end = root + legs.hem * (knee - root)
+            outer = smooth([waist[side], hip, end + knee_width * outward])
+            inner = smooth([end - 0.2 * outward, crotch])
         else:
-            outer = smooth([waist[side], hip, knee + (sign * knee_width * unit, 0), ankle + (sign * cuff_width * unit, 0)])
-            inner = smooth(
-                [ankle - (sign * cuff_width * unit, 0), knee - (sign * min(knee_width, 0.22) * unit, 0), crotch]
-            )
+            outer = smooth([waist[side], hip, knee + knee_width * outward, ankle + cuff_width * outward])
+            inner = smooth([ankle - cuff_width * outward, knee - min(knee_width, 0.22) * outward, crotch])
         top = band[:5][::-1] if sign < 0 else band[4:]
         outlines.append(np.concatenate([top, outer[1:], inner, [(hip_x, hip_y)]]))
     return outlines
@@ -250,9 +251,9 @@ def _sample_legs(rng, style: Style, torso: Torso, trunk: float, kind: str, top: 
     shift = -torso.lean * rng.uniform(0.4, 1.0)
     hips, knees, ankles = [], [], []
     for side, sign in enumerate(SIDES):
-        hip = middle + (sign * 0.27 * unit, 0)
-        knee = hip + (sign * stance[side] * unit + shift * thigh, thigh)
-        ankle = knee + (sign * stance[side] * 0.5 * unit, shin)
+        hip = middle + np.array([sign * 0.27 * unit, 0.0])
+        knee = hip + np.array([sign * stance[side] * unit + shift * thigh, thigh])
+        ankle = knee + np.array([sign * stance[side] * 0.5 * unit, shin])
         for joints, joint in zip((hips, knees, ankles), (hip, knee, ankle), strict=True):
             joints.append((float(joint[0]), float(joint[1])))
     hem = rng.uniform(0.42, 0.8) if kind == "shorts" else rng.uniform(0.5, 1.2)
@@ -280,12 +281,14 @@ def _sample_arms(rng, torso: Torso, legs: Legs, bones: tuple[float, float], unit
             arms.append(_arm(torso, sign, upper, lower, bones, unit))
         if all(_is_clear(arm, outlines) for arm in arms):
             return tuple(arms)
-    raise AssertionError("no pose keeps the sleeves clear of the lower garment: the style's proportions forbid it")
+    raise InvalidInput(
+        "no pose of this style keeps the sleeves clear of the lower garment: use longer or thinner arms."
+    )
 
 
 def _arm(torso: Torso, sign: int, upper: float, lower: float, bones: tuple[float, float], unit: float) -> Arm:
-    shoulder = np.array(torso.neck) + (sign * torso.unit / 2, sign * torso.tilt * torso.unit / 2)
-    shoulder = shoulder + (torso.lean * (shoulder[1] - torso.neck[1]), 0)
+    out, down = sign * torso.unit / 2, sign * torso.tilt * torso.unit / 2
+    shoulder = np.array(torso.neck) + np.array([out + torso.lean * down, down])
     angles = np.radians([upper, lower])
     steps = np.stack([sign * np.sin(angles), np.cos(angles)], axis=1) * np.array(bones)[:, None]
     elbow = shoulder + steps[0]

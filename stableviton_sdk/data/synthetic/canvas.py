@@ -86,9 +86,13 @@ class Canvas:
         """The part of the canvas around the points; one pixel large where they are all outside."""
         step = self.supersample
         x, y, width, height = cv2.boundingRect(self._fixed(points, 0, 0))
-        one, reach = 1 << SHIFT, margin * self.scale + 2
-        top, left = int((y / one - reach) // step) * step, int((x / one - reach) // step) * step
-        bottom, right = int((y + height) / one + reach) // step * step + step, int((x + width) / one + reach) // step * step + step  # fmt: skip
+        one, reach = 1 << SHIFT, margin * self.scale + 2  # two subpixels for the antialiased edge
+
+        def whole(value: float) -> int:
+            return int(value // step) * step
+
+        top, left = whole(y / one - reach), whole(x / one - reach)
+        bottom, right = whole((y + height) / one + reach) + step, whole((x + width) / one + reach) + step
         top, left = min(max(top, 0), self.height - step), min(max(left, 0), self.width - step)
         return top, left, max(min(bottom, self.height), top + step), max(min(right, self.width), left + step)
 
@@ -109,9 +113,7 @@ class Canvas:
     ) -> None:
         """Paint a line of a width in canvas units, with round ends, in place."""
         thickness = max(1, round(width * self.scale))
-        cv2.polylines(
-            picture, [self._fixed(points, *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT
-        )
+        cv2.polylines(picture, [self._fixed(points, *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT)
 
     def fields(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         """Canvas units x (1, w) and y (h, 1) of the subpixel centres in a box, float32, to broadcast."""

@@ -10,8 +10,18 @@ from .canvas import UNITS_HIGH, Canvas, Points
 from .figure import arm_half_width, foot_outline, hand_outlines, leg_outline, neck_skin, torso_skin
 from .geometry import Arm
 from .head import head_outline
-from .labels import FEET, FOREARMS_IN, FOREARMS_OUT, HANDS, HEADS, LOWER_LEGS, TORSO_FRONT
-from .labels import UPPER_ARMS_IN, UPPER_ARMS_OUT, UPPER_LEGS
+from .labels import (
+    FEET,
+    FOREARMS_IN,
+    FOREARMS_OUT,
+    HANDS,
+    HEADS,
+    LOWER_LEGS,
+    TORSO_FRONT,
+    UPPER_ARMS_IN,
+    UPPER_ARMS_OUT,
+    UPPER_LEGS,
+)
 
 
 def draw_densepose(body: Body, size: tuple[int, int]) -> np.ndarray:

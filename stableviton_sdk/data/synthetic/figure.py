@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from .body import SIDES, Body
-from .canvas import UNITS_HIGH, Box, Canvas, Layer, Overlay, Points, blend, ellipse_points, mirrored, restrict, shaded, smooth, tint
+from .canvas import (
+    UNITS_HIGH,
+    Box,
+    Canvas,
+    Layer,
+    Overlay,
+    Points,
+    blend,
+    ellipse_points,
+    mirrored,
+    restrict,
+    shaded,
+    smooth,
+    tint,
+)
 from .geometry import Arm
 from .head import FACE_SHAPE, hair_back
 from .labels import CIHP, LEGS, SHOES, WHOLE, mark
@@ -46,7 +60,10 @@ def draw_base(picture: np.ndarray, labels: np.ndarray, body: Body, canvas: Canva
     chin = canvas.polygon(body.head.to_canvas(FACE_SHAPE * (0.8, 1.0) + (0, 0.17)))
     tint(picture, restrict(chin, neck), darker(skin, 0.16))
     for sign in SIDES:  # collar bones
-        bone = np.array(body.torso.neck) + np.array([[0.06, -0.015], [0.18, -0.05], [0.32, -0.065]]) * (sign * unit, unit)
+        bone = np.array(body.torso.neck) + np.array([[0.06, -0.015], [0.18, -0.05], [0.32, -0.065]]) * (
+            sign * unit,
+            unit,
+        )
         canvas.line(picture, 0.014 * unit, smooth(bone), darker(skin, 0.12))
     return _lower(picture, labels, body, canvas, reach)
 
@@ -93,7 +110,8 @@ def leg_outline(body: Body, side: int) -> Points:
 def foot_outline(body: Body, side: int) -> Points:
     """Outline of a shoe, seen from the front."""
     ankle, unit = np.array(body.legs.ankles[side]), body.unit
-    return ellipse_points(ankle + (SIDES[side] * 0.06 * unit, 0.14 * unit), (0.13 * unit, 0.17 * unit))
+    centre = ankle + np.array([SIDES[side] * 0.06, 0.14]) * unit
+    return ellipse_points(centre, (0.13 * unit, 0.17 * unit))
 
 
 def _leg(picture, labels, body: Body, canvas: Canvas, side: int) -> None:
@@ -141,7 +159,7 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
             light = 1.03 - 0.2 * np.minimum(across**2, 1.2) - 0.05 * sign * body.light * across
             blend(picture[layer.area], shaded(light, colour), layer.alpha)
         hips = np.mean(legs.hips, axis=0)
-        seam = smooth([hips + (0, -0.2 * unit), hips + (0.01 * unit, 0.05 * unit), hips + (0, 0.24 * unit)])
+        seam = smooth(hips + np.array([[0.0, -0.2], [0.01, 0.05], [0.0, 0.24]]) * unit)
         canvas.line(picture, 0.014 * unit, seam, line)
         for sign in SIDES:
             pocket = smooth(hips + np.array([[0.2, -0.2], [0.28, -0.1], [0.43, -0.06]]) * (sign * unit, unit))
@@ -177,7 +195,9 @@ def hand_outlines(arm: Arm, side: int) -> tuple[list[Points], list[Points]]:
         points = np.asarray(points, dtype=np.float64) * (1, inward)
         return np.array(arm.wrist) + unit * (points[:, :1] * along + points[:, 1:] * across)
 
-    return [place(_PALM), place(_THUMB)], [place([(0.24, y), (0.37 - abs(y), y * 1.1)]) for y in (-0.042, -0.006, 0.028)]
+    return [place(_PALM), place(_THUMB)], [
+        place([(0.24, y), (0.37 - abs(y), y * 1.1)]) for y in (-0.042, -0.006, 0.028)
+    ]
 
 
 _PALM = smooth([(-0.04, -0.058), (0.06, -0.064), (0.16, -0.085), (0.27, -0.082), (0.36, -0.055), (0.4, -0.01),

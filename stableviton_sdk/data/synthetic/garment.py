@@ -10,8 +10,21 @@ import numpy as np
 
 from ...errors import InvalidInput
 from .body import SIDES, widest_sleeve
-from .canvas import UNITS_HIGH, UNITS_WIDE, Box, Canvas, Layer, Points, blend, check_size, ellipse_points, flood
-from .canvas import intersect, sampled, shrink
+from .canvas import (
+    UNITS_HIGH,
+    UNITS_WIDE,
+    Box,
+    Canvas,
+    Layer,
+    Points,
+    blend,
+    check_size,
+    ellipse_points,
+    flood,
+    intersect,
+    sampled,
+    shrink,
+)
 from .cut import FITS, NECKLINES, PANELS, SLEEVE_ROOT, SLEEVES, Cut, sample_cut
 from .style import Style, darker, get_style, lighter
 from .texture import GRAPHICS, PATTERNS, Design, emblem, lettering, sample_design, scatter, weave
@@ -144,9 +157,7 @@ def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple
         blend(picture[opening.pixels], lining, np.rint(opening.coverage * 255).astype(np.uint8))
     blend(part, cloth, inside)
     to_pixels = [layout.torso_map(scale), *(layout.sleeve_map(side, scale) for side in (0, 1))]
-    panels = {
-        name: Panel(alpha, matrix) for name, alpha, matrix in zip(PANELS, alphas, to_pixels, strict=False)
-    }
+    panels = {name: Panel(alpha, matrix) for name, alpha, matrix in zip(PANELS, alphas, to_pixels, strict=False)}
     return Garment(picture, colours, panels, cut, design)
 
 
@@ -207,7 +218,7 @@ class _Fabric:
         self.sleeve_colour = design.colours[1 if design.pattern == "solid" else 0] if rng.random() < 0.16 else None
         shade = darker(ground, 0.16) if ground.mean() > 60 else lighter(ground, 0.14)
         self.trim = design.colours[1] if rng.random() < 0.35 else shade
-        self.seam = darker(ground, 0.17) if ground.mean() > 60 else lighter(ground, 0.13)
+        self.seam = darker(ground, 0.12) if ground.mean() > 60 else lighter(ground, 0.1)
         self.cuffs = bool(rng.random() < 0.5)
         self.wide_sleeve = cut.sleeve_outline(FLAT_ARM, widen=0.05)
 

@@ -76,7 +76,7 @@ class Arm:
     """An arm's map: two straight bones and a round elbow, so that no fabric tears where it bends.
 
     Args:
-        shoulder, elbow, wrist (`tuple[float, float]`): Joints in canvas units.
+        shoulder, elbow, wrist (`tuple[float, float]`): Ends of the bones in canvas units.
         unit (`float`): Distance of the shoulder joints, in canvas units, times the arm's thickness.
         roundness (`float`): Radius of the elbow's curve, in `unit`, where the bones leave room for it.
     """
@@ -85,11 +85,13 @@ class Arm:
     elbow: tuple[float, float]
     wrist: tuple[float, float]
     unit: float
-    roundness: float = 0.27
+    roundness: float = 0.235
 
     @cached_property
     def _parts(self):
-        shoulder, elbow, wrist = (np.array(joint, dtype=np.float64) for joint in (self.shoulder, self.elbow, self.wrist))
+        shoulder, elbow, wrist = (
+            np.array(joint, dtype=np.float64) for joint in (self.shoulder, self.elbow, self.wrist)
+        )
         upper, lower = elbow - shoulder, wrist - elbow
         upper_length, lower_length = float(np.hypot(*upper)), float(np.hypot(*lower))
         first, second = upper / upper_length, lower / lower_length
@@ -122,6 +124,11 @@ class Arm:
         """s of the elbow."""
         upper, curve, _ = self._parts[-1]
         return (upper + curve / 2) / self.length
+
+    @property
+    def elbow_joint(self) -> np.ndarray:
+        """Where a pose network would see the elbow: on the round arm, towards its outer side."""
+        return (np.array(self.elbow) + self.to_canvas(np.array([[self.elbow_at, 0.0]]))[0]) / 2
 
     @property
     def direction(self) -> np.ndarray:

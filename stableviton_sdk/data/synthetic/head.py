@@ -50,8 +50,11 @@ def hair_back(body: Body) -> list[Points]:
         right, left = place(half), place(half * (-1, 1))
         neck = np.array(body.torso.neck)
         spread = rng.uniform(0.4, 0.5) * unit
-        low = smooth([right[-1], neck + (spread, 0.5 * end), neck + (0.8 * spread, end)])
-        return [np.concatenate([right, low[1:], (low[1:] * (-1, 1) + (2 * neck[0], 0))[::-1], left[::-1]])]
+        fall = np.array([[spread, 0.5 * end], [0.8 * spread, end]])
+        right_fall, left_fall = (
+            smooth([start, *(neck + fall * (sign, 1))]) for sign, start in ((1, right[-1]), (-1, left[-1]))
+        )
+        return [np.concatenate([right, right_fall[1:], left_fall[1:][::-1], left[::-1]])]
     if body.hair == "ponytail":
         sign = 1 if rng.random() < 0.5 else -1
         tail = smooth([(0.5, -0.75), (1.25, -0.65), (1.5, 0.1), (1.3, 1.0), (1.15, 1.5), (1.05, 0.8), (0.9, 0.0)])
@@ -83,14 +86,18 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
         return layer
 
     for sign in SIDES:
-        ear = ellipse_points(place(np.array([[sign * 0.98, 0.1]]))[0], (0.14 * head.half_width, 0.17 * head.half_height))
+        ear = ellipse_points(
+            place(np.array([[sign * 0.98, 0.1]]))[0], (0.14 * head.half_width, 0.17 * head.half_height)
+        )
         lay(ear, darker(skin, 0.06), CIHP.FACE, WHOLE)
     face = lay(head_outline(body), None, CIHP.FACE, WHOLE)
     x, y = canvas.fields((face.top, face.left, face.area[0].stop, face.area[1].stop))
     across, down = (x - head.centre[0]) / head.half_width, (y - head.centre[1]) / head.half_height
     light = 1.01 - 0.07 * across**2 - 0.05 * body.light * across - 0.03 * down
     mine, theirs = intersect(overlay.layer, face)
-    blend(overlay.colours[mine], shaded(light.astype(np.float32), skin)[theirs], np.ascontiguousarray(face.alpha[theirs]))
+    blend(
+        overlay.colours[mine], shaded(light.astype(np.float32), skin)[theirs], np.ascontiguousarray(face.alpha[theirs])
+    )
     pen = _Pen(canvas, overlay, body)
     _features(pen, rng)
     if body.beard:
@@ -146,7 +153,9 @@ def _caps(body: Body, rng) -> list[Points]:
     if hair == "curly":
         for angle in np.linspace(-0.12 * np.pi, 1.12 * np.pi, 12):
             radius = rng.uniform(0.3, 0.4)
-            caps.append(place(ellipse_points((1.0 * np.cos(angle), -0.95 * np.sin(angle) - 0.12), (radius, radius * 0.8))))
+            caps.append(
+                place(ellipse_points((1.0 * np.cos(angle), -0.95 * np.sin(angle) - 0.12), (radius, radius * 0.8)))
+            )
     return caps
 
 
@@ -181,9 +190,15 @@ def _features(pen: _Pen, rng) -> None:
     brow_colour = darker(skin, 0.6) if body.hair == "bald" else darker(hair, 0.55 if hair.mean() > 130 else 0.25)
     for sign in SIDES:
         pen.fill(ellipse_points((sign * 0.57, 0.34), (0.19, 0.13), count=20), skin * 0.9 + np.array([22, 9, 9]))
-        pen.fill(ellipse_points((sign * 0.4, -0.03), (0.155 * size, 0.085 * size), count=20), np.array([252.0, 250, 248]))
-        pen.fill(ellipse_points((sign * 0.4 + look, -0.03), (0.08 * size, 0.085 * size), count=16), body.colours["eyes"])
-        lid = np.array([(sign * 0.4 + x * size, -0.03 + y * size) for x, y in ((-0.17, 0.0), (0.0, -0.09), (0.17, 0.0))])
+        pen.fill(
+            ellipse_points((sign * 0.4, -0.03), (0.155 * size, 0.085 * size), count=20), np.array([252.0, 250, 248])
+        )
+        pen.fill(
+            ellipse_points((sign * 0.4 + look, -0.03), (0.08 * size, 0.085 * size), count=16), body.colours["eyes"]
+        )
+        lid = np.array(
+            [(sign * 0.4 + x * size, -0.03 + y * size) for x, y in ((-0.17, 0.0), (0.0, -0.09), (0.17, 0.0))]
+        )
         pen.line(smooth(lid, 4), 0.05, np.array([40.0, 28, 28]))
         pen.line(smooth(_BROW * (sign, 1), 4), 0.065, brow_colour)
     side = 1.0 if body.light >= 0 else -1.0

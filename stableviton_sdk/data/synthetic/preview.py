@@ -57,7 +57,9 @@ def correspondence_colours(correspondence: np.ndarray) -> np.ndarray:
 def parse_colours() -> np.ndarray:
     """Twenty clearly different colours, black first: uint8 RGB, (20, 3)."""
     colours = [(0.0, 0.0, 0.0)]
-    colours += [colorsys.hsv_to_rgb(i * 0.381 % 1, 0.75 if i % 2 else 0.5, 0.95 - 0.25 * (i % 3 == 0)) for i in range(19)]
+    colours += [
+        colorsys.hsv_to_rgb(i * 0.381 % 1, 0.75 if i % 2 else 0.5, 0.95 - 0.25 * (i % 3 == 0)) for i in range(19)
+    ]
     return np.rint(np.array(colours) * 255).astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import InvalidInput
 from .background import draw_background
-from .body import SIDES, Body, widest_sleeve
+from .body import Body, widest_sleeve
 from .canvas import Box, Canvas, Layer, Overlay, blend, check_size, enlarge, intersect, restrict, sampled, shrink
 from .densepose import draw_densepose
 from .figure import arm_half_width, arm_overlay, draw_base, hand_overlay
@@ -96,7 +96,7 @@ class Stage:
         """
         if garment.size != self.size:
             raise InvalidInput(
-                f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at the same size."
+                f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at one size."
             )
         picture, labels = self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy()
         shown: list[_Shown] = []
@@ -106,7 +106,9 @@ class Stage:
             self._lay(picture, shown, self._bare_arms[side])
             mark(labels, self._bare_arms[side].layer, ARMS[side])
             worn = name in garment.panels
-            cuffs.append(self._wear(picture, labels, shown, garment, name, self._arms[side], shading) if worn else None)
+            cuffs.append(
+                self._wear(picture, labels, shown, garment, name, self._arms[side], shading) if worn else None
+            )
         self._lay(picture, shown, self._head)
         np.copyto(labels[self._head.layer.pixels], self._head_labels, where=self._head_labels != NOTHING)
         for side, cuff in enumerate(cuffs):

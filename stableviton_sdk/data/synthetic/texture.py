@@ -17,7 +17,10 @@ PATTERNS = {
 }  # fmt: skip
 GRAPHICS = {"none": 0.5, "emblem": 0.17, "letters": 0.15, "number": 0.06, "small_emblem": 0.08, "band": 0.04}
 GRAPHICS_ON_PATTERN = {"none": 0.86, "emblem": 0.05, "letters": 0.04, "small_emblem": 0.05}
-SHAPES = ("disc", "ring", "star", "heart", "triangle", "diamond", "flower", "sun", "bolt", "leaf", "cross", "smile", "mountain")  # fmt: skip
+SHAPES = (
+    "disc", "ring", "star", "heart", "triangle", "diamond", "flower", "sun", "bolt", "leaf", "cross", "smile",
+    "mountain",
+)  # fmt: skip
 LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX)
 
