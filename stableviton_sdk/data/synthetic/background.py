@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .canvas import Canvas, Layer, ellipse_points, flood, ramp, shaded, tint
+from .canvas import Canvas, Layer, ellipse_points, flood, ramp, shaded, steps, tint, xy
 from .style import Style, darker, lighter, pick_colour
 
 
@@ -93,9 +93,9 @@ def _sky(picture, canvas, style, wall, rng) -> None:
             canvas.fill(picture, cloud, np.array([252.0, 252, 255]))
     for depth in range(3):
         colour = pick_colour(rng, ((120, 180, 100), (90, 150, 90), (150, 190, 110), (110, 140, 160)))
-        x = np.linspace(-10, 202, 30)
+        x = 212 * steps(30) - 10
         level = 150 + 28 * depth + rng.uniform(4, 14) * np.sin(x / rng.uniform(18, 40) + rng.uniform(0, 6))
-        canvas.fill(picture, np.concatenate([np.stack([x, level], axis=1), [(202, 260), (-10, 260)]]), colour)
+        canvas.fill(picture, np.concatenate([xy(x, level), [(202, 260), (-10, 260)]]), colour)
 
 
 def _tiles(picture, canvas, style, wall, rng) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ...errors import InvalidInput
-from .canvas import UNITS_HIGH, UNITS_WIDE, Points, smooth
+from .canvas import UNITS_HIGH, UNITS_WIDE, Points, smooth, steps, xy
 from .geometry import Arm, Torso
 from .style import Style, get_style, pick, pick_colour
 
@@ -32,7 +32,7 @@ SIDES = (-1, 1)  # the person's right side is on the picture's left
 
 def widest_sleeve(s: np.ndarray) -> np.ndarray:
     """Half width of the widest sleeve that any garment may have, in `Arm.unit`; the agnostic rule's arms are wider."""
-    return 0.235 - 0.05 * np.clip(s, 0, 1)
+    return 0.235 - 0.05 * s.clip(0, 1)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
     build = rng.uniform(0, 1)  # slim to sturdy
 
     def girth(limits: tuple[float, float]) -> float:
-        return limits[0] + (limits[1] - limits[0]) * float(np.clip(build + rng.normal(0, 0.22), 0, 1))
+        return limits[0] + (limits[1] - limits[0]) * min(max(build + rng.normal(0, 0.22), 0.0), 1.0)
 
     torso = Torso(
         neck, unit, trunk + rng.uniform(0.0, 0.12) * unit, lean, tilt, girth(style.chest), girth(style.waist),
@@ -210,7 +210,7 @@ def lower_outlines(torso: Torso, legs: Legs) -> list[Points]:
     (hip_x, hip_y) = np.mean(legs.hips, axis=0)
     ease = {"slim": 1.0, "straight": 1.03, "wide": 1.05, "shorts": 1.05, "skirt": 1.03, "flared": 1.05}[legs.kind]
     waist = torso.to_canvas(np.array([[-ease, legs.top], [ease, legs.top]]))
-    band = torso.to_canvas(np.stack([np.linspace(-ease, ease, 9), np.full(9, legs.top)], axis=1))
+    band = torso.to_canvas(xy(ease * (2 * steps(9) - 1), legs.top))
     half = torso.hip * unit * (1.02 if legs.kind == "slim" else 1.05)
     if legs.kind in ("skirt", "flared"):
         knees = np.mean(legs.knees, axis=0)
@@ -290,7 +290,7 @@ def _arm(torso: Torso, sign: int, upper: float, lower: float, bones: tuple[float
     out, down = sign * torso.unit / 2, sign * torso.tilt * torso.unit / 2
     shoulder = np.array(torso.neck) + np.array([out + torso.lean * down, down])
     angles = np.radians([upper, lower])
-    steps = np.stack([sign * np.sin(angles), np.cos(angles)], axis=1) * np.array(bones)[:, None]
+    steps = xy(sign * np.sin(angles), np.cos(angles)) * np.array(bones)[:, None]
     elbow = shoulder + steps[0]
     wrist = elbow + steps[1]
     joints = (tuple(float(value) for value in joint) for joint in (shoulder, elbow, wrist))
@@ -301,8 +301,8 @@ def _is_clear(arm: Arm, outlines: list[np.ndarray]) -> bool:
     for x, y in (arm.elbow, arm.wrist):
         if not (6 <= x <= UNITS_WIDE - 6 and 6 <= y <= UNITS_HIGH - 10):
             return False
-    s = np.linspace(0.3, 1.04, 16)
-    axis = arm.to_canvas(np.stack([s, np.zeros_like(s)], axis=1))
+    s = 0.3 + 0.74 * steps(16)
+    axis = arm.to_canvas(xy(s, 0.0))
     reach = widest_sleeve(s) * arm.unit + 2.5
     top = min(float(outline[:, 1].min()) for outline in outlines)
     return all(

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .canvas import Points, mirrored, smooth
+from .canvas import Points, mirrored, smooth, steps, xy
 from .style import pick
 
 NECKLINES = {
@@ -19,7 +19,7 @@ FITS = {"slim": 0.32, "regular": 0.42, "loose": 0.26}
 SLEEVE_ROOT = 0.88  # u of the torso where a sleeve's axis begins
 _SIDE = np.linspace(0, 1, 10)[1:]
 _TURN = np.linspace(-np.pi / 2, np.pi / 2, 13)[1:-1]
-_CAP = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
+_CAP = xy(np.cos(_TURN), np.sin(_TURN))
 PANELS = ("torso", "right_sleeve", "left_sleeve")
 
 
@@ -60,21 +60,21 @@ class Cut:
         if self.neckline == "turtleneck":
             return np.array([[-0.285, top], [-0.275, -0.25], [0, -0.24], [0.275, -0.25], [0.285, top]])
         if self.neckline in ("v", "shirt"):
-            x = np.linspace(0, 1, 9)
-            side = np.stack([width * (1 - x), top + (depth - top) * (x * 0.86 + 0.14 * np.sin(x * np.pi / 2))], axis=1)
+            x = steps(9)
+            side = xy(width * (1 - x), top + (depth - top) * (x * 0.86 + 0.14 * np.sin(x * np.pi / 2)))
         elif self.neckline == "square":
             side = np.array([[width, top], [width * 0.95, depth - 0.008], [width * 0.9, depth], [0, depth]])
         else:
-            turn = np.linspace(0, np.pi / 2, 12)
+            turn = np.pi / 2 * steps(12)
             power = 0.7 if self.neckline == "boat" else 0.85
-            side = np.stack([width * np.cos(turn) ** power, top + (depth - top) * np.sin(turn)], axis=1)
+            side = xy(width * np.cos(turn) ** power, top + (depth - top) * np.sin(turn))
         return np.concatenate([side * (-1, 1), side[::-1][1:]])
 
     def back_neck(self) -> Points:
         """Edge of the neckline's back, which shows inside of a garment that lies flat; left to right."""
         top = shoulder_line(self.neck_width)
-        x = np.linspace(-1, 1, 9)
-        return np.stack([x * self.neck_width, top + 0.022 * (1 - x**2)], axis=1)
+        x = 2 * steps(9) - 1
+        return xy(x * self.neck_width, top + 0.022 * (1 - x**2))
 
     @cached_property
     def armhole(self) -> Points:
@@ -94,28 +94,28 @@ class Cut:
     def torso_outline(self) -> Points:
         """Closed outline in (u, v)."""
         widths = self.chest + (self.hem_width - self.chest) * _SIDE**1.4
-        side = np.stack([widths, 0.27 + (self.hem - 0.27) * _SIDE], axis=1)
+        side = xy(widths, 0.27 + (self.hem - 0.27) * _SIDE)
         right = np.concatenate([self.armhole, side])
         return np.concatenate([self.neck_curve, right, mirrored(right)])
 
     def sleeve_half_width(self, s: np.ndarray) -> np.ndarray:
         """Half width of the sleeve in t at s."""
-        share = np.clip(s / max(self.sleeve_end, 1e-6), 0, 1)
+        share = (s / max(self.sleeve_end, 1e-6)).clip(0, 1)
         narrow = max(0.72 * self.sleeve_top, 0.122)  # over the shoulder's round, still wider than an arm
-        top = narrow + (self.sleeve_top - narrow) * np.clip(s / 0.16, 0, 1)
+        top = narrow + (self.sleeve_top - narrow) * (s / 0.16).clip(0, 1)
         return top + (self.sleeve_cuff - self.sleeve_top) * share**0.85
 
     def sleeve_outline(self, arm_length: float, widen: float = 0.0) -> Points:
         """Closed outline in (s, t), round at the shoulder; `arm_length` in units of t, `widen` in t."""
-        s = np.linspace(0, self.sleeve_end + widen / arm_length, 14)
+        s = (self.sleeve_end + widen / arm_length) * steps(14)
         width = self.sleeve_half_width(s) + widen
         cap = _CAP * (-0.115 / arm_length, width[0])
-        return np.concatenate([np.stack([s, width], axis=1), np.stack([s, -width], axis=1)[::-1], cap])
+        return np.concatenate([xy(s, width), xy(s, -width)[::-1], cap])
 
 
 def shoulder_line(u: float) -> float:
     """v of the garment's upper edge: from the neck down to the shoulder's tip."""
-    share = np.clip((u - 0.28) / (0.95 - 0.28), 0, 1)
+    share = min(max((u - 0.28) / (0.95 - 0.28), 0.0), 1.0)
     return float(-0.15 + 0.062 * share**1.15)
 
 

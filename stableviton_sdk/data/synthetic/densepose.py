@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .body import Body
-from .canvas import UNITS_HIGH, Canvas, Points
+from .canvas import UNITS_HIGH, Canvas, Points, steps, xy
 from .figure import arm_half_width, foot_outline, hand_outlines, leg_outline, neck_skin, torso_skin
 from .geometry import Arm
 from .head import head_outline
@@ -66,7 +66,7 @@ def _arm(fill, side: int, arm: Arm) -> None:
         (arm.elbow_at, 1.0, FOREARMS_IN, FOREARMS_OUT),
     ):
         fill(arm.outline(start, end, arm_half_width, cap=0.0 if start else 1.0), outside[side])
-        s = np.linspace(start, end, 12)
+        s = start + (end - start) * steps(12)
         width = arm_half_width(s) * inner
-        strip = [np.stack([s, 0.98 * width], axis=1), np.stack([s, 0.2 * width], axis=1)[::-1]]
+        strip = [xy(s, 0.98 * width), xy(s, 0.2 * width)[::-1]]
         fill(arm.to_canvas(np.concatenate(strip)), inside[side])

@@ -18,7 +18,9 @@ from .canvas import (
     restrict,
     shaded,
     smooth,
+    steps,
     tint,
+    xy,
 )
 from .geometry import Arm
 from .head import FACE_SHAPE, hair_back
@@ -94,10 +96,9 @@ _NECK = np.array([[-0.5, -0.125], [-0.26, -0.215], [0.26, -0.215], [0.5, -0.125]
 def limb(points: list, widths: np.ndarray) -> Points:
     """Outline of a limb through joints with half widths."""
     axis = smooth(points, 6)
-    at = np.linspace(0, 1, len(axis))
-    wide = np.interp(at, np.linspace(0, 1, len(widths)), widths)
+    wide = np.interp(steps(len(axis)), steps(len(widths)), widths)
     along = np.gradient(axis, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.hypot(*along.T)[:, None]
+    across = xy(-along[:, 1], along[:, 0]) / np.hypot(*along.T)[:, None]
     return np.concatenate([axis + across * wide[:, None], (axis - across * wide[:, None])[::-1]])
 
 
@@ -147,7 +148,7 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
     if skirt:
         x, y = _fields(canvas, whole)
         across = (x - (_axis(body, 0, y) + _axis(body, 1, y)) / 2) * np.float32(1 / (0.6 * unit))
-        depth = np.clip((y - legs.hips[0][1]) / unit, 0, 1).astype(np.float32)
+        depth = ((y - legs.hips[0][1]) / unit).clip(0, 1).astype(np.float32)
         pleats = 9 if legs.kind == "flared" else 4
         light = 1 - 0.17 * np.minimum(across**2, 1.3) - depth * (0.05 + 0.05 * np.cos(pleats * np.pi / 2 * across))
         blend(picture[whole.area], shaded(light, colour), whole.alpha)
@@ -164,7 +165,7 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
         for sign in SIDES:
             pocket = smooth(hips + np.array([[0.2, -0.2], [0.28, -0.1], [0.43, -0.06]]) * (sign * unit, unit))
             canvas.line(picture, 0.014 * unit, pocket, line)
-    band = np.stack([np.linspace(-0.98, 0.98, 9), np.full(9, legs.top + 0.035)], axis=1)
+    band = xy(1.96 * steps(9) - 0.98, legs.top + 0.035)
     canvas.line(picture, 0.012 * unit, body.torso.to_canvas(band), line)
     if body.details % 2:
         button = body.torso.to_canvas(np.array([[0.0, legs.top + 0.02]]))[0]

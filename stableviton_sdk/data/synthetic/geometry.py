@@ -11,12 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
-from .canvas import Points
+from .canvas import Points, steps, xy
 
 ROUNDNESS = 0.7  # how much fabric turns away towards the silhouette
 _EDGE = float(np.sinh(ROUNDNESS))
 _TURN = np.linspace(-np.pi / 2, np.pi / 2, 11)[1:-1]
-_CAP = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
+_CAP = xy(np.cos(_TURN), np.sin(_TURN))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Torso:
         p = self.half_width(v) * np.arcsinh(u * _EDGE) / ROUNDNESS
         level = self.length * (v + self.sag * (1 - (p / (0.56 * self.unit)) ** 2))
         q = (level + self.tilt * p) / (1 + self.tilt * p / self.length)
-        return np.stack([self.neck[0] + p + self.lean * q, self.neck[1] + q], axis=-1)
+        return xy(self.neck[0] + p + self.lean * q, self.neck[1] + q)
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,9 @@ class Arm:
 
     def outline(self, start: float, end: float, half_width, *, cap: float = 1.0, count: int = 20) -> Points:
         """Closed outline of the arm between two s; `half_width(s)` in `unit`; `cap` is the first end's roundness."""
-        s = start + (end - start) * np.linspace(0, 1, count)
+        s = start + (end - start) * steps(count)
         width = half_width(s)
-        sides = [np.stack([s, width], axis=1), np.stack([s, -width], axis=1)[::-1]]
+        sides = [xy(s, width), xy(s, -width)[::-1]]
         if cap:
             reach = cap * width[0] * self.unit / self.length
             sides.append(_CAP * (-reach, width[0]) + (start, 0))

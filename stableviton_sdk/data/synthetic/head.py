@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from .body import SIDES, Body
-from .canvas import Canvas, Layer, Overlay, Points, blend, ellipse_points, intersect, mirrored, shaded, smooth
+from .canvas import (
+    Canvas,
+    Layer,
+    Overlay,
+    Points,
+    blend,
+    ellipse_points,
+    intersect,
+    mirrored,
+    shaded,
+    smooth,
+    steps,
+    xy,
+)
 from .labels import CIHP, NOTHING, WHOLE, mark
 from .style import darker, lighter
 
@@ -142,16 +155,16 @@ def _caps(body: Body, rng) -> list[Points]:
     line = np.array(_HAIRLINES.get(kind, _HAIRLINES["crop"])) * (1 if rng.random() < 0.5 else -1, 1)
     line = line[np.argsort(-line[:, 0])]
     volume = {"swept": 1.17, "crop": 1.14}.get(hair, 1.13)
-    turn = np.linspace(np.pi, 2 * np.pi, 25)
+    turn = np.pi * (1 + steps(25))
     side = 1.1 if hair in _LONG else 1.04
-    crown = np.stack([side * np.cos(turn), volume * np.sin(turn)], axis=1)
+    crown = xy(side * np.cos(turn), volume * np.sin(turn))
     ends = smooth(np.array([[side, 0.0], [side * 0.99, 0.6], [0.96, 0.3]])) if hair in _LONG else np.zeros((0, 2))
     outline = np.concatenate([crown, ends, smooth(line), (ends * (-1, 1))[::-1]])
     caps = [place(outline)]
     if hair == "bun":
         caps.append(place(ellipse_points((rng.uniform(-0.15, 0.15), -1.3), (0.4, 0.32))))
     if hair == "curly":
-        for angle in np.linspace(-0.12 * np.pi, 1.12 * np.pi, 12):
+        for angle in np.pi * (1.24 * steps(12) - 0.12):
             radius = rng.uniform(0.3, 0.4)
             caps.append(
                 place(ellipse_points((1.0 * np.cos(angle), -0.95 * np.sin(angle) - 0.12), (radius, radius * 0.8)))
@@ -217,5 +230,5 @@ def _shine(pen: _Pen) -> None:
     colour = lighter(pen.body.colours["hair"], 0.14)
     side = 1.0 if pen.body.light >= 0 else -1.0
     for radius, width in ((0.9, 0.1), (1.0, 0.045)):
-        turn = np.radians(np.linspace(205, 262, 10))
-        pen.line(np.stack([side * radius * np.cos(turn), radius * np.sin(turn)], axis=1), width, colour)
+        turn = np.radians(205 + 57 * steps(10))
+        pen.line(xy(side * radius * np.cos(turn), radius * np.sin(turn)), width, colour)

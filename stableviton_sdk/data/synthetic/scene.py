@@ -10,7 +10,21 @@ import numpy as np
 from ...errors import InvalidInput
 from .background import draw_background
 from .body import Body, widest_sleeve
-from .canvas import Box, Canvas, Layer, Overlay, blend, check_size, enlarge, intersect, restrict, sampled, shrink
+from .canvas import (
+    Box,
+    Canvas,
+    Layer,
+    Overlay,
+    blend,
+    check_size,
+    enlarge,
+    intersect,
+    restrict,
+    sampled,
+    shrink,
+    steps,
+    xy,
+)
 from .densepose import draw_densepose
 from .figure import arm_half_width, arm_overlay, draw_base, hand_overlay
 from .garment import Garment
@@ -75,7 +89,7 @@ class Stage:
         self._labels = np.zeros(self.size, np.uint8)
         self._lower = draw_base(self._base, self._labels, body, canvas, self._reach())
         end = body.legs.top + 0.012
-        corners = [(-1.4, -0.5), (0, -0.5), (1.4, -0.5), *((u, end) for u in np.linspace(1.4, -1.4, 15))]
+        corners = [(-1.4, -0.5), (0, -0.5), (1.4, -0.5), *((u, end) for u in 1.4 - 2.8 * steps(15))]
         self._untucked = canvas.polygon(body.torso.to_canvas(np.array(corners)))
         self._bare_arms = [
             arm_overlay(body, arm, canvas, surface.box, enlarge(self._skin_light(surface), canvas.supersample))
@@ -135,7 +149,7 @@ class Stage:
         for offset, sharp, depth in ((0.0, 28.0, 0.5), (0.11, 33.0, 0.35)):  # drawn from the armpits to the middle
             fall = v - 0.22 - 0.35 * (1 - size) + offset
             folds -= near * np.exp(-((fall * sharp) ** 2)) * depth
-        low = np.clip((v - 0.62) / 0.38, 0, 1)  # bunched above the waistband, or falling in waves
+        low = ((v - 0.62) / 0.38).clip(0, 1)  # bunched above the waistband, or falling in waves
         if body.tucked:
             folds -= low**2 * (0.225 + 0.225 * np.cos(11.0 * u))
         else:
@@ -143,25 +157,24 @@ class Stage:
         return _Surface(box, u, v, light, folds)
 
     def _arm_surface(self, arm: Arm) -> _Surface:
-        s = np.linspace(-0.14, 1.06, 12)
+        s = 1.2 * steps(12) - 0.14
         wide = widest_sleeve(s)
-        edge = np.concatenate([arm.to_canvas(np.stack([s, sign * wide], axis=1)) for sign in (-1, 1)])
-        box = self.canvas.box(edge, 1.5)
+        box = self.canvas.box(arm.to_canvas(np.concatenate([xy(s, wide), xy(s, -wide)])), 1.5)
         x, y = self._centres(box)
         s, t = arm.to_fabric(x, y)
-        across = np.clip(t * 5, -1.2, 1.2)
+        across = (t * 5).clip(-1.2, 1.2)
         side = -1.0 if arm.direction[1] < 0 else 1.0
         light = 1.0 - 0.17 * across**2 - (0.07 * self.body.light * side) * across
         bend = s - arm.elbow_at
         crease = np.exp(-((bend * 10) ** 2)) * (0.5 + 0.5 * np.cos(bend * 80))
-        inner = np.clip(across if arm.turn > 0 else -across, -0.35, 0.65) + 0.35
+        inner = (across if arm.turn > 0 else -across).clip(-0.35, 0.65) + 0.35
         folds = -crease * inner * (min(abs(arm.turn), 1.5) * 0.55)
         folds -= np.exp(-(((s - 0.93) * 14) ** 2)) * (0.125 + 0.125 * np.cos(s * 110))
         return _Surface(box, s, t, light, folds)
 
     def _skin_light(self, surface: _Surface) -> np.ndarray:
-        across = np.clip(surface.second * 10, -1, 1)
-        rise = np.clip(surface.first * 5 - 0.1, 0, 1)  # no edge where the arm leaves the shoulder
+        across = (surface.second * 10).clip(-1, 1)
+        rise = (surface.first * 5 - 0.1).clip(0, 1)  # no edge where the arm leaves the shoulder
         return 1 - rise * (0.15 * across**2 + 0.05 * self.body.light * across)
 
     def _arms_shadow(self, box: Box) -> np.ndarray:

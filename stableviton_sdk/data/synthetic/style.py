@@ -170,7 +170,8 @@ def pick(rng: np.random.Generator, chances: dict[str, float]) -> str:
 def pick_colour(rng: np.random.Generator, palette: Palette, jitter: float = 8.0) -> np.ndarray:
     """Draw a colour of a palette and vary it a little; float64 RGB in [0, 255]."""
     colour = np.array(palette[int(rng.integers(len(palette)))], dtype=np.float64)
-    return np.clip(colour + rng.normal(0.0, jitter, 3) * 0.5 + rng.normal(0.0, jitter) * 0.5, 0, 255)
+    shift = rng.normal(0.0, jitter / 2, 4)
+    return (colour + shift[:3] + shift[3]).clip(0, 255)
 
 
 def darker(colour: np.ndarray, amount: float) -> np.ndarray:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from .canvas import Canvas, Points, blend, ellipse_points, ramp, rotate
+from .canvas import Canvas, Points, blend, ellipse_points, flood, ramp, rotate, xy
 from .style import Style, darker, lighter, pick, pick_colour
 
 PATTERNS = {
@@ -210,6 +211,7 @@ def scatter(design: Design, low: Points, high: Points) -> list[tuple[Points, np.
     return motifs
 
 
+@lru_cache(maxsize=len(SHAPES))
 def emblem(shape: str) -> list[tuple[Points, int]]:
     """An emblem within [-1, 1]: outlines and which of the graphic's colours (-1 for the ground) fills each."""
     if shape == "disc":
@@ -220,11 +222,11 @@ def emblem(shape: str) -> list[tuple[Points, int]]:
         points = 5 if shape == "star" else 12
         turn = np.arange(2 * points) * np.pi / points - np.pi / 2
         radius = np.where(np.arange(2 * points) % 2, 0.42 if shape == "star" else 0.7, 1.0)
-        return [(np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1), 0)]
+        return [(xy(radius * np.cos(turn), radius * np.sin(turn)), 0)]
     if shape == "heart":
         t = np.linspace(0, 2 * np.pi, 36, endpoint=False)
         y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-        return [(np.stack([np.sin(t) ** 3, -(y + 2.5) / 15.5], axis=1), 0)]
+        return [(xy(np.sin(t) ** 3, -(y + 2.5) / 15.5), 0)]
     if shape == "triangle":
         return [(np.array([[0, -1], [0.95, 0.75], [-0.95, 0.75]]), 0)]
     if shape == "diamond":
@@ -236,7 +238,7 @@ def emblem(shape: str) -> list[tuple[Points, int]]:
         return [(np.array([[0.2, -1], [-0.6, 0.15], [-0.08, 0.15], [-0.25, 1], [0.6, -0.25], [0.08, -0.25]]), 0)]
     if shape == "leaf":
         t = np.linspace(0, np.pi, 16)
-        side = np.stack([0.55 * np.sin(t), -np.cos(t)], axis=1)
+        side = xy(0.55 * np.sin(t), -np.cos(t))
         return [(np.concatenate([side, side[::-1] * (-1, 1)]), 0)]
     if shape == "cross":
         arm, end = 0.34, 1.0
@@ -245,8 +247,8 @@ def emblem(shape: str) -> list[tuple[Points, int]]:
     if shape == "smile":
         t = np.linspace(0.15 * np.pi, 0.85 * np.pi, 14)
         mouth = np.concatenate([
-            np.stack([0.6 * np.cos(t), 0.6 * np.sin(t)], axis=1),
-            np.stack([0.44 * np.cos(t), 0.4 * np.sin(t)], axis=1)[::-1],
+            xy(0.6 * np.cos(t), 0.6 * np.sin(t)),
+            xy(0.44 * np.cos(t), 0.4 * np.sin(t))[::-1],
         ])  # fmt: skip
         eyes = [(ellipse_points((x, -0.25), (0.12, 0.2), count=16), 1) for x in (-0.32, 0.32)]
         return [(ellipse_points((0, 0), (1, 1)), 0), *eyes, (mouth, 1)]
@@ -295,7 +297,7 @@ def _centred(value: np.ndarray) -> np.ndarray:
 
 def _step(value: np.ndarray, soft: float) -> np.ndarray:
     """0 below zero, 1 above, a ramp of width `soft` between."""
-    return np.clip(value * (1 / soft) + 0.5, 0, 1)
+    return (value * (1 / soft) + 0.5).clip(0, 1)
 
 
 def _bars(value: np.ndarray, duty: float, soft: float) -> np.ndarray:
@@ -305,9 +307,9 @@ def _bars(value: np.ndarray, duty: float, soft: float) -> np.ndarray:
 def _over(cloth: np.ndarray, colour: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Lay a colour over a cloth; both broadcast."""
     shape = np.broadcast_shapes(cloth.shape[:2], share.shape)
-    result = np.array(np.broadcast_to(cloth, (*shape, 3)))
+    result = np.array(np.broadcast_to(cloth, (*shape, 3)), order="C")
     alpha = cv2.convertScaleAbs(np.ascontiguousarray(np.broadcast_to(share, shape), dtype=np.float32), alpha=255.0)
     ink = np.empty_like(result)
-    ink[...] = np.clip(colour, 0, 255)
+    flood(ink, colour)
     blend(result, ink, alpha)
     return result
