@@ -84,7 +84,8 @@ def test_seed_index_and_style_each_change_the_sample():
 
 
 def test_rendering_imports_no_torch():
-    code = "import sys; from stableviton_sdk.data.synthetic import render_pair as r; r(0, 0); print('torch' in sys.modules)"
+    code = "import sys; from stableviton_sdk.data import synthetic as data; data.render_pair(0, 0)"
+    code += "; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert answer == "False"
 
@@ -262,19 +263,21 @@ def test_sleeves_end_where_their_cut_says():
 
 
 def test_joints_lie_on_the_body_parts_that_densepose_names(pairs):
-    parts = {1: (2,), 3: (16, 18, 20, 22), 6: (15, 17, 19, 21), 4: (3, 20, 22), 7: (4, 19, 21), 0: (23, 24)}
-    for sample in pairs[::3]:
+    own = {1: (2,), 3: (16, 18, 20, 22), 6: (15, 17, 19, 21), 4: (3, 20, 22), 7: (4, 19, 21), 0: (23, 24)}
+    limbs = (3, 4, *range(15, 23))  # one arm may hide the other, or the neck
+    hidden = 0
+    for sample in pairs:
         assert (sample.keypoints[[1, 2, 3, 4, 5, 6, 7, 8, 9, 12], 2] > 0).all()
-        crossed = {3, 4} & set(np.unique(sample.densepose_labels[60:200]))
-        for joint, labels in parts.items():
+        for joint, parts in own.items():
             x, y = np.rint(sample.keypoints[joint, :2]).astype(int)
-            found = sample.densepose_labels[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
-            allowed = (*labels, *range(3, 5), *range(15, 23)) if crossed else labels
-            assert np.isin(found, allowed).any(), (joint, found)
+            found = sample.densepose_labels[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+            assert np.isin(found, parts + limbs).any(), joint
+            hidden += not np.isin(found, parts).any()
         seen = sample.keypoints[:, 2] > 0
         assert (sample.keypoints[seen, :2] >= -0.5).all()
         assert (sample.keypoints[seen, :2] < (192, 256)).all()
         assert (sample.keypoints[~seen] == 0).all()
+    assert hidden < 0.02 * len(pairs) * len(own)
 
 
 def test_right_and_left_are_the_persons_own(pairs):

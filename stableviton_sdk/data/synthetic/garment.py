@@ -24,6 +24,7 @@ from .canvas import (
     intersect,
     sampled,
     shrink,
+    steps,
 )
 from .cut import FITS, NECKLINES, PANELS, SLEEVE_ROOT, SLEEVES, Cut, sample_cut
 from .style import Style, darker, get_style, lighter
@@ -304,7 +305,8 @@ class _Fabric:
         self._fill(layout.torso(placket), 0.7 * self.trim + 0.3 * self.design.colours[0])
         count = 6 if cut.neckline == "shirt" else 2
         button = lighter(self.trim, 0.6) if self.trim.mean() < 150 else darker(self.trim, 0.5)
-        for v in np.linspace(cut.neck_depth + 0.06, bottom - 0.05, count):
+        for share in steps(count):
+            v = cut.neck_depth + 0.06 + share * (bottom - cut.neck_depth - 0.11)
             centre = layout.torso(np.array([0.0, v]))
             self._fill(ellipse_points(centre, (0.02 * layout.scale, 0.02 * layout.scale), count=12), button)
         width, top, depth = cut.neck_width, -0.155, cut.neck_depth

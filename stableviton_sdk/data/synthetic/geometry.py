@@ -85,7 +85,7 @@ class Arm:
     elbow: tuple[float, float]
     wrist: tuple[float, float]
     unit: float
-    roundness: float = 0.235
+    roundness: float = 0.28
 
     @cached_property
     def _parts(self):
@@ -128,7 +128,7 @@ class Arm:
     @property
     def elbow_joint(self) -> np.ndarray:
         """Where a pose network would see the elbow: on the round arm, towards its outer side."""
-        return (np.array(self.elbow) + self.to_canvas(np.array([[self.elbow_at, 0.0]]))[0]) / 2
+        return 0.4 * np.array(self.elbow) + 0.6 * self.to_canvas(np.array([[self.elbow_at, 0.0]]))[0]
 
     @property
     def direction(self) -> np.ndarray:

@@ -112,25 +112,22 @@ class Stage:
             raise InvalidInput(
                 f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at one size."
             )
-        picture, labels = self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy()
-        shown: list[_Shown] = []
-        self._wear(picture, labels, shown, garment, "torso", self._torso, shading)
-        cuffs: list[Layer | None] = []
+        drawing = _Drawing(self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy())
+        self._wear(drawing, garment, "torso", self._torso, shading)
+        cuffs = []
         for side, name in enumerate(SLEEVES):
-            self._lay(picture, shown, self._bare_arms[side])
-            mark(labels, self._bare_arms[side].layer, ARMS[side])
+            drawing.lay(self._bare_arms[side])
+            mark(drawing.labels, self._bare_arms[side].layer, ARMS[side])
             worn = name in garment.panels
-            cuffs.append(
-                self._wear(picture, labels, shown, garment, name, self._arms[side], shading) if worn else None
-            )
-        self._lay(picture, shown, self._head)
-        np.copyto(labels[self._head.layer.pixels], self._head_labels, where=self._head_labels != NOTHING)
+            cuffs.append(self._wear(drawing, garment, name, self._arms[side], shading) if worn else None)
+        drawing.lay(self._head)
+        part = drawing.labels[self._head.layer.pixels]
+        np.copyto(part, self._head_labels, where=self._head_labels != NOTHING)
         for side, cuff in enumerate(cuffs):
             hand = self._hands[side] if cuff is None else self._hands[side].beneath(cuff)
-            self._lay(picture, shown, hand)
-            mark(labels, hand.layer, ARMS[side], WHOLE)
-        person = shrink(picture, self.canvas.supersample)
-        return Rendering(person, labels, *self._correspond(shown))
+            drawing.lay(hand)
+            mark(drawing.labels, hand.layer, ARMS[side], WHOLE)
+        return drawing.finish(self.canvas.supersample)
 
     def densepose(self) -> np.ndarray:
         """DensePose's body-part labels, which see the body through its clothes: uint8 in 0..24, (H, W)."""
@@ -199,11 +196,11 @@ class Stage:
         if not self.body.tucked:  # what is tucked in lies behind the lower garment
             surface, step = self._torso, self.canvas.supersample
             top, left, bottom, right = (edge // step for edge in surface.box)
-            slack = 2.2 * (self.canvas.scale / step) ** -1 / self.body.torso.length
+            slack = 2.2 * step / self.canvas.scale / self.body.torso.length
             reach[top:bottom, left:right] = (surface.second < 1 + slack) & (np.abs(surface.first) < 1.3)
         return reach
 
-    def _wear(self, picture, labels, shown, garment: Garment, name: str, surface: _Surface, shading: bool) -> Layer:
+    def _wear(self, drawing: _Drawing, garment: Garment, name: str, surface: _Surface, shading: bool) -> Layer:
         """Sample a panel's fabric through the body's map and lay it over the picture."""
         panel, step = garment.panels[name], self.canvas.supersample
         to_x, to_y = panel.to_pixels.tolist()
@@ -219,47 +216,56 @@ class Stage:
             light = enlarge(surface.light + DRAPE[garment.cut.fit] * surface.folds, step)
             depth = cv2.CV_8U if fabric.dtype == np.uint8 else cv2.CV_32F
             fabric = cv2.multiply(fabric, cv2.merge((light, light, light)), dtype=depth)
-        blend(picture[layer.area], fabric, alpha)
-        mark(labels, layer, CIHP.UPPER_CLOTHES, 1e-9)
-        for other in shown:
-            other.cover(layer)
-        shown.append(_Shown(layer, source))
+        blend(drawing.picture[layer.area], fabric, alpha)
+        mark(drawing.labels, layer, CIHP.UPPER_CLOTHES, 1e-9)
+        drawing.cover(layer)
+        drawing.panels.append(_WornPanel(layer, source, layer.coverage.copy()))
         return layer
 
-    @staticmethod
-    def _lay(picture: np.ndarray, shown: list[_Shown], overlay: Overlay) -> None:
-        overlay.onto(picture)
-        for panel in shown:
-            panel.cover(overlay.layer)
 
-    def _correspond(self, shown: list[_Shown]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        worn, coverage = np.zeros(self.size, bool), np.zeros(self.size, np.float32)
-        source = np.full((*self.size, 2), np.nan, np.float32)
-        for panel in shown:
+@dataclass(frozen=True, eq=False)
+class _WornPanel:
+    """Where a panel lies, where its fabric comes from (x, y at pixel centres), and how much each pixel still shows."""
+
+    layer: Layer
+    source: list[np.ndarray]
+    visible: np.ndarray
+
+
+class _Drawing:
+    """A figure while it is drawn: the supersampled picture, the final labels, and the panels worn so far."""
+
+    def __init__(self, picture: np.ndarray, labels: np.ndarray):
+        self.picture, self.labels = picture, labels
+        self.panels: list[_WornPanel] = []
+
+    def lay(self, overlay: Overlay) -> None:
+        """Lay skin, a head or a hand over the picture."""
+        overlay.onto(self.picture)
+        self.cover(overlay.layer)
+
+    def cover(self, layer: Layer) -> None:
+        """Less is seen of the panels below a layer."""
+        step = layer.supersample
+        for panel in self.panels:
+            cut = intersect(panel.layer, layer)
+            if cut is not None:
+                mine, theirs = (tuple(slice(part.start // step, part.stop // step) for part in side) for side in cut)
+                panel.visible[mine] *= 1 - layer.coverage[theirs]
+
+    def finish(self, step: int) -> Rendering:
+        """Average the subpixels, and let each pixel correspond to the panel that it shows most of."""
+        size = self.labels.shape
+        worn, coverage = np.zeros(size, bool), np.zeros(size, np.float32)
+        source = np.full((*size, 2), np.nan, np.float32)
+        for panel in self.panels:
             area = panel.layer.pixels
             worn[area] |= panel.visible > 0
             wins = panel.visible > coverage[area]
             coverage[area][wins] = panel.visible[wins]
             for axis in (0, 1):
                 source[(*area, axis)][wins] = panel.source[axis][wins]
-        return worn, coverage, source
-
-
-class _Shown:
-    """A worn panel, where its fabric comes from, and how much of it each final pixel still shows."""
-
-    def __init__(self, layer: Layer, source: list[np.ndarray]):
-        self.layer, self.source = layer, source
-        self.visible = layer.coverage.copy()
-
-    def cover(self, layer: Layer) -> None:
-        """Something is laid over the panel."""
-        cut = intersect(self.layer, layer)
-        if cut is None:
-            return
-        step = self.layer.supersample
-        mine, theirs = (tuple(slice(part.start // step, part.stop // step) for part in side) for side in cut)
-        self.visible[mine] *= 1 - layer.coverage[theirs]
+        return Rendering(shrink(self.picture, step), self.labels, worn, coverage, source)
 
 
 def render(body: Body, garment: Garment, *, shading: bool = True) -> Rendering:

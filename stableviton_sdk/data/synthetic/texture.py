@@ -38,7 +38,6 @@ class Graphic:
         size (`float`): Height in shoulder widths.
         colours (`np.ndarray`): RGB, (2, 3).
         font (`int`): One of OpenCV's.
-        angle (`float`): Degrees, clockwise.
     """
 
     kind: str
@@ -48,7 +47,6 @@ class Graphic:
     size: float
     colours: np.ndarray
     font: int
-    angle: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +83,7 @@ def sample_design(rng: np.random.Generator, style: Style, pattern: str | None, g
     """Draw a fabric; `pattern` and `graphic` fix what is otherwise drawn."""
     drawn = pick(rng, PATTERNS)
     pattern = drawn if pattern is None else pattern
-    colours = np.stack([pick_colour(rng, style.fabrics), *_contrasting(rng, style, 2)])
+    colours = np.stack([pick_colour(rng, style.fabrics) for _ in range(3)])
     colours = colours[np.argsort(_luminance(colours))][::-1] if pattern in ("gingham", "breton") else colours
     if pattern != "solid" and abs(_luminance(colours[0]) - _luminance(colours[1])) < 38:
         colours[1] = darker(colours[0], 0.55) if _luminance(colours[0]) > 128 else lighter(colours[0], 0.6)
@@ -112,7 +110,7 @@ def sample_design(rng: np.random.Generator, style: Style, pattern: str | None, g
 def _sample_graphic(rng, style: Style, colours: np.ndarray, pattern: str, kind: str | None) -> Graphic:
     drawn = pick(rng, GRAPHICS if pattern == "solid" else GRAPHICS_ON_PATTERN)
     kind = drawn if kind is None else kind
-    ink = np.stack(_contrasting(rng, style, 2))
+    ink = np.stack([pick_colour(rng, style.fabrics) for _ in range(2)])
     for index in range(2):
         if abs(_luminance(ink[index]) - _luminance(colours[0])) < 60:
             ink[index] = darker(ink[index], 0.7) if _luminance(colours[0]) > 120 else lighter(ink[index], 0.75)
@@ -125,7 +123,7 @@ def _sample_graphic(rng, style: Style, colours: np.ndarray, pattern: str, kind: 
         text = str(int(rng.integers(1, 100)))
     return Graphic(
         kind, str(rng.choice(SHAPES)), text, centre, float(rng.uniform(*size.get(kind, (0.16, 0.26)))), ink,
-        int(rng.choice(FONTS)), float(rng.choice([0.0, 0.0, 0.0, -12.0])),
+        int(rng.choice(FONTS)),
     )  # fmt: skip
 
 
@@ -177,7 +175,7 @@ def weave(design: Design, a: np.ndarray, b: np.ndarray, soft: float, top: float,
         return ramp(_bars(b / period * 1.4 + phase + zigzag, duty, 1.4 * fine), ground, figure)
     if name == "patches":
         return _patches(design, a, b, soft)
-    return np.rint(np.clip(ground, 0, 255)).astype(np.uint8)[None, None]
+    return ground.astype(np.uint8)[None, None]
 
 
 def _patches(design: Design, a: np.ndarray, b: np.ndarray, soft: float) -> np.ndarray:
@@ -271,10 +269,6 @@ def lettering(
 
 def _spoke(degrees: float) -> np.ndarray:
     return np.array([np.sin(np.radians(degrees)), -np.cos(np.radians(degrees))])
-
-
-def _contrasting(rng, style: Style, count: int) -> list[np.ndarray]:
-    return [pick_colour(rng, style.fabrics) for _ in range(count)]
 
 
 def _luminance(colour: np.ndarray) -> np.ndarray:
