@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
-from stableviton_sdk.preprocessing.agnostic import agnostic_mask
+from stableviton_sdk.preprocessing.agnostic import agnostic_debug, agnostic_mask
 from stableviton_sdk.preprocessing.labels import CIHP
 
 SHARED = Path(os.environ.get("STABLEVITON_SHARED") or Path(__file__).parents[2].parent / "shared")
@@ -363,6 +363,19 @@ def test_wrong_arguments_are_refused_with_one_sentence(arguments, options, messa
 def test_tiny_and_thin_maps_give_a_mask_of_their_shape(shape):
     joints = keypoints() * (shape[1] / 768, shape[0] / 1024, 1)
     assert agnostic_mask(np.full(shape, CIHP.UPPER_CLOTHES, np.uint8), joints).shape == shape
+
+
+def test_the_debug_picture_tints_the_mask_and_draws_joints_and_outlines_over_the_person():
+    parsing, mask = dressed(), agnostic_mask(dressed(), keypoints())
+    person = Image.new("RGB", (384, 512), (100, 100, 100))
+    values = np.asarray(agnostic_debug(person, parsing, keypoints(), mask)).astype(int)
+    assert values.shape == (512, 384, 3)
+    assert values[20, 20].tolist() == [100, 100, 100]
+    tinted = values[250, 160]  # chest, away from joints and outlines
+    assert tinted[0] > 130 > 100 > tinted[1]
+    assert np.ptp(values[165, 192]) > 150  # the neck's joint
+    assert np.ptp(values[40, 180]) > 50  # the outline of the hair, outside the mask
+    assert (np.asarray(person) == 100).all()
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the VITON-HD samples are not at {SAMPLES}")

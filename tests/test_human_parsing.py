@@ -326,6 +326,8 @@ def test_missing_damaged_and_other_networks_files_are_named(tmp_path, colour_par
         HumanParser(tmp_path / "absent.onnx").lip(picture)
     with pytest.raises(WeightsUnavailable, match="no file"):
         HumanParser(tmp_path).lip(picture)
+    with pytest.raises(InvalidInput, match="None is no path"):
+        HumanParser(None).lip(picture)
 
     whole = Path(colour_parser.lip_path).read_bytes()
     for content in (b"", b"version https://git-lfs.github.com/spec/v1\n", whole[: len(whole) // 2]):

@@ -304,6 +304,8 @@ def test_missing_damaged_and_foreign_weights_are_named(tmp_path):
 
     with pytest.raises(WeightsUnavailable, match=r"no file .*weights\.pth"):
         load()
+    with pytest.raises(InvalidInput, match="None is no path"):
+        OpenPoseEstimator(None)(picture)
     for content in (b"", b"<!doctype html>", b"PK\x03\x04 not a zip"):
         path.write_bytes(content)
         with pytest.raises(WeightsUnavailable, match=r"weights\.pth is damaged"):

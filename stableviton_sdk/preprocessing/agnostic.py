@@ -7,10 +7,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..errors import InvalidInput, NoPersonFound
+from .drawing import outline_parsing, tint
 from .figure import ARMS, HIPS, LEFT_SHOULDER, NECK, RIGHT_SHOULDER, RULE_SIZE, SHOULDERS, Drawing, Figure, find_figure
 from .labels import CIHP, UPPER_GARMENTS
+from .pose import draw_pose
 
 Category = Literal["upper", "lower", "dress"]
 CATEGORIES = ("upper", "lower", "dress")
@@ -69,6 +72,26 @@ def agnostic_mask(
         mask = _dilate(mask, grow * distance)
     mask &= ~kept
     return mask
+
+
+def agnostic_debug(
+    person: Image.Image, parsing: np.ndarray, keypoints: np.ndarray, mask: np.ndarray | Image.Image
+) -> Image.Image:
+    """Picture that shows why a mask is what it is: the mask as a red tint, the parse's outlines, the joints.
+
+    Args:
+        person (`PIL.Image.Image`): RGB, of any size with the parse's proportions.
+        parsing (`np.ndarray`): CIHP label map of the same picture, uint8, (H, W).
+        keypoints (`np.ndarray`): BODY_25 joints in pixels of `parsing`, float, (25, 3).
+        mask (`np.ndarray` or `PIL.Image.Image`): bool, (H, W), or mode L with 255 = repaint.
+
+    Returns:
+        `PIL.Image.Image`: RGB, the size of `person`.
+    """
+    parsing, keypoints = _check(parsing, keypoints, "upper", 0)
+    mask = mask if isinstance(mask, Image.Image) else Image.fromarray(np.asarray(mask, dtype=bool))
+    scale = (person.width / parsing.shape[1], person.height / parsing.shape[0], 1.0)
+    return draw_pose(outline_parsing(tint(person, mask), parsing), keypoints * scale)
 
 
 def _upper(parsing: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]:

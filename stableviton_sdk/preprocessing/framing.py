@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -16,8 +18,8 @@ def choose_frame(
 ) -> Frame:
     """Choose the part of a photo that the network sees, without distorting it.
 
-    A photo that already has the proportions is taken whole. Otherwise the largest crop that still holds `around` with
-    a margin is taken; where no crop can hold it (or nothing is known), the photo is padded.
+    A photo that already has the proportions is taken whole. Otherwise the largest crop is taken if it holds `around`.
+    If it doesn't, `around` is framed with a margin and padded; if nothing is known, the whole photo is padded.
 
     Args:
         photo_size (`tuple[int, int]`): Width and height of the photo in pixels.
@@ -54,8 +56,8 @@ def choose_frame(
             frame_width, frame_height = crop_width, crop_height
         else:
             frame_width, frame_height = min(roomy[0], pad_width), min(roomy[1], pad_height)
-    left = _place(frame_width, width, (around[0] + around[2]) / 2)
-    top = _place(frame_height, height, (around[1] + around[3]) / 2)
+    left = _place(frame_width, width, around[0], around[2])
+    top = _place(frame_height, height, around[1], around[3])
     return Frame((width, height), (left, top, left + frame_width, top + frame_height))
 
 
@@ -110,11 +112,12 @@ def paste_back(
     if rows.size == 0:
         return output
     radius = feather * frame.size[0] / result.width
-    # one pixel of the kept surroundings, so that the distance to the mask's edge is known at the border
-    y0, y1 = max(rows[0] - 1, 0), min(rows[-1] + 2, solid.shape[0])
-    x0, x1 = max(columns[0] - 1, 0), min(columns[-1] + 2, solid.shape[1])
-    opacity = feather_mask(solid[y0:y1, x0:x1], radius)
-    area = (left + int(x0), top + int(y0), left + int(x1), top + int(y1))
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    area = (left + x0, top + y0, left + x1, top + y1)
+    # What surrounds the mask is kept, so its edge is feathered where the frame ends too, but not where the photo does.
+    y_pad, x_pad = (int(area[1] > 0), int(area[3] < photo.height)), (int(area[0] > 0), int(area[2] < photo.width))
+    opacity = feather_mask(np.pad(solid[y0:y1, x0:x1], (y_pad, x_pad)), radius)
+    opacity = opacity[y_pad[0] : y_pad[0] + y1 - y0, x_pad[0] : x_pad[0] + x1 - x0]
     patch = Frame(photo.size, area)
     scale_x, scale_y = result.width / frame.size[0], result.height / frame.size[1]
     source = tuple(
@@ -146,14 +149,21 @@ def _smallest_around(width: float, height: float, aspect_width: int, aspect_heig
     return max(1, round(height * aspect_width / aspect_height)), max(1, round(height))
 
 
-def _place(size: int, available: int, centre: float) -> int:
-    """Start of an interval of `size` around `centre`: inside `available` if it fits, else centred over it."""
-    if size >= available:
-        return (available - size) // 2
-    return int(min(max(round(centre - size / 2), 0), available - size))
+def _place(size: int, available: int, start: int, stop: int) -> int:
+    """Start of an interval of `size` for `start`..`stop`: inside 0..`available` if it fits, else padded.
+
+    Padding goes to both sides, but not to the one where the photo cuts the person off: a body that runs out of the
+    picture is what the networks know, one that is continued by the photo's repeated edge isn't.
+    """
+    if size < available:
+        return int(min(max(round((start + stop - size) / 2), 0), available - size))
+    cut_at_start, cut_at_stop = start <= 0.01 * available, stop >= 0.99 * available
+    if cut_at_start != cut_at_stop:
+        return 0 if cut_at_start else available - size
+    return (available - size) // 2
 
 
 def _clip(box: Box, photo_size: tuple[int, int]) -> Box:
     width, height = photo_size
-    left, top = min(max(int(box[0]), 0), width - 1), min(max(int(box[1]), 0), height - 1)
-    return left, top, min(max(int(box[2]), left + 1), width), min(max(int(box[3]), top + 1), height)
+    left, top = min(max(math.floor(box[0]), 0), width - 1), min(max(math.floor(box[1]), 0), height - 1)
+    return left, top, min(max(math.ceil(box[2]), left + 1), width), min(max(math.ceil(box[3]), top + 1), height)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import operator
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +33,16 @@ class Frame:
     box: Box
 
     def __post_init__(self):
+        for name, count in (("photo_size", 2), ("box", 4)):
+            try:
+                edges = tuple(operator.index(edge) for edge in getattr(self, name))
+            except TypeError:
+                edges = ()
+            if len(edges) != count:
+                raise InvalidInput(
+                    f"the frame's {name} is {getattr(self, name)!r}: pass {count} whole numbers of pixels."
+                )
+            object.__setattr__(self, name, edges)
         left, top, right, bottom = self.box
         width, height = self.photo_size
         if right <= left or bottom <= top or width < 1 or height < 1:
@@ -74,20 +87,28 @@ class Frame:
         if size is None:
             size = (max(1, round(self.size[0] * scale_x)), max(1, round(self.size[1] * scale_y)))
         left, top, right, bottom = self.inside
-        source = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
-        target = self.to_frame_box(self.inside, size)
-        patch_size = (target[2] - target[0], target[3] - target[1])
-        if patch_size == (source[2] - source[0], source[3] - source[1]):
-            patch = image.crop(tuple(int(edge) for edge in source))  # nothing to resample
+        x0, x1 = _whole_pixels(left - self.box[0], right - self.box[0], self.size[0], size[0])
+        y0, y1 = _whole_pixels(top - self.box[1], bottom - self.box[1], self.size[1], size[1])
+        frame_x, frame_y = self.size[0] / size[0], self.size[1] / size[1]
+        source = (
+            max(self.box[0] + x0 * frame_x, left) * scale_x,
+            max(self.box[1] + y0 * frame_y, top) * scale_y,
+            min(self.box[0] + x1 * frame_x, right) * scale_x,
+            min(self.box[1] + y1 * frame_y, bottom) * scale_y,
+        )
+        patch_size = (x1 - x0, y1 - y0)
+        whole = tuple(round(edge) for edge in source)
+        if source == whole and patch_size == (whole[2] - whole[0], whole[3] - whole[1]):
+            patch = image.crop(whole)  # nothing to resample
         else:
             patch = image.resize(patch_size, resample, box=source)
         if patch_size == tuple(size):
             return patch
         if fill is not None:
             canvas = Image.new(image.mode, size, fill)
-            canvas.paste(patch, target[:2])
+            canvas.paste(patch, (x0, y0))
             return canvas
-        pad = ((target[1], size[1] - target[3]), (target[0], size[0] - target[2]))
+        pad = ((y0, size[1] - y1), (x0, size[0] - x1))
         values = np.asarray(patch)
         return Image.fromarray(np.pad(values, pad + ((0, 0),) * (values.ndim - 2), mode="edge"))
 
@@ -122,7 +143,7 @@ class Frame:
         return image.resize((right - left, bottom - top), resample, box=source), (left, top)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TryOnInputs:
     """A person, prepared: everything that the try-on network needs to know about one photo.
 
@@ -152,15 +173,32 @@ class TryOnInputs:
     keypoints: np.ndarray | None = None
 
     def __post_init__(self):
+        for name in ("photo", "person", "mask", "densepose", "agnostic"):
+            picture = getattr(self, name)
+            if not isinstance(picture, Image.Image) and not (name == "agnostic" and picture is None):
+                raise InvalidInput(f"{name} is a {type(picture).__name__}: pass a PIL picture.")
         if self.photo.size != self.frame.photo_size:
             raise InvalidInput(
                 f"the frame belongs to a photo of {self.frame.photo_size}, this one is {self.photo.size}."
             )
-        for name in ("person", "mask", "densepose", "agnostic"):
-            picture = getattr(self, name)
-            if picture is not None and not same_aspect(picture.size, self.frame.size):
+        sizes = {
+            name: getattr(self, name).size
+            for name in ("person", "mask", "densepose", "agnostic")
+            if getattr(self, name) is not None
+        }
+        if self.parsing is not None:
+            if np.ndim(self.parsing) != 2 or np.asarray(self.parsing).dtype != np.uint8:
+                raise InvalidInput("parsing is not a CIHP label map: pass a uint8 array (H, W).")
+            sizes["parsing"] = self.parsing.shape[::-1]
+        if self.keypoints is not None and np.shape(self.keypoints) != (25, 3):
+            raise InvalidInput(
+                f"keypoints have shape {np.shape(self.keypoints)}: pass BODY_25 joints (25, 3) as x, y in [0, 1] "
+                "of the frame, and confidence."
+            )
+        for name, size in sizes.items():
+            if not same_aspect(size, self.frame.size):
                 raise InvalidInput(
-                    f"{name} is {picture.size[0]} x {picture.size[1]}, which is not the frame's shape "
+                    f"{name} is {size[0]} x {size[1]}, which is not the frame's shape "
                     f"({self.frame.size[0]} x {self.frame.size[1]}): crop it to the frame first."
                 )
 
@@ -179,13 +217,56 @@ class TryOnInputs:
                 raise InvalidInput(f"TryOnInputs has no {name!r}: its parts are {', '.join(sorted(fields))}.")
         loaded = dict(changes)
         for name in ("photo", "person", "densepose", "agnostic"):
-            if loaded.get(name) is not None:
+            if name in loaded and not (name == "agnostic" and loaded[name] is None):
                 loaded[name] = load_image(loaded[name], name=name)
         if "mask" in loaded:
             loaded["mask"] = load_mask(loaded["mask"])
         if ("mask" in loaded or "person" in loaded) and "agnostic" not in loaded:
             loaded["agnostic"] = None
         return dataclasses.replace(self, **loaded)
+
+    def to_image(self) -> Image.Image:
+        """One labelled contact sheet of everything in here: photo and frame, person, mask, maps and joints."""
+        from .contact_sheet import contact_sheet
+
+        return contact_sheet(self)
+
+    def show(self) -> None:
+        """Open the contact sheet in the desktop's picture viewer."""
+        self.to_image().show(title="TryOnInputs")
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write everything to a folder, as PNG files and one `inputs.json`; all of it appears at once, or nothing.
+
+        Args:
+            folder (`str` or `os.PathLike`): A new or empty folder, or one that was saved this way and is replaced.
+
+        Raises:
+            `InvalidInput`: if the folder holds something else, or can't be written.
+        """
+        from .storage import save_inputs
+
+        save_inputs(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> TryOnInputs:
+        """Read what `save` wrote.
+
+        Raises:
+            `InvalidInput`: one sentence on what is missing, damaged or of another version.
+        """
+        from .storage import load_inputs
+
+        return load_inputs(folder)
+
+
+def _whole_pixels(start: float, stop: float, length: int, count: int) -> tuple[int, int]:
+    """First and last (exclusive) of `count` pixels over `length` that lie inside `start`..`stop`; at least one."""
+    first, last = math.ceil(start * count / length - 1e-6), math.floor(stop * count / length + 1e-6)
+    if last <= first:
+        first = min(int((start + stop) / 2 * count / length), count - 1)
+        last = first + 1
+    return first, last
 
 
 def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:

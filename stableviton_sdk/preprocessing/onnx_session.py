@@ -55,6 +55,26 @@ def execution_providers(device: Device, available: Sequence[str]) -> list[Any]:
     return providers
 
 
+def check_file(path: str | os.PathLike, *, name: str, what: str) -> Path:
+    """Return the path of a weights file that exists.
+
+    Args:
+        path (`str` or `os.PathLike`): The file.
+        name (`str`): What the error messages call the network.
+        what (`str`): What they call the file.
+
+    Raises:
+        `InvalidInput`: if it is no path.
+        `WeightsUnavailable`: if there is no such file.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidInput(f"{name}: {path!r} is no path; pass the path of {what}.")
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsUnavailable(f"{name}: there is no file {path}; pass the path of {what}.")
+    return path
+
+
 def open_session(
     path: str | os.PathLike, device: Device, *, name: str, input_shape: tuple[int, ...], output_count: int
 ) -> onnxruntime.InferenceSession:
@@ -69,6 +89,7 @@ def open_session(
 
     Raises:
         `MissingDependency`: if onnxruntime can't be imported.
+        `InvalidInput`: if the path is no path.
         `WeightsUnavailable`: if there is no such file, or it is damaged.
         `IncompatibleCheckpoint`: if it holds another network.
     """
@@ -79,9 +100,7 @@ def open_session(
             f"{name} needs onnxruntime, which can't be imported ({error}): run `pip install onnxruntime`."
         ) from error
 
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsUnavailable(f"{name}: there is no file {path}; pass the path of the downloaded .onnx file.")
+    path = check_file(path, name=name, what="the downloaded .onnx file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # released graphs make onnxruntime warn about every unused initializer
     providers = execution_providers(device, onnxruntime.get_available_providers())

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
-from .onnx_session import check_device
+from .onnx_session import check_device, check_file
 from .resampling import check_picture
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class OpenPoseEstimator:
         """
         check_picture(picture)
         if self._body is None:
-            self._body = _load_body(Path(self.weights_path), self.device)
+            self._body = _load_body(self.weights_path, self.device)
         resized, size = _detection_picture(picture)
         try:
             candidate, subset = self._body(np.ascontiguousarray(np.asarray(resized)[..., ::-1]))  # it expects BGR
@@ -215,11 +215,12 @@ def _to_pose(result: Any, scale: tuple[float, float], picture_size: tuple[int, i
     return Pose(keypoints, (left, top, right, bottom), float(result.total_score / result.total_parts))
 
 
-def _load_body(path: Path, device: str) -> Any:
+def _load_body(path: str | os.PathLike, device: str) -> Any:
     """Build controlnet_aux's `Body` around weights that were read as tensors only, on whatever device they lay."""
     import torch
 
     body_class, network_class = _import_openpose()
+    path = check_file(path, name="OpenPose", what="body_pose_model.pth")
     tensors = _read_tensors(path)
     with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
         network = network_class()
@@ -245,8 +246,6 @@ def _load_body(path: Path, device: str) -> Any:
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
-    if not path.is_file():
-        raise WeightsUnavailable(f"OpenPose: there is no file {path}; pass the path of body_pose_model.pth.")
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load fails in as many ways as files can be damaged

@@ -1,0 +1,79 @@
+"""One picture of everything that was prepared, to look at before (or after) trying on."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .drawing import colour_parsing, tint
+from .inputs import TryOnInputs, grey_out
+from .pose import draw_pose
+
+TILE = 384  # pixels, the height of a tile's picture
+COLUMNS = 4
+GAP, LABEL = 12, 26
+PAPER, INK, FRAME_COLOUR = (250, 250, 250), (40, 40, 40), (255, 120, 0)
+
+
+def contact_sheet(inputs: TryOnInputs) -> Image.Image:
+    """Draw photo and frame, person, mask, agnostic picture, DensePose, parse and joints, each labelled.
+
+    Args:
+        inputs (`TryOnInputs`): What `prepare` made. A part that it lacks (parse, joints) has no tile.
+
+    Returns:
+        `PIL.Image.Image`: RGB, about 1,250 x 860.
+    """
+    frame_width, frame_height = inputs.frame.size
+    size = (max(1, round(TILE * frame_width / frame_height)), TILE)
+    if size[0] > 2 * TILE:
+        size = (2 * TILE, max(1, round(2 * TILE * frame_height / frame_width)))
+    person = inputs.person.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    tiles = [
+        ("photo and frame", _photo_with_frame(inputs, size)),
+        ("person", person),
+        ("mask: red is repainted", tint(person, inputs.mask.resize(size, Image.Resampling.BILINEAR))),
+        ("agnostic", (inputs.agnostic or grey_out(person, inputs.mask)).resize(size, Image.Resampling.LANCZOS)),
+        ("DensePose", inputs.densepose.resize(size, Image.Resampling.BILINEAR)),
+    ]
+    if inputs.parsing is not None:
+        parsing = Image.fromarray(np.asarray(inputs.parsing)).resize(size, Image.Resampling.NEAREST)
+        tiles.append(("parse", colour_parsing(np.asarray(parsing))))
+    if inputs.keypoints is not None:
+        tiles.append(("joints", draw_pose(person, np.asarray(inputs.keypoints) * (*size, 1.0))))
+    return _arrange(tiles, size)
+
+
+def _photo_with_frame(inputs: TryOnInputs, size: tuple[int, int]) -> Image.Image:
+    """The photo, and around it the frame where it reaches outside, fitted into a tile."""
+    (width, height), (left, top, right, bottom) = inputs.photo.size, inputs.frame.box
+    x0, y0, x1, y1 = min(left, 0), min(top, 0), max(right, width), max(bottom, height)
+    scale = min(size[0] / (x1 - x0), size[1] / (y1 - y0))
+    margin_x, margin_y = (size[0] - (x1 - x0) * scale) / 2, (size[1] - (y1 - y0) * scale) / 2
+
+    def place(x: int, y: int) -> tuple[int, int]:
+        return round(margin_x + (x - x0) * scale), round(margin_y + (y - y0) * scale)
+
+    tile = Image.new("RGB", size, (225, 225, 225))
+    start, stop = place(0, 0), place(width, height)
+    small_size = (max(1, stop[0] - start[0]), max(1, stop[1] - start[1]))
+    tile.paste(inputs.photo.resize(small_size, Image.Resampling.LANCZOS, reducing_gap=2.0).convert("RGB"), start)
+    start, stop = place(left, top), place(right, bottom)
+    corner = (max(start[0], stop[0] - 1), max(start[1], stop[1] - 1))
+    ImageDraw.Draw(tile).rectangle((*start, *corner), outline=FRAME_COLOUR, width=2)
+    return tile
+
+
+def _arrange(tiles: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Image.Image:
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    # narrow frames still need room for their labels
+    cell_width, cell_height = max(size[0], 180) + GAP, size[1] + LABEL + GAP
+    sheet = Image.new("RGB", (columns * cell_width + GAP, rows * cell_height + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=15)
+    for index, (label, picture) in enumerate(tiles):
+        x, y = GAP + index % columns * cell_width, GAP + index // columns * cell_height
+        draw.text((x, y + 2), label, fill=INK, font=font)
+        sheet.paste(picture, (x, y + LABEL))
+    return sheet

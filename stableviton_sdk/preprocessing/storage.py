@@ -1,0 +1,165 @@
+"""Prepared inputs as a folder: PNG files for the pictures, one JSON file for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidInput
+from ..images import load_image, load_mask
+from .inputs import Frame, TryOnInputs
+
+FORMAT, VERSION = "stableviton_sdk.TryOnInputs", 1
+INDEX = "inputs.json"
+PICTURES = ("photo", "person", "mask", "densepose", "agnostic")
+FILES = (INDEX, *(f"{name}.png" for name in (*PICTURES, "parsing")))
+
+
+def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
+    """Write inputs to a folder that is new, empty, or of the same kind; it changes all at once or not at all.
+
+    Raises:
+        `InvalidInput`: if the folder holds something else, or can't be written.
+    """
+    target = Path(os.path.realpath(folder))
+    _check_ours(target)
+    partial = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # beside the target, so that renaming it stays within one disk
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        _write(inputs, partial)
+        partial.chmod(0o755)  # mkdtemp's is the owner's only
+        _swap(partial, target)
+    except OSError as error:
+        raise InvalidInput(f"{target} can't be written ({error}): choose another folder, or make room.") from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_inputs(folder: str | os.PathLike) -> TryOnInputs:
+    """Read inputs from a folder.
+
+    Raises:
+        `InvalidInput`: one sentence on what is missing, damaged or of another version.
+    """
+    folder = Path(folder)
+    index = _read_index(folder)
+    pictures = {}
+    for name in index["pictures"]:
+        path = folder / f"{name}.png"
+        if not path.is_file():
+            raise InvalidInput(f"{path} is missing: restore the file, or save the inputs again.")
+        load = {"mask": load_mask, "parsing": _load_labels}.get(name, load_image)
+        pictures[name] = load(path, name=str(path))
+    keypoints = index["keypoints"]
+    if keypoints is not None:
+        keypoints = np.array(keypoints, dtype=np.float32)
+    try:
+        return TryOnInputs(frame=index["frame"], keypoints=keypoints, **pictures)
+    except InvalidInput as error:
+        raise InvalidInput(f"{folder}: {error}") from error
+
+
+def _write(inputs: TryOnInputs, folder: Path) -> None:
+    pictures = {name: getattr(inputs, name) for name in PICTURES if getattr(inputs, name) is not None}
+    if inputs.parsing is not None:
+        pictures["parsing"] = Image.fromarray(inputs.parsing)
+    for name, picture in pictures.items():
+        picture.save(folder / f"{name}.png", compress_level=3)  # a large photo takes seconds at the default level
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "frame": {"photo_size": inputs.frame.photo_size, "box": inputs.frame.box},
+        "pictures": list(pictures),
+        "keypoints": None if inputs.keypoints is None else np.asarray(inputs.keypoints, dtype=float).tolist(),
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _swap(partial: Path, target: Path) -> None:
+    """Put a finished folder where an old one may be; the old one comes back if that fails."""
+    if not target.exists():
+        partial.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    try:
+        target.rename(old / target.name)
+        try:
+            partial.rename(target)
+        except OSError:
+            (old / target.name).rename(target)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_ours(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is a file: pass the path of a folder.")
+    names = {entry.name for entry in folder.iterdir()}
+    foreign = sorted(names - set(FILES))
+    if foreign or (names and not _is_index(folder / INDEX)):
+        example = foreign[0] if foreign else sorted(names)[0]
+        raise InvalidInput(f"{folder} holds something else ({example}), which is not overwritten: pass a new folder.")
+
+
+def _is_index(path: Path) -> bool:
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(index, dict) and index.get("format") == FORMAT
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    """The checked content of a folder's `inputs.json`."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise InvalidInput(f"{folder} holds no {INDEX}: pass a folder that TryOnInputs.save wrote.")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} is damaged ({error}): save the inputs again.") from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise InvalidInput(f"{path} doesn't describe prepared inputs: pass a folder that TryOnInputs.save wrote.")
+    if index.get("version") != VERSION:
+        raise InvalidInput(
+            f"{path} has version {index.get('version')!r}, this package reads {VERSION}: save the inputs again, "
+            "or install the version of stableviton-sdk that wrote them."
+        )
+    frame, pictures, keypoints = index.get("frame"), index.get("pictures"), index.get("keypoints")
+    try:
+        frame = Frame(tuple(frame["photo_size"]), tuple(frame["box"]))
+        if not isinstance(pictures, list) or not set(pictures) <= {*PICTURES, "parsing"}:
+            raise ValueError("unknown pictures")
+        missing = {"photo", "person", "mask", "densepose"} - set(pictures)
+        if missing:
+            raise ValueError(f"no {sorted(missing)[0]}")
+        if keypoints is not None and np.array(keypoints, dtype=np.float32).shape != (25, 3):
+            raise ValueError("keypoints that aren't (25, 3)")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{path} is damaged ({error}): save the inputs again.") from error
+    return {"frame": frame, "pictures": pictures, "keypoints": keypoints}
+
+
+def _load_labels(path: Path, *, name: str) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            labels = np.array(picture)
+            mode = picture.mode
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{name} could not be read as a picture ({error}): the file is damaged.") from error
+    if mode not in ("L", "P"):
+        raise InvalidInput(f"{name} is no label map (mode {mode}): it must hold the labels as grey values.")
+    return labels

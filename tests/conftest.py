@@ -1,0 +1,45 @@
+import os
+
+import pytest
+import torch
+from stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
+
+from stableviton_sdk.conversion import convert_checkpoint
+from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+
+
+@pytest.fixture(scope="session")
+def stand_in_weights() -> dict[str, torch.Tensor]:
+    return stand_in_state()
+
+
+@pytest.fixture(scope="session")
+def stand_in_checkpoint(stand_in_weights, tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "VITONHD.ckpt", stand_in_weights)
+
+
+@pytest.fixture(scope="session")
+def stand_in_folder(stand_in_checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("converted") / "stand-in"
+    convert_checkpoint(stand_in_checkpoint, folder, architecture=ARCHITECTURE, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stand_in_pipeline(stand_in_folder) -> TryOnPipeline:
+    pipeline = TryOnPipeline.from_pretrained(stand_in_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(autouse=True)
+def nothing_global_changes(tmp_path, monkeypatch):
+    """No test may rely on, and no call may touch, the working directory, the environment, or global seeds."""
+    monkeypatch.chdir(tmp_path)
+    environment = dict(os.environ)
+    random_state = torch.random.get_rng_state()
+    yield
+    assert {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")} == {
+        key: value for key, value in environment.items() if not key.startswith("PYTEST_")
+    }
+    torch.random.set_rng_state(random_state)

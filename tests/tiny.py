@@ -1,0 +1,113 @@
+"""A pipeline of the real classes, small enough to run in a second, with weights that follow from a seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler
+from PIL import Image, ImageDraw
+
+from stableviton_sdk.conversion.architecture import SCHEDULER
+from stableviton_sdk.models.garment_encoder import GarmentEncoder
+from stableviton_sdk.models.spatial_encoder import SpatialEncoder
+from stableviton_sdk.models.unet import TryOnUNet
+from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+
+WIDTH, HEIGHT = 48, 64
+CONTEXT = 32
+
+
+def awaken(module: torch.nn.Module, scale: float = 0.1) -> None:
+    """Give the zero-initialised convolutions weights, so that the garment matters."""
+    for name, parameter in module.named_parameters():
+        if "zero_conv" in name:
+            torch.nn.init.normal_(parameter, std=scale)
+
+
+def tiny_unet(**changes: Any) -> TryOnUNet:
+    config = {
+        "sample_size": (HEIGHT // 2, WIDTH // 2),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "TryOnUpBlock2D"),
+        "block_out_channels": (32, 64),
+        "cross_attention_dim": CONTEXT,
+        "num_attention_heads": 4,
+        "norm_num_groups": 16,
+    }
+    return TryOnUNet(**{**config, **changes})
+
+
+def tiny_components() -> dict[str, Any]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = tiny_unet()
+        awaken(unet)
+        components = {
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2,
+                block_out_channels=(32, 32),
+                norm_num_groups=16,
+                sample_size=64,
+            ),
+            "garment_encoder": GarmentEncoder(
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                image_size=32,
+                patch_size=8,
+                mapper_layers=1,
+                projection_dim=CONTEXT,
+            ),
+            "spatial_encoder": SpatialEncoder(
+                down_block_types=("CrossAttnDownBlock2D",),
+                block_out_channels=(32,),
+                cross_attention_dim=CONTEXT,
+                num_attention_heads=4,
+                norm_num_groups=16,
+            ),
+            "unet": unet,
+            "scheduler": PNDMScheduler(**SCHEDULER),
+            "preprocessor": None,
+        }
+    for component in components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval()
+    return components
+
+
+def tiny_pipeline() -> TryOnPipeline:
+    pipeline = TryOnPipeline(**tiny_components())
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def picture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Image.Image:
+    """A smooth colour picture without two equal pixels beside each other."""
+    generator = np.random.default_rng(seed)
+    small = Image.fromarray(generator.integers(0, 256, (6, 5, 3), dtype=np.uint8))
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def mask_picture(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
+    """White in the middle."""
+    mask = Image.new("L", (width, height), 0)
+    ImageDraw.Draw(mask).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=255)
+    return mask
+
+
+def call_arguments(**changes: Any) -> dict[str, Any]:
+    """A whole call's arguments: person, garment and maps, two steps, seeded."""
+    arguments = {
+        "person": picture(),
+        "garment": picture(seed=1),
+        "mask": mask_picture(),
+        "densepose": picture(seed=2),
+        "num_inference_steps": 2,
+        "generator": torch.Generator().manual_seed(0),
+        "output_type": "pt",
+    }
+    return {**arguments, **changes}
