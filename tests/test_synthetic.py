@@ -402,6 +402,12 @@ def test_unknown_parts_of_a_garment_are_refused_with_the_known_ones():
             sample_garment(np.random.default_rng(0), **{name: "nonsense"})
 
 
+def test_a_seed_in_place_of_a_generator_is_refused():
+    for draw_something in (sample_body, sample_garment):
+        with pytest.raises(InvalidInput, match="rng is a int: pass a numpy generator"):
+            draw_something(7)
+
+
 def test_a_garment_of_another_size_is_refused():
     body, garment = draw(0, size=(128, 96))
     with pytest.raises(InvalidInput, match="draw both at one size"):

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import InvalidInput
 from .canvas import UNITS_HIGH, UNITS_WIDE, Points, smooth, steps, xy
 from .geometry import Arm, Torso
-from .style import Style, get_style, pick, pick_colour
+from .style import Style, check_generator, get_style, pick, pick_colour
 
 LOWERS = {"slim": 0.3, "straight": 0.2, "wide": 0.12, "shorts": 0.12, "skirt": 0.16, "flared": 0.1}
 # Upper arm and forearm, in degrees from straight down, positive outwards, as ranges.
@@ -146,7 +146,11 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
     Args:
         rng (`np.random.Generator`): Where the draws come from.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"` or `"shifted"`.
+
+    Raises:
+        `InvalidInput`: for an unknown style, or if `rng` is no generator.
     """
+    check_generator(rng)
     style = get_style(style)
     unit = rng.uniform(*style.shoulder_width)
     head_height = rng.uniform(*style.head_height) * unit

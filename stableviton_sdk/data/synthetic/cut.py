@@ -16,7 +16,7 @@ NECKLINES = {
 }  # fmt: skip
 SLEEVES = {"none": 0.2, "short": 0.34, "elbow": 0.1, "long": 0.36}
 FITS = {"slim": 0.32, "regular": 0.42, "loose": 0.26}
-SLEEVE_ROOT = 0.88  # u of the torso where a sleeve's axis begins
+SLEEVE_ROOT = 0.94  # u of the torso where a sleeve's axis begins
 _SIDE = np.linspace(0, 1, 10)[1:]
 _TURN = np.linspace(-np.pi / 2, np.pi / 2, 13)[1:-1]
 _CAP = xy(np.cos(_TURN), np.sin(_TURN))

@@ -27,11 +27,11 @@ from .canvas import (
     steps,
 )
 from .cut import FITS, NECKLINES, PANELS, SLEEVE_ROOT, SLEEVES, Cut, sample_cut
-from .style import Style, darker, get_style, lighter
+from .style import Style, check_generator, darker, get_style, lighter
 from .texture import GRAPHICS, PATTERNS, Design, emblem, lettering, sample_design, scatter, weave
 
 BACKDROP = 246  # the flat-lay photos of VITON-HD stand on (246, 246, 246)
-FLAT_CHEST, FLAT_LENGTH, FLAT_ARM = 0.56, 1.45, 1.62  # of a flat garment, in shoulder widths: u = 1, v = 1, s = 1
+FLAT_CHEST, FLAT_LENGTH, FLAT_ARM = 0.54, 1.45, 1.5  # of a flat garment, in shoulder widths: u = 1, v = 1, s = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,9 @@ def sample_garment(
             Fix what is otherwise drawn: a key of `NECKLINES`, `SLEEVES`, `FITS`, `PATTERNS`, `GRAPHICS`.
 
     Raises:
-        `InvalidInput`: for an unknown name or a size that isn't 4:3.
+        `InvalidInput`: for an unknown name, a size that isn't 4:3, or if `rng` is no generator.
     """
+    check_generator(rng)
     for name, given, known in (
         ("neckline", neckline, NECKLINES), ("sleeve", sleeve, SLEEVES), ("fit", fit, FITS),
         ("pattern", pattern, PATTERNS), ("graphic", graphic, GRAPHICS),
@@ -166,7 +167,7 @@ class _Layout:
     """Where on the canvas a flat garment lies."""
 
     def __init__(self, cut: Cut, rng: np.random.Generator):
-        spread = {"none": (0, 1), "short": (26, 48), "elbow": (20, 36), "long": (13, 24)}[cut.sleeve]
+        spread = {"none": (0, 1), "short": (26, 48), "elbow": (22, 38), "long": (17, 28)}[cut.sleeve]
         angle = np.radians(rng.uniform(*spread))
         self.directions = [np.array([sign * np.sin(angle), np.cos(angle)]) for sign in SIDES]
         self.scale, self.origin = 1.0, np.zeros(2)

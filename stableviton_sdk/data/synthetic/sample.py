@@ -157,7 +157,7 @@ class SyntheticDataset:
 def render_pair(
     seed: int, index: int, style: StyleName = "studio", size: tuple[int, int] = (256, 192)
 ) -> SyntheticSample:
-    """Draw one sample; the same arguments give the same sample in any process.
+    """Draw one sample; the same arguments give the same sample in any process (with the same OpenCV and numpy).
 
     Args:
         seed (`int`): Which series of samples; not negative.

@@ -160,6 +160,16 @@ def get_style(name: StyleName | Style) -> Style:
     return STYLES[name]
 
 
+def check_generator(rng: np.random.Generator) -> None:
+    """Refuse anything but a numpy generator.
+
+    Raises:
+        `InvalidInput`
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise InvalidInput(f"rng is a {type(rng).__name__}: pass a numpy generator, such as np.random.default_rng(0).")
+
+
 def pick(rng: np.random.Generator, chances: dict[str, float]) -> str:
     """Draw a key with its probability."""
     names = list(chances)
