@@ -11,7 +11,7 @@ from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.preprocessing.agnostic import agnostic_debug, agnostic_mask
 from stableviton_sdk.preprocessing.labels import CIHP
 
-SHARED = Path(os.environ.get("STABLEVITON_SHARED") or Path(__file__).parents[2].parent / "shared")
+SHARED = Path(os.environ.get("STABLEVITON_SHARED") or Path(__file__).parents[1].parent / "shared")
 SAMPLES = SHARED / "samples" / "vitonhd"
 SIZE = (1024, 768)  # height, width
 
