@@ -27,12 +27,13 @@ POSES: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
 POSE_CHANCES = {
     "down": 0.36, "relaxed": 0.2, "bent": 0.12, "on_hip": 0.1, "across": 0.1, "raised": 0.06, "half_raised": 0.06,
 }  # fmt: skip
+RULE_ARM = 5 / 16  # half width of an arm in HR-VITON's rule, in shoulder distances
 SIDES = (-1, 1)  # the person's right side is on the picture's left
 
 
 def widest_sleeve(s: np.ndarray) -> np.ndarray:
     """Half width of the widest sleeve that any garment may have, in `Arm.unit`; the agnostic rule's arms are wider."""
-    return 0.235 - 0.05 * s.clip(0, 1)
+    return 0.225 - 0.04 * s.clip(0, 1)
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
     )  # fmt: skip
     tucked = bool(rng.random() < 0.4)
     kind = pick(rng, LOWERS)
-    legs = _sample_legs(rng, style, torso, trunk, kind, rng.uniform(0.9, 0.95) if tucked else 1.0)
+    legs = _sample_legs(rng, style, torso, trunk, kind, rng.uniform(0.925, 0.965) if tucked else 1.0)
     thickness = style.thickness[0] + (style.thickness[1] - style.thickness[0]) * build
     bones = rng.uniform(*style.upper_arm) * unit, rng.uniform(*style.forearm) * unit
     arms = _sample_arms(rng, torso, legs, bones, unit * thickness)
@@ -265,29 +266,26 @@ def _sample_legs(rng, style: Style, torso: Torso, trunk: float, kind: str, top: 
 
 
 def _sample_arms(rng, torso: Torso, legs: Legs, bones: tuple[float, float], unit: float) -> tuple[Arm, Arm]:
-    """Draw poses until no sleeve could lie on the lower garment or leave the picture.
+    """Draw poses until no sleeve could leave the picture, or the region that HR-VITON's rule draws around the joints.
 
-    HR-VITON's rule gives visible trousers back even inside the arms' region: a wide sleeve in front of trousers
-    would leak. Hands may lie anywhere.
+    The rule gives visible trousers back even inside of that region, so that a wide sleeve in front of them would leak:
+    only hands may lie there.
     """
     outlines = [outline.astype(np.float32) for outline in lower_outlines(torso, legs)]
-    for attempt in range(40):
-        if attempt < 30:
+    for attempt in range(60):
+        if attempt % 12 == 0:
             first = pick(rng, POSE_CHANCES)
             second = first if rng.random() < (0.9 if first == "across" else 0.45) else pick(rng, POSE_CHANCES)
-        else:
-            first = second = "down"
+            if attempt == 48:
+                first = second = "down"
+        shift = 1.5 * (attempt % 12)  # the same pose, a little further from the body with every try
         arms = []
         for sign, name in zip(SIDES, (first, second), strict=True):
-            upper, lower = (rng.uniform(*limits) for limits in POSES[name])
-            if attempt >= 30:  # ever further out, ever closer to straight
-                upper = lower = 12.0 + attempt - 30
+            upper, lower = (rng.uniform(*limits) + shift for limits in POSES[name])
             arms.append(_arm(torso, sign, upper, lower, bones, unit))
-        if all(_is_clear(arm, outlines) for arm in arms):
+        if all(_is_clear(arm, torso.unit, outlines) for arm in arms):
             return tuple(arms)
-    raise InvalidInput(
-        "no pose of this style keeps the sleeves clear of the lower garment: use longer or thinner arms."
-    )
+    raise InvalidInput("no pose of this style keeps its sleeves inside the agnostic mask: use longer or thinner arms.")
 
 
 def _arm(torso: Torso, sign: int, upper: float, lower: float, bones: tuple[float, float], unit: float) -> Arm:
@@ -301,13 +299,16 @@ def _arm(torso: Torso, sign: int, upper: float, lower: float, bones: tuple[float
     return Arm(*joints, unit=unit)
 
 
-def _is_clear(arm: Arm, outlines: list[np.ndarray]) -> bool:
+def _is_clear(arm: Arm, distance: float, outlines: list[np.ndarray]) -> bool:
     for x, y in (arm.elbow, arm.wrist):
         if not (6 <= x <= UNITS_WIDE - 6 and 6 <= y <= UNITS_HIGH - 10):
             return False
-    s = 0.3 + 0.74 * steps(16)
-    axis = arm.to_canvas(xy(s, 0.0))
-    reach = widest_sleeve(s) * arm.unit + 2.5
+    s = 0.12 + 0.92 * steps(16)
+    wide = widest_sleeve(s)
+    axis, *edges = np.split(arm.to_canvas(np.concatenate([xy(s, 0.0), xy(s, wide), xy(s, -wide)])), 3)
+    if arm.distance_to_bones(np.concatenate(edges)).max() > RULE_ARM * distance - 1.2:
+        return False
+    reach = wide * arm.unit + 2.5
     top = min(float(outline[:, 1].min()) for outline in outlines)
     return all(
         cv2.pointPolygonTest(outline, (x, y), True) <= -radius

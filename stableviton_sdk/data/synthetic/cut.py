@@ -126,7 +126,7 @@ def sample_cut(rng: np.random.Generator, neckline: str | None, sleeve: str | Non
         value if given is None else given for given, value in zip((neckline, sleeve, fit), drawn, strict=True)
     )
     width, depth = {
-        "crew": ((0.3, 0.35), (-0.04, 0.02)), "v": ((0.32, 0.42), (0.1, 0.24)), "scoop": ((0.38, 0.5), (0.06, 0.16)),
+        "crew": ((0.3, 0.35), (-0.04, 0.02)), "v": ((0.32, 0.42), (0.1, 0.24)), "scoop": ((0.38, 0.5), (0.04, 0.11)),
         "boat": ((0.5, 0.62), (-0.06, -0.03)), "square": ((0.42, 0.52), (0.07, 0.14)),
         "turtleneck": ((0.285, 0.286), (0.0, 0.01)), "polo": ((0.31, 0.34), (0.0, 0.03)),
         "shirt": ((0.31, 0.34), (0.06, 0.14)),
@@ -138,7 +138,7 @@ def sample_cut(rng: np.random.Generator, neckline: str | None, sleeve: str | Non
     strap = max(rng.uniform(0.6, 0.84), neck_width + rng.uniform(0.07, 0.16)) if sleeve == "none" else 0.93
     end = {"none": (0.0, 0.0), "short": (0.2, 0.36), "elbow": (0.46, 0.62), "long": (0.93, 1.0)}[sleeve]
     sleeve_end = rng.uniform(*end)
-    top = {"slim": (0.145, 0.16), "regular": (0.165, 0.19), "loose": (0.19, 0.22)}[fit]
+    top = {"slim": (0.145, 0.16), "regular": (0.165, 0.19), "loose": (0.185, 0.21)}[fit]
     sleeve_top = rng.uniform(*top)
     narrowest = {"slim": 0.1, "regular": 0.115, "loose": 0.13}[fit] if sleeve == "long" else sleeve_top * 0.82
     sleeve_cuff = min(narrowest + rng.uniform(0.0, 0.025), sleeve_top)

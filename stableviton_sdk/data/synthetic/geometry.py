@@ -130,6 +130,14 @@ class Arm:
         """Where a pose network would see the elbow: on the round arm, towards its outer side."""
         return 0.4 * np.array(self.elbow) + 0.6 * self.to_canvas(np.array([[self.elbow_at, 0.0]]))[0]
 
+    def distance_to_bones(self, points: Points) -> np.ndarray:
+        """Distance of points (N, 2) from the lines shoulder, elbow joint, wrist, as a pose network would see them."""
+        joints = np.array([self.shoulder, self.elbow_joint, self.wrist])
+        starts, bones = joints[:2], np.diff(joints, axis=0)
+        from_start = points[:, None] - starts
+        share = ((from_start * bones).sum(axis=-1) / (bones**2).sum(axis=-1)).clip(0, 1)
+        return np.sqrt(((from_start - share[..., None] * bones) ** 2).sum(axis=-1)).min(axis=1)
+
     @property
     def direction(self) -> np.ndarray:
         """Unit vector from elbow to wrist."""

@@ -188,9 +188,9 @@ def _strands(body: Body, rng) -> list[Points]:
             continue
         top = place(np.array([(0.9, -0.45), (1.12, -0.1), (1.2, 0.5)]) * (sign, 1))
         under = place(np.array([(0.9, 0.75), (0.95, 0.2)]) * (sign, 1))
-        end, out = rng.uniform(0.2, 0.55), rng.uniform(0.33, 0.42)
+        end, out = rng.uniform(0.16, 0.4), rng.uniform(0.31, 0.38)
         fall = neck + np.array([(out + 0.07, 0.0), (out + 0.03, 0.6 * end), (out - 0.08, end)]) * (sign * unit, unit)
-        back = neck + np.array([(out - 0.16, 0.55 * end), (out - 0.15, -0.1)]) * (sign * unit, unit)
+        back = neck + np.array([(out - 0.14, 0.55 * end), (out - 0.13, -0.1)]) * (sign * unit, unit)
         outlines.append(smooth([*top, *fall, *back, *under], closed=True))
     return outlines
 

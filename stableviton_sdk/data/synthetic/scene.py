@@ -88,9 +88,10 @@ class Stage:
         self._base = enlarge(background, canvas.supersample)
         self._labels = np.zeros(self.size, np.uint8)
         self._lower = draw_base(self._base, self._labels, body, canvas, self._reach())
-        end = body.legs.top + 0.012
+        # Where an upper garment ends, however it is cut: in the waistband, or at the hem that all of them share.
+        end = body.legs.top + (0.012 if body.tucked else 0.004)
         corners = [(-1.4, -0.5), (0, -0.5), (1.4, -0.5), *((u, end) for u in 1.4 - 2.8 * steps(15))]
-        self._untucked = canvas.polygon(body.torso.to_canvas(np.array(corners)))
+        self._above_hem = canvas.polygon(body.torso.to_canvas(np.array(corners)))
         self._bare_arms = [
             arm_overlay(body, arm, canvas, surface.box, enlarge(self._skin_light(surface), canvas.supersample))
             for arm, surface in zip(body.arms, self._arms, strict=True)
@@ -209,8 +210,9 @@ class Stage:
         fabric = cv2.remap(garment.fabric, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         alpha = cv2.remap(panel.alpha, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         layer = Layer(surface.box[0], surface.box[1], alpha, step)
+        if name == "torso":
+            restrict(layer, self._above_hem)
         if name == "torso" and self.body.tucked:
-            restrict(layer, self._untucked)
             cv2.multiply(alpha, 255 - sampled(self._lower, layer), alpha, scale=1 / 255)
         if shading:
             light = enlarge(surface.light + DRAPE[garment.cut.fit] * surface.folds, step)
