@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.preprocessing.agnostic import agnostic_mask
 from stableviton_sdk.preprocessing.labels import CIHP
 
+ROOT = Path(__file__).parents[1]
 SEED = 2026
 STYLES = ("studio", "shifted")
 DIGEST = """
@@ -56,12 +58,18 @@ def draw(index, style="studio", size=(256, 192), **fixed):
     return body, sample_garment(np.random.default_rng([SEED, index, 2]), style, size, **fixed)
 
 
+def run(code):
+    """What a fresh Python prints, with this checkout's package."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout.strip()
+
+
 # --- the same everywhere ---------------------------------------------------------------------------------------------
 
 
 def test_a_sample_is_identical_in_another_process_and_whatever_was_rendered_before():
     code = DIGEST + "print(digest.hexdigest())"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    other = run(code)
     render_pair(1, 0)
     np.random.seed(5)
     here = {}
@@ -86,8 +94,7 @@ def test_seed_index_and_style_each_change_the_sample():
 def test_rendering_imports_no_torch():
     code = "import sys; from stableviton_sdk.data import synthetic as data; data.render_pair(0, 0)"
     code += "; print('torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert answer == "False"
+    assert run(code) == "False"
 
 
 # --- nothing of a garment leaks --------------------------------------------------------------------------------------
