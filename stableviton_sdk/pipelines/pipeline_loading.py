@@ -243,8 +243,8 @@ class TryOnLoadingMixin:
 
 def _refuse_other_pipelines(name: str, content: Mapping[str, Any], given: Collection[str]) -> None:
     """A folder or repository must name every component that isn't passed along."""
-    needed = LIBRARY.keys() - {"preprocessor"}  # optional: maps can be given instead
-    missing = sorted(component for component in needed if component not in content and component not in given)
+    needed = [component for component in LIBRARY if component != "preprocessor"]  # maps can be given instead
+    missing = [component for component in needed if component not in content and component not in given]
     if missing:
         raise InvalidInput(
             f"{name} holds a {content.get('_class_name') or 'pipeline'} without {', '.join(missing)}, not a "
