@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 _PUBLIC = {
+    "BodyAnalysis": "preprocessing.body",
+    "BodyAnalyzer": "preprocessing.body",
     "Frame": "preprocessing.inputs",
     "GarmentEncoder": "models.garment_encoder",
     "IncompatibleCheckpoint": "errors",
     "InvalidInput": "errors",
     "MissingDependency": "errors",
     "NoPersonFound": "errors",
+    "PersonPreprocessor": "preprocessing.preprocessor",
     "SpatialEncoder": "models.spatial_encoder",
     "TryOnAttention": "pipelines.attention",
     "TryOnError": "errors",
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     from .pipelines.attention import TryOnAttention
     from .pipelines.pipeline_output import TryOnPipelineOutput
     from .pipelines.pipeline_tryon import TryOnPipeline
+    from .preprocessing.body import BodyAnalysis, BodyAnalyzer
     from .preprocessing.inputs import Frame, TryOnInputs
+    from .preprocessing.preprocessor import PersonPreprocessor
 
 
 def __getattr__(name: str):

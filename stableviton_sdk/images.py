@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import urllib.error
@@ -107,11 +108,26 @@ def as_image_list(images: Any, *, name: str = "image") -> tuple[list[Any], bool]
     return items, batched
 
 
+def check_picture_path(path: str | os.PathLike) -> Path:
+    """Make sure that an RGB picture can be saved under a name; call it before long work.
+
+    Raises:
+        `InvalidInput`: if the ending is of no format that holds RGB, or the path can't be a file.
+    """
+    path = Path(path)
+    if not _holds_rgb(Image.registered_extensions().get(path.suffix.lower())):
+        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.")
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder: pass the name of a picture file.")
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InvalidInput(f"{path} can't be written: {parent} is no folder that can be written to.")
+    return path
+
+
 def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any) -> None:
     """Save a picture under a temporary name, then rename: an interrupted run leaves no half-written file."""
-    path = Path(path)
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.")
+    path = check_picture_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -119,6 +135,17 @@ def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@functools.cache
+def _holds_rgb(picture_format: str | None) -> bool:
+    if picture_format is None:
+        return False
+    try:
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), picture_format)
+    except (KeyError, OSError, ValueError):  # some formats can only be read, some don't know RGB
+        return False
+    return True
 
 
 def _open(image: ImageLike, name: str) -> Image.Image:

@@ -11,7 +11,7 @@ from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.preprocessing.agnostic import agnostic_debug, agnostic_mask
 from stableviton_sdk.preprocessing.labels import CIHP
 
-SHARED = Path(os.environ.get("STABLEVITON_SHARED") or Path(__file__).parents[2].parent / "shared")
+SHARED = Path(os.environ.get("STABLEVITON_SHARED", Path(__file__).parents[1].parent / "shared"))
 SAMPLES = SHARED / "samples" / "vitonhd"
 SIZE = (1024, 768)  # height, width
 
@@ -195,6 +195,16 @@ def test_clothes_of_a_bystander_are_left_alone():
     parsing[bystander] = CIHP.COAT
     mask = agnostic_mask(parsing, keypoints(without=(9, 12)))
     assert not mask[bystander].any()
+
+
+def test_the_end_of_a_sleeve_that_the_parse_cuts_off_belongs_to_the_person():
+    parsing = dressed()
+    parsing[box(530, 600, 660, 640)] = CIHP.BACKGROUND  # a bag and its strap
+    parsing[box(540, 600, 590, 800)] = CIHP.BACKGROUND
+    mask = agnostic_mask(parsing, keypoints(without=(5, 6, 7, 9, 12)))
+    end = (parsing == CIHP.UPPER_CLOTHES) & box(590, 645, 767, 1023)
+    assert mask[end].sum() > 1000
+    assert mask[end].all()
 
 
 def test_a_dress_is_completed_down_to_the_hips_only():

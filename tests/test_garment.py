@@ -9,7 +9,7 @@ from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.preprocessing.garment import CANVAS, prepare_garment
 from stableviton_sdk.preprocessing.labels import CIHP
 
-SHARED = Path(os.environ.get("STABLEVITON_SHARED") or Path(__file__).parents[2].parent / "shared")
+SHARED = Path(os.environ.get("STABLEVITON_SHARED", Path(__file__).parents[1].parent / "shared"))
 CLOTHES = SHARED / "samples" / "vitonhd" / "cloth"
 RED, BLUE = (200, 30, 40), (30, 40, 200)
 

@@ -187,7 +187,7 @@ def test_logits_are_upsampled_with_aligned_corners_and_warped_back(tmp_path, siz
     where = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None].float()
     expected = torch.nn.functional.grid_sample(upsampled, where, align_corners=True)[0].argmax(dim=0).numpy()
     assert len(np.unique(expected)) > 10
-    assert (found == expected).mean() > 0.999
+    assert (found != expected).sum() <= max(1, found.size // 1000)  # where two labels tie, rounding decides
 
 
 @pytest.mark.parametrize("channel", [0, 1, 2], ids=["blue", "green", "red"])

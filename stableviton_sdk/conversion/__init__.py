@@ -1,6 +1,5 @@
 """From the released checkpoints to our folder: names, shapes and tensors, nothing executed."""
 
-from .convert import ConversionReport, convert_checkpoint
-from .key_mapping import map_state_dict
+from .convert import ConversionReport, convert_checkpoint, map_state_dict
 
 __all__ = ["ConversionReport", "convert_checkpoint", "map_state_dict"]

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import (
     SCHEDULER,
     Architecture,
@@ -31,6 +32,7 @@ LIBRARY = {
     "spatial_encoder": ["stableviton_sdk.models.spatial_encoder", "SpatialEncoder"],
     "unet": ["stableviton_sdk.models.unet", "TryOnUNet"],
     "scheduler": ["diffusers", "PNDMScheduler"],
+    "preprocessor": ["stableviton_sdk.preprocessing.preprocessor", "PersonPreprocessor"],
 }
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WEIGHTS_NAME = "diffusion_pytorch_model"
@@ -61,6 +63,30 @@ class ConversionReport:
             return None
         parts = ", ".join(f"{name} ({_human(size)})" for name, size in sorted(self.foreign.items()))
         return f"left out, not part of the method: {parts}"
+
+
+def map_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Rename a released state dict to this package's names.
+
+    Args:
+        state_dict (`Mapping[str, torch.Tensor]`): As in the released `.ckpt`; meta tensors will do.
+
+    Returns:
+        `dict[str, dict[str, torch.Tensor]]`: for `"unet"`, `"spatial_encoder"`, `"garment_encoder"` and `"vae"` its
+        state dict. Views of the given tensors where nothing has to be split.
+
+    Raises:
+        `IncompatibleCheckpoint`: if a key is unknown, missing, or of a shape that doesn't fit the others.
+    """
+    plan = plan_keys(state_dict)
+    mapped: dict[str, dict[str, torch.Tensor]] = {component: {} for component in COMPONENTS}
+    for rename in plan.renames:
+        mapped[rename.component][rename.target] = rename.apply(state_dict[rename.source])
+    shapes = {
+        component: {key: tuple(value.shape) for key, value in part.items()} for component, part in mapped.items()
+    }
+    check_shapes(shapes, infer_architecture(shapes), sources(plan))
+    return mapped
 
 
 def convert_checkpoint(
@@ -115,6 +141,7 @@ def convert_checkpoint(
                 config = report.architecture[component]
                 _write_component(partial / component, component, config, tensors, renames, dtype, bar)
         _write_scheduler(partial / "scheduler")
+        PersonPreprocessor().save_pretrained(partial / "preprocessor")
         _write_index(partial, licence)
         (partial / "README.md").write_text(model_card(Path(source).name, licence), encoding="utf-8")
         if target.is_dir():

@@ -7,7 +7,7 @@ dropped unseen: every key is mapped, known to be unused, or an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -144,32 +144,6 @@ def plan_keys(keys: Iterable[str]) -> KeyPlan:
                 "'cond_stage_model.…')."
             )
     return plan
-
-
-def map_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """Rename a released state dict to this package's names.
-
-    Args:
-        state_dict (`Mapping[str, torch.Tensor]`): As in the released `.ckpt`; meta tensors will do.
-
-    Returns:
-        `dict[str, dict[str, torch.Tensor]]`: for `"unet"`, `"spatial_encoder"`, `"garment_encoder"` and `"vae"` its
-        state dict. Views of the given tensors where nothing has to be split.
-
-    Raises:
-        `IncompatibleCheckpoint`: if a key is unknown, missing, or of a shape that doesn't fit the others.
-    """
-    from .architecture import check_shapes, infer_architecture
-
-    plan = plan_keys(state_dict)
-    mapped: dict[str, dict[str, torch.Tensor]] = {component: {} for component in COMPONENTS}
-    for rename in plan.renames:
-        mapped[rename.component][rename.target] = rename.apply(state_dict[rename.source])
-    shapes = {
-        component: {key: tuple(value.shape) for key, value in part.items()} for component, part in mapped.items()
-    }
-    check_shapes(shapes, infer_architecture(shapes), sources(plan))
-    return mapped
 
 
 def sources(plan: KeyPlan) -> dict[tuple[str, str], str]:

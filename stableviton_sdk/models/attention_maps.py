@@ -65,33 +65,37 @@ def expected_coordinates(
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor]`: (batch, queries, 2), y and x in [0, 1] of the garment's height and width;
-        and (batch, queries), the standard deviation in the same unit (root of the two variances' sum). float32.
+        and (batch, queries), the standard deviation in the same unit (root of the two variances' sum). float32, or
+        float64 where the queries are.
     """
-    moments = _attend_to(query, key, coordinate_moments(key_size, query.device)).mean(dim=1)  # (batch, queries, 3)
+    values = coordinate_moments(key_size, query.device, _precise(query).dtype)
+    moments = _attend_to(query, key, values).mean(dim=1)  # (batch, queries, 3)
     mean = moments[..., :2]
     variance = moments[..., 2] - mean.square().sum(-1)
     return mean, variance.clamp_min(0).sqrt()
 
 
-def coordinate_moments(key_size: tuple[int, int], device: torch.device) -> torch.Tensor:
+def coordinate_moments(
+    key_size: tuple[int, int], device: torch.device, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """(keys, 3): y, x and y² + x² of every key's centre, in [0, 1] of the grid's height and width."""
     height, width = key_size
-    rows = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
-    columns = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+    rows = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
+    columns = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([y, x, y.square() + x.square()], dim=-1).reshape(-1, 3)
 
 
 def _attend_to(query: torch.Tensor, key: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    # float32 even where the network runs in half precision: a coordinate is worth more than three digits.
     # Fused kernels want values as wide as the head: pad the few values, or the head where it's narrower.
     head_width, width = query.shape[-1], values.shape[-1]
     scale = head_width**-0.5
-    query, key = query.float(), key.float()
+    query, key = _precise(query), _precise(key)
     if head_width < width:
         query, key = (F.pad(tokens, (0, width - head_width)) for tokens in (query, key))
     padded = F.pad(values, (0, query.shape[-1] - width)).expand(*key.shape[:2], -1, -1)
-    return F.scaled_dot_product_attention(query, key, padded, scale=scale)[..., :width]
+    with torch.autocast(query.device.type, enabled=False):
+        return F.scaled_dot_product_attention(query, key, padded, scale=scale)[..., :width]
 
 
 def attention_map(query: torch.Tensor, key: torch.Tensor, queries: torch.Tensor | None = None) -> torch.Tensor:
@@ -103,14 +107,20 @@ def attention_map(query: torch.Tensor, key: torch.Tensor, queries: torch.Tensor 
         queries (`torch.Tensor`, *optional*): Indices of the queries wanted; all by default.
 
     Returns:
-        `torch.Tensor`: (batch, queries, keys), float32; each row sums to 1.
+        `torch.Tensor`: (batch, queries, keys), float32, or float64 where the queries are; each row sums to 1.
     """
     if queries is not None:
         query = query[:, :, queries]
     scale, heads = query.shape[-1] ** -0.5, query.shape[1]
     total = None
-    for head in range(heads):
-        scores = query[:, head].float() @ key[:, head].float().transpose(-1, -2)
-        share = (scores * scale).softmax(dim=-1) / heads
-        total = share if total is None else total + share
+    with torch.autocast(query.device.type, enabled=False):
+        for head in range(heads):
+            scores = _precise(query[:, head]) @ _precise(key[:, head]).transpose(-1, -2)
+            share = (scores * scale).softmax(dim=-1) / heads
+            total = share if total is None else total + share
     return total
+
+
+def _precise(tokens: torch.Tensor) -> torch.Tensor:
+    # float32 even where the network runs in half precision: a coordinate is worth more than three digits
+    return tokens if tokens.dtype == torch.float64 else tokens.float()

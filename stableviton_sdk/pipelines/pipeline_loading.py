@@ -18,6 +18,7 @@ from ..conversion.convert import LIBRARY, load_components, model_card, parse_dty
 from ..errors import InvalidInput
 from ..hub_errors import translate
 from ..hub_layout import index_components, read_index
+from ..preprocessing.preprocessor import PersonPreprocessor
 from .converted_weights import ArchitectureOverride, fetch_converted
 
 logger = logging.get_logger(__name__)
@@ -152,6 +153,7 @@ class TryOnLoadingMixin:
         if report.foreign_line():
             logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
         components.setdefault("scheduler", PNDMScheduler(**SCHEDULER))
+        components.setdefault("preprocessor", PersonPreprocessor())
         return cls(**{**loaded, **components})
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
@@ -242,7 +244,8 @@ class TryOnLoadingMixin:
 
 def _refuse_other_pipelines(name: str, content: Mapping[str, Any], given: Collection[str]) -> None:
     """A folder or repository must name every component that isn't passed along."""
-    missing = [component for component in LIBRARY if component not in content and component not in given]
+    needed = [component for component in LIBRARY if component != "preprocessor"]  # maps can be given instead
+    missing = [component for component in needed if component not in content and component not in given]
     if missing:
         raise InvalidInput(
             f"{name} holds a {content.get('_class_name') or 'pipeline'} without {', '.join(missing)}, not a "

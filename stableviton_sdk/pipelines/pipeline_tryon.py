@@ -25,6 +25,7 @@ from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
 from ..preprocessing.garment import prepare_garment
 from ..preprocessing.inputs import TryOnInputs, grey_out
+from ..preprocessing.preprocessor import PersonPreprocessor
 from .arguments import check_numbers, check_steps, check_tensors, collect_inputs, pair_up
 from .attention import CoordinateRecorder, TryOnAttention
 from .call_state import CallPropertiesMixin, OffloadGuard
@@ -60,7 +61,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         spatial_encoder: SpatialEncoder,
         unet: TryOnUNet,
         scheduler: KarrasDiffusionSchedulers,
-        preprocessor: Any = None,
+        preprocessor: PersonPreprocessor | None = None,
         weights_licence: str | None = None,
     ):
         super().__init__()
@@ -98,7 +99,8 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
             person (`ImageLike` or a list): Photo of a person.
             category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`.
             height (`int`, *optional*), width (`int`, *optional*): What the network will work at, for the proportions.
-            options: The preprocessor's own options.
+            options: The preprocessor's own options: `person_box`, `pose`, `mask_grow`, `close` … (see
+                [`PersonPreprocessor.__call__`]).
 
         Returns:
             `TryOnInputs`, or a list of them for a list: to look at, correct and use again and again.
@@ -127,6 +129,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         height: int | None = None,
         width: int | None = None,
         garment_photo: str = "flat-lay",
+        category: str = "upper",
     ) -> Image.Image:
         """Put a garment on the canvas that the network was trained with.
 
@@ -135,6 +138,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
             height (`int`, *optional*), width (`int`, *optional*): Size of the result; the trained one by default.
             garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
                 `"flat-lay"` (the garment alone), or `"model"` (worn by somebody: it is cut out).
+            category (`str`, *optional*, defaults to `"upper"`): What to cut out of a photo of somebody.
 
         Returns:
             `PIL.Image.Image`: RGB.
@@ -148,7 +152,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                     "alone, or make the pipeline with preprocessor=PersonPreprocessor()."
                 )
             parser = self.preprocessor.parser(self._execution_device)
-        return prepare_garment(garment, size=size, garment_photo=garment_photo, parser=parser)
+        return prepare_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category)
 
     def encode_pictures(self, pictures: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
         """Scaled latents of pictures by the mode of the VAE's posterior, (N, 4, h, w).
@@ -326,7 +330,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 prepare=lambda photo: self.prepare(photo, category, height=height, width=width),
             )
             garments = [
-                self.prepare_garment(entry, height=height, width=width, garment_photo=garment_photo)
+                self.prepare_garment(entry, height=height, width=width, garment_photo=garment_photo, category=category)
                 for entry in garments
             ]
             pairs = [pair for pair in pair_up(len(inputs), len(garments)) for _ in range(int(num_images_per_prompt))]

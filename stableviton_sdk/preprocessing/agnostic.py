@@ -148,10 +148,8 @@ def _missed_clothes(parsing: np.ndarray, figure: Figure, mask: np.ndarray) -> np
     missed = np.zeros_like(mask)
     if figure.whole and not any(cut):
         return missed
-    clothes = np.isin(parsing, UPPER_GARMENTS).astype(np.uint8)
-    _, regions = cv2.connectedComponents(clothes, connectivity=8)
-    own = np.unique(regions[mask & (clothes != 0)])  # other people's clothes don't touch this person's drawing
-    y, x = np.nonzero(np.isin(regions, own[own > 0]) & ~mask)
+    own = _own_parts(np.isin(parsing, UPPER_GARMENTS), mask, figure.shoulder_distance / figure.scale)
+    y, x = np.nonzero(own & ~mask)
     points = (np.stack([x, y], axis=1) + 0.5) * figure.scale
     hips = figure.joints[list(HIPS)].mean(axis=0)
     # a dress is an upper garment down to the hips only
@@ -162,6 +160,22 @@ def _missed_clothes(parsing: np.ndarray, figure: Figure, mask: np.ndarray) -> np
         wanted &= np.where(on_left, cut[0], cut[1])
     missed[y[wanted], x[wanted]] = True
     return _dilate(missed, figure.unit / figure.scale)
+
+
+def _own_parts(clothes: np.ndarray, mask: np.ndarray, reach: float) -> np.ndarray:
+    """The parts of parsed clothes that this person wears, not a bystander.
+
+    These are the parts that the person's drawing touches, and small ones (the end of a sleeve behind an arm or a bag)
+    that lie within `reach` pixels of it.
+    """
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(clothes.astype(np.uint8), connectivity=8)
+    touched, near = np.zeros(len(statistics), bool), np.zeros(len(statistics), bool)
+    touched[parts[mask]] = True
+    near[parts[_dilate(mask, reach)]] = True
+    touched[0] = near[0] = False  # what isn't clothes
+    areas = statistics[:, cv2.CC_STAT_AREA]
+    small = areas <= 0.15 * areas[touched].sum()
+    return (touched | (near & small))[parts]
 
 
 def _lower(parsing: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

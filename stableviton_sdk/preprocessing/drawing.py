@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .labels import CIHP
 
@@ -26,12 +26,14 @@ def colour_parsing(parsing: np.ndarray) -> Image.Image:
 
 
 def tint(picture: Image.Image, mask: Image.Image, colour: tuple[int, int, int] = (230, 30, 60)) -> Image.Image:
-    """A copy of a picture with the mask (modes 1 and L, nonzero = marked) in half-transparent colour."""
-    opacity = mask.convert("L").point(lambda value: 115 if value >= 128 else 0)
-    if opacity.size != picture.size:
-        opacity = opacity.resize(picture.size, Image.Resampling.NEAREST)
+    """A copy of a picture with the mask (mode 1 or L, 128 and more = marked) half-transparent, edged in white."""
+    marked = mask.convert("L").point(lambda value: 255 if value >= 128 else 0)
+    if marked.size != picture.size:
+        marked = marked.resize(picture.size, Image.Resampling.NEAREST)
     tinted = picture.copy()
-    tinted.paste(colour, (0, 0), opacity)
+    tinted.paste(colour, (0, 0), marked.point(lambda value: value * 115 // 255))
+    edge = np.asarray(marked) != np.asarray(marked.filter(ImageFilter.MinFilter(3)))
+    tinted.paste((255, 255, 255), (0, 0), Image.fromarray(edge))
     return tinted
 
 

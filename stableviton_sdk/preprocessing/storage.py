@@ -19,7 +19,8 @@ from .inputs import Frame, TryOnInputs
 FORMAT, VERSION = "stableviton_sdk.TryOnInputs", 1
 INDEX = "inputs.json"
 PICTURES = ("photo", "person", "mask", "densepose", "agnostic")
-FILES = (INDEX, *(f"{name}.png" for name in (*PICTURES, "parsing")))
+SHEET = "contact_sheet.png"  # the command line adds it for people; loading doesn't need it
+FILES = (INDEX, SHEET, *(f"{name}.png" for name in (*PICTURES, "parsing")))
 
 
 def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
@@ -29,7 +30,7 @@ def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
         `InvalidInput`: if the folder holds something else, or can't be written.
     """
     target = Path(os.path.realpath(folder))
-    _check_ours(target)
+    check_folder(target)
     partial = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,12 @@ def _swap(partial: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_ours(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Make sure that inputs can be saved to a folder without losing anything else.
+
+    Raises:
+        `InvalidInput`: if it holds something else, or is a file.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():

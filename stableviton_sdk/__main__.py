@@ -1,0 +1,8 @@
+"""`python -m stableviton_sdk`, for where the console script isn't on the path."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+"""`stableviton try-on`: a person and a garment in, one picture out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import hub_downloads
+from ..errors import InvalidInput, WeightsUnavailable
+from ..hub import known_repo
+from ..hub_downloads import Download
+from .common import (
+    DTYPES,
+    Consent,
+    add_consent,
+    add_device,
+    add_preparation,
+    bars_on_terminals_only,
+    choose_device,
+    choose_dtype,
+    filter_log,
+    missing_networks,
+    preparation_of,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+    from ..preprocessing.preprocessor import PersonPreprocessor
+
+DEFAULT_MODEL = "rlawjdghek/StableVITON"
+CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+ALL, PARSING = "", "human_parsing"
+MAPS = ("mask", "agnostic", "densepose")
+USAGE = """%(prog)s PERSON GARMENT --output FILE [options]
+       %(prog)s --inputs FOLDER GARMENT --output FILE [options]"""
+
+
+def add_parser(commands: Any, **options: Any) -> None:
+    parser = commands.add_parser(
+        "try-on",
+        usage=USAGE,
+        help="dress a person in a garment",
+        description="Dress the person of one photo in the garment of another picture. The result has the photo's "
+        "size, and outside the mask its very pixels.",
+        **options,
+    )
+    parser.add_argument("person", metavar="PERSON", help="photo of a person: a file or a URL")
+    garment = parser.add_argument("garment", metavar="GARMENT", help="picture of the garment: a file or a URL")
+    garment.required = False  # with --inputs the only picture is the garment
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, help="picture to write, .png or .jpg; an older one is replaced"
+    )
+
+    person = parser.add_argument_group("the person", "What isn't given is derived from the photo.")
+    person.add_argument("--inputs", metavar="FOLDER", help="what `stableviton prepare` wrote, instead of a photo")
+    person.add_argument("--mask", metavar="FILE", help="white = repaint, black = keep, of the whole photo")
+    person.add_argument("--agnostic", metavar="FILE", help="the photo with the region to repaint in grey 128")
+    person.add_argument("--densepose", metavar="FILE", help="DensePose picture of the whole photo, parula on black")
+    add_preparation(person)
+    person.add_argument("--show-inputs", metavar="FILE", help="also write a picture of all that the network was given")
+
+    painting = parser.add_argument_group("painting")
+    painting.add_argument(
+        "--garment-photo",
+        choices=("flat-lay", "model"),
+        default="flat-lay",
+        help="model: worn by somebody, to cut out",
+    )
+    painting.add_argument("--steps", type=parse_steps, default=50, metavar="N", help="denoising steps (%(default)s)")
+    painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise; default: another one every time")
+    painting.add_argument(
+        "--guidance-scale",
+        type=parse_guidance,
+        default=1.0,
+        metavar="X",
+        help="above 1: nearer to the garment, twice the time",
+    )
+    painting.add_argument(
+        "--start",
+        choices=("agnostic", "person", "noise"),
+        default="agnostic",
+        help="what is noised to start from (%(default)s); person is the authors' way",
+    )
+    painting.add_argument(
+        "--no-repaint", action="store_true", help="keep all that the network painted, also outside the mask"
+    )
+
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="PLACE",
+        help="a converted folder, a released checkpoint file, or a Hub repository (%(default)s)",
+    )
+    model.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
+    add_device(model)
+    model.add_argument("--dtype", choices=DTYPES, help="number type; default: fp16 on cuda, else fp32")
+    add_consent(model)
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def parse_steps(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
+
+
+def parse_seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
+def parse_guidance(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = -1.0
+    if not 0 <= scale < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 (1 turns guidance off)")
+    return scale
+
+
+def run(arguments: argparse.Namespace) -> None:
+    _sort_pictures(arguments)
+    needed = _networks_needed(arguments)
+    if needed is None and preparation_of(arguments):
+        arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
+    # Everything that can be refused is refused before the long work begins.
+    output, sheet = _check_outputs(arguments)
+    person, maps = _load_person(arguments)
+    garment = _load_garment(arguments.garment)
+    seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
+
+    def networks(preprocessor: PersonPreprocessor) -> list[Download]:
+        return [] if needed is None else missing_networks(preprocessor, arguments.pose, needed)
+
+    consent = Consent(arguments.yes)
+    with bars_on_terminals_only():
+        pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, consent, networks)
+    if needed is not None:
+        if pipeline.preprocessor is None:
+            from ..preprocessing.preprocessor import PersonPreprocessor
+
+            pipeline.register_modules(preprocessor=PersonPreprocessor())
+        consent.ask(networks(pipeline.preprocessor))
+    if needed == ALL:
+        height, width = pipeline.default_size
+        person = pipeline.preprocessor(
+            person,
+            category=arguments.category,
+            aspect=(width, height),
+            device=device,
+            **preparation_of(arguments),
+        )
+        pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
+    result = pipeline(
+        person,
+        garment,
+        **maps,
+        category=arguments.category,
+        garment_photo=arguments.garment_photo,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+        generator=generator,
+        start=arguments.start,
+        repaint=not arguments.no_repaint,
+    )
+
+    from ..images import save_atomically
+
+    if sheet is not None:
+        save_atomically(result.inputs[0].to_image(), sheet)
+    image = result.images[0]
+    save_atomically(image, output, quality=95)
+    print(f"{output} ({image.width} x {image.height}, seed {seed})")
+
+
+def load_pipeline(
+    model: str,
+    checkpoint: str | None,
+    dtype: torch.dtype,
+    consent: Consent,
+    networks: Callable[[PersonPreprocessor], list[Download]],
+) -> TryOnPipeline:
+    """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
+
+    Args:
+        model (`str`): Path of a folder or checkpoint file, or name of a repository.
+        checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
+        dtype (`torch.dtype`): Type of the weights.
+        consent (`Consent`): Asks.
+        networks (`Callable`): What a preprocessor has to download besides.
+    """
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+
+    options = {"checkpoint": checkpoint, "dtype": dtype}
+    if os.path.isdir(model):
+        return TryOnPipeline.from_pretrained(model, **options)
+    if os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):
+        if checkpoint is not None:
+            raise InvalidInput(f"--checkpoint picks from a repository, and {model} is one file: leave it out.")
+        return TryOnPipeline.from_single_file(model, dtype=dtype)
+    unsaid: list[logging.LogRecord] = []
+    try:
+        with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
+            pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
+    except WeightsUnavailable:
+        downloads = hub_downloads.describe_pipeline(model, checkpoint)
+        if not downloads:  # it is all here, so something else is wrong
+            raise
+    else:
+        for record in unsaid:
+            logging.getLogger(record.name).handle(record)
+        return pipeline
+    together = list(downloads)
+    if known_repo(model) is not None:  # their preprocessor is the usual one: ask for its networks at once
+        from ..preprocessing.preprocessor import PersonPreprocessor
+
+        together += networks(PersonPreprocessor())
+    consent.ask(together)
+    with filter_log(lambda record: not any(entry.licence in record.getMessage() for entry in downloads)):
+        return TryOnPipeline.from_pretrained(model, **options)
+
+
+def _sort_pictures(arguments: argparse.Namespace) -> None:
+    if arguments.inputs is not None:
+        if arguments.garment is not None:
+            arguments.usage_error("--inputs stands in for the photo: pass the garment only")
+        arguments.person, arguments.garment = None, arguments.person
+    elif arguments.garment is None:
+        arguments.usage_error("the following arguments are required: GARMENT")
+
+
+def _networks_needed(arguments: argparse.Namespace) -> str | None:
+    """What the names of the preprocessor's networks that will run begin with; None if none will."""
+    if arguments.inputs is None and (arguments.mask is None or arguments.densepose is None):
+        return ALL
+    return PARSING if arguments.garment_photo == "model" else None
+
+
+def _check_outputs(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
+    from ..images import check_picture_path
+
+    output = check_picture_path(arguments.output)
+    sheet = None if arguments.show_inputs is None else check_picture_path(arguments.show_inputs)
+    sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
+    for path in filter(None, (output, sheet)):
+        if any(source and os.path.exists(source) and path.exists() and path.samefile(source) for source in sources):
+            raise InvalidInput(f"{path} is one of the pictures to read: write the result to another file.")
+    if sheet is not None and sheet.absolute() == output.absolute():
+        raise InvalidInput(f"--output and --show-inputs both name {output}: pass two files.")
+    return output, sheet
+
+
+def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Image]]:
+    """The photo, or the prepared inputs, and the maps that are given."""
+    from ..images import load_image, load_mask
+    from ..preprocessing.inputs import TryOnInputs, grey_out, same_aspect
+
+    if arguments.inputs is not None:
+        person = TryOnInputs.load(arguments.inputs)
+        if person.agnostic is None:
+            person = person.replace(agnostic=grey_out(person.person, person.mask))
+        size = person.photo.size
+    else:
+        person = load_image(arguments.person, name="PERSON")
+        size = person.size
+    maps = {}
+    for name in MAPS:
+        path = getattr(arguments, name)
+        if path is None:
+            continue
+        load = load_mask if name == "mask" else load_image
+        maps[name] = load(path, name=f"--{name}")
+        if not same_aspect(maps[name].size, size):
+            width, height = maps[name].size
+            raise InvalidInput(
+                f"--{name} is {width} x {height} for a photo of {size[0]} x {size[1]}: it must show the whole photo, "
+                "in the photo's proportions."
+            )
+    return person, maps
+
+
+def _load_garment(source: str) -> Image.Image:
+    from ..images import load_image
+    from ..preprocessing.garment import CANVAS
+
+    return load_image(source, name="GARMENT", background=CANVAS)

@@ -1,0 +1,96 @@
+"""DressCode in its authors' folders, with the agnostic masks that they don't contain beside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidInput
+from .folder import Check, FileFinder, PairDataset, Record, check_root, read_pairs
+
+CATEGORIES = ("upper_body", "lower_body", "dresses")
+
+
+class DressCode(PairDataset):
+    """Reads one category's folder: `train_pairs.txt`, `test_pairs_paired.txt`, `test_pairs_unpaired.txt`, `images`
+    (`NUMBER_0` the person, `NUMBER_1` the garment) and DensePose, either pictures in `image-densepose` (`NUMBER_0`) or
+    the data set's own label maps in `dense` (`NUMBER_5.png`, 0..24).
+
+    DressCode has no agnostic masks: they are read from `agnostic-mask` (`NUMBER_0_mask.png`, white = repaint), the
+    agnostic pictures from `agnostic-v3.2` where it is there, and the worn garment's outline from
+    `gt_cloth_warped_mask` (paired only).
+
+    Args:
+        root (`str` or `os.PathLike`): DressCode's folder, or a category's.
+        split (`str`, *optional*, defaults to `"train"`): `"train"` or `"test"`.
+        paired (`bool`, *optional*, defaults to `True`): Which of the test lists; training is always paired.
+        category (`str`, *optional*, defaults to `"upper_body"`): `"upper_body"`, `"lower_body"` or `"dresses"`.
+        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' pictures.
+        check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
+        limit (`int`, *optional*): Use the first pairs only.
+
+    Raises:
+        `BadDataSet`: naming every missing or unusable file.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: Literal["train", "test"] = "train",
+        *,
+        paired: bool = True,
+        category: Literal["upper_body", "lower_body", "dresses"] = "upper_body",
+        size: tuple[int, int] = (512, 384),
+        check: Check = "full",
+        limit: int | None = None,
+    ):
+        if split not in ("train", "test"):
+            raise InvalidInput(f"split is {split!r}: pass 'train' or 'test'.")
+        if category not in CATEGORIES:
+            raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, CATEGORIES))}.")
+        if split == "train" and not paired:
+            raise InvalidInput("DressCode's training list is paired: pass split='test' for unpaired pairs.")
+        root = check_root(root)
+        folder = root / category if (root / category).is_dir() or root.name != category else root
+        kind = "paired" if paired else "unpaired"
+        problems: list[str] = []
+        pairs = read_pairs(folder / ("train_pairs.txt" if split == "train" else f"test_pairs_{kind}.txt"), problems)
+        find = FileFinder()
+        drawn, agnostic, worn = folder / "image-densepose", folder / "agnostic-v3.2", folder / "gt_cloth_warped_mask"
+        self._labels = not drawn.is_dir()
+        has_agnostic, has_worn = agnostic.is_dir(), paired and worn.is_dir()
+        records = []
+        for person, garment in pairs[:limit]:
+            name, garment_name = Path(person).stem, Path(garment).stem
+            files = {
+                "person": find(folder / "images", name),
+                "garment": find(folder / "images", garment_name),
+                "mask": find(folder / "agnostic-mask", f"{name}_mask", ".png"),
+            }
+            if self._labels:
+                files["densepose"] = find(folder / "dense", name.removesuffix("_0") + "_5", ".png")
+            else:
+                files["densepose"] = find(drawn, name)
+            if has_agnostic:
+                files["agnostic"] = find(agnostic, name)
+            if has_worn:
+                files["worn_mask"] = find(worn, name)
+            records.append(Record(name, garment_name, files))
+        what = f"DressCode in {folder} ({split}, {kind})"
+        super().__init__(records, size, what=what, check=check, problems=problems + find.report())
+
+    def read_picture(self, part: str, path: Path) -> Image.Image:
+        """Decode a picture; DensePose labels become their parula picture."""
+        if part != "densepose" or not self._labels:
+            return super().read_picture(part, path)
+        from ..preprocessing.densepose import draw_labels
+
+        with Image.open(path) as picture:
+            labels = np.asarray(picture if picture.mode in ("L", "P") else picture.convert("L"))
+        if labels.max(initial=0) > 24:
+            raise InvalidInput(f"{path} has labels up to {labels.max()}: DensePose's body parts are 0 to 24.")
+        return draw_labels(labels)

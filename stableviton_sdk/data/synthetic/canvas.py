@@ -1,0 +1,305 @@
+"""Antialiased drawing on a supersampled canvas: the few operations that the figures need, on 8-bit pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import cv2
+import numpy as np
+
+from ...errors import InvalidInput
+
+UNITS_WIDE, UNITS_HIGH = 192, 256  # geometry is stated in canvas units, whatever the picture's size
+SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
+MAX_HEIGHT = 2048
+
+Points = np.ndarray  # (N, 2) as x, y in canvas units
+Box = tuple[int, int, int, int]  # top, left, bottom, right in subpixels, on whole pixels
+
+
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return `size` as two ints.
+
+    Raises:
+        `InvalidInput`: if it isn't a height and a width with 4:3 proportions between 64 x 48 and 2048 x 1536.
+    """
+    try:
+        height, width = (int(side) for side in size)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"size is {size!r}: pass (height, width), such as (256, 192).") from None
+    if (height, width) != tuple(size) or height * 3 != width * 4 or not 64 <= height <= MAX_HEIGHT:
+        raise InvalidInput(
+            f"size is {size!r}: pass (height, width) with 4:3 proportions, from (64, 48) to ({MAX_HEIGHT}, 1536)."
+        )
+    return height, width
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A coverage map on a part of the supersampled canvas.
+
+    Args:
+        top, left (`int`): Where the part begins, in subpixels, a multiple of `supersample`.
+        alpha (`np.ndarray`): uint8, 255 = covered, (h, w), h and w multiples of `supersample`.
+        supersample (`int`): Subpixels per pixel and direction.
+    """
+
+    top: int
+    left: int
+    alpha: np.ndarray
+    supersample: int
+
+    @cached_property
+    def area(self) -> tuple[slice, slice]:
+        """Rows and columns of the supersampled canvas."""
+        height, width = self.alpha.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @cached_property
+    def pixels(self) -> tuple[slice, slice]:
+        """Rows and columns of the final picture."""
+        (rows, columns), step = self.area, self.supersample
+        return slice(rows.start // step, rows.stop // step), slice(columns.start // step, columns.stop // step)
+
+    @cached_property
+    def coverage(self) -> np.ndarray:
+        """Share of every final pixel that the layer covers, float32; exactly 0 or 1 where it covers none or all."""
+        return shrink(self.alpha.astype(np.float32), self.supersample) * np.float32(1 / 255)
+
+
+class Canvas:
+    """Draws for pictures of one size.
+
+    Args:
+        size (`tuple[int, int]`): Height and width of the final picture.
+        supersample (`int`, *optional*, defaults to 2): Subpixels per pixel and direction.
+    """
+
+    def __init__(self, size: tuple[int, int], supersample: int = 2):
+        self.size = size
+        self.supersample = supersample
+        self.height, self.width = size[0] * supersample, size[1] * supersample
+        self.scale = self.height / UNITS_HIGH  # subpixels per canvas unit
+
+    def box(self, points: Points, margin: float = 0.0) -> Box:
+        """The part of the canvas around the points; one pixel large where they are all outside."""
+        step = self.supersample
+        x, y, width, height = cv2.boundingRect(self._fixed(points, 0, 0))
+        one, reach = 1 << SHIFT, margin * self.scale + 2  # two subpixels for the antialiased edge
+
+        def whole(value: float) -> int:
+            return int(value // step) * step
+
+        top, left = whole(y / one - reach), whole(x / one - reach)
+        bottom, right = whole((y + height) / one + reach) + step, whole((x + width) / one + reach) + step
+        top, left = min(max(top, 0), self.height - step), min(max(left, 0), self.width - step)
+        return top, left, max(min(bottom, self.height), top + step), max(min(right, self.width), left + step)
+
+    def polygon(self, *outlines: Points) -> Layer:
+        """Union of filled polygons, as a layer."""
+        top, left, bottom, right = self.box(outlines[0] if len(outlines) == 1 else np.concatenate(outlines))
+        alpha = np.zeros((bottom - top, right - left), np.uint8)
+        for points in outlines:
+            cv2.fillPoly(alpha, [self._fixed(points, top, left)], 255, cv2.LINE_AA, SHIFT)
+        return Layer(top, left, alpha, self.supersample)
+
+    def fill(self, picture: np.ndarray, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)) -> None:
+        """Paint a filled polygon on a picture whose first subpixel is `origin` (top, left), in place."""
+        cv2.fillPoly(picture, [self._fixed(points, *origin)], _scalar(colour), cv2.LINE_AA, SHIFT)
+
+    def line(
+        self, picture: np.ndarray, width: float, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Paint a line of a width in canvas units, with round ends, in place."""
+        thickness = max(1, round(width * self.scale))
+        cv2.polylines(picture, [self._fixed(points, *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT)
+
+    def fields(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas units x (1, w) and y (h, 1) of the subpixel centres in a box, float32, to broadcast."""
+        top, left, bottom, right = box
+        x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5)) * np.float32(1 / self.scale)
+        y = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5)) * np.float32(1 / self.scale)
+        return x[None, :], y[:, None]
+
+    def _fixed(self, points: Points, top: int, left: int) -> np.ndarray:
+        fixed = points * (self.scale * (1 << SHIFT))
+        fixed -= np.array([left, top]) * (1 << SHIFT) + ((1 << SHIFT) / 2 - 0.5)  # half a subpixel, and to round
+        return fixed.astype(np.int32)
+
+
+class Overlay:
+    """A picture with its own coverage, to be laid over many others.
+
+    Where it covers fully nothing of the picture below survives, not even a rounding error.
+
+    Args:
+        box (`tuple[int, int, int, int]`): Its part of the canvas.
+        colour (`np.ndarray`): RGB that fills it before anything is painted on `colours`.
+        supersample (`int`): Subpixels per pixel and direction.
+    """
+
+    def __init__(self, box: Box, colour: np.ndarray, supersample: int):
+        top, left, bottom, right = box
+        self.layer = Layer(top, left, np.zeros((bottom - top, right - left), np.uint8), supersample)
+        self.colours = np.empty((bottom - top, right - left, 3), np.uint8)
+        flood(self.colours, colour)
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        return self.layer.top, self.layer.left
+
+    def beneath(self, cover: Layer) -> Overlay:
+        """The overlay, cut off where a layer covers it."""
+        hidden = Overlay.__new__(Overlay)
+        alpha = cv2.multiply(self.layer.alpha, 255 - sampled(cover, self.layer), scale=1 / 255)
+        hidden.layer = Layer(self.layer.top, self.layer.left, alpha, self.layer.supersample)
+        hidden.colours = self.colours
+        return hidden
+
+    def onto(self, picture: np.ndarray) -> None:
+        """Lay the overlay over a supersampled picture, in place."""
+        blend(picture[self.layer.area], self.colours, self.layer.alpha)
+
+
+def blend(picture: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
+    """Lay colours (h, w, 3) over a picture (h, w, 3) in place, with an opacity alpha, uint8 (h, w)."""
+    if picture.dtype == np.uint8:
+        opaque = cv2.merge((alpha, alpha, alpha))
+        kept = cv2.multiply(picture, 255 - opaque, scale=1 / 255)
+        picture[...] = cv2.add(kept, cv2.multiply(colours, opaque, scale=1 / 255))
+        return
+    share = alpha.astype(np.float32) * np.float32(1 / 255)
+    share = cv2.merge((share, share, share))
+    picture += share * (colours - picture)
+
+
+def flood(picture: np.ndarray, colour: np.ndarray) -> None:
+    """Fill an 8-bit picture (h, w, 3), in place; numpy's broadcast over three channels takes ten times as long."""
+    cv2.rectangle(picture, (0, 0), (picture.shape[1], picture.shape[0]), _scalar(colour), cv2.FILLED)
+
+
+def tint(picture: np.ndarray, layer: Layer, colour: np.ndarray) -> None:
+    """Lay one colour over a supersampled 8-bit picture, in place, through a layer."""
+    colours = np.empty((*layer.alpha.shape, 3), np.uint8)
+    flood(colours, colour)
+    blend(picture[layer.area], colours, layer.alpha)
+
+
+def ramp(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Colours between two: share float in [0, 1], (h, w), to uint8 RGB, (h, w, 3)."""
+    table = low + steps(256)[:, None] * (np.asarray(high) - low)
+    table = (table + 0.5).clip(0, 255).astype(np.uint8)
+    index = cv2.convertScaleAbs(np.ascontiguousarray(share, dtype=np.float32), alpha=255.0)
+    return cv2.applyColorMap(index, table[:, None, :])
+
+
+def shaded(light: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """One colour under light in [0, 1.25], (h, w), to uint8 RGB, (h, w, 3)."""
+    return ramp(light * np.float32(0.8), np.zeros(3), np.asarray(colour) * 1.25)
+
+
+def shrink(values: np.ndarray, step: int) -> np.ndarray:
+    """Mean over blocks of step x step."""
+    if step == 1:
+        return values
+    return cv2.resize(values, (values.shape[1] // step, values.shape[0] // step), interpolation=cv2.INTER_AREA)
+
+
+def enlarge(values: np.ndarray, step: int) -> np.ndarray:
+    """Linear interpolation to step times the resolution; linear functions stay exact."""
+    if step == 1:
+        return values
+    return cv2.resize(values, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
+
+
+def restrict(layer: Layer, within: Layer) -> Layer:
+    """Cut a layer off, in place, where the other one doesn't cover; return it."""
+    cv2.multiply(layer.alpha, sampled(within, layer), layer.alpha, scale=1 / 255)
+    return layer
+
+
+def sampled(layer: Layer, area: Layer) -> np.ndarray:
+    """A layer's alpha on another one's part of the canvas."""
+    values = np.zeros_like(area.alpha)
+    cut = intersect(layer, area)
+    if cut is not None:
+        values[cut[1]] = layer.alpha[cut[0]]
+    return values
+
+
+def intersect(first: Layer, second: Layer) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """The common part of two layers, as slices into each; None where they don't meet."""
+    (rows, columns), (other_rows, other_columns) = first.area, second.area
+    top, bottom = max(rows.start, other_rows.start), min(rows.stop, other_rows.stop)
+    left, right = max(columns.start, other_columns.start), min(columns.stop, other_columns.stop)
+    if top >= bottom or left >= right:
+        return None
+    return tuple(
+        (slice(top - layer.top, bottom - layer.top), slice(left - layer.left, right - layer.left))
+        for layer in (first, second)
+    )
+
+
+def xy(x: np.ndarray, y: np.ndarray | float) -> Points:
+    """Points (N, 2) of their coordinates, in a quarter of `np.stack`'s time."""
+    points = np.empty((len(x), 2))
+    points[:, 0], points[:, 1] = x, y
+    return points
+
+
+@lru_cache(maxsize=32)
+def steps(count: int) -> np.ndarray:
+    """From 0 to 1 in `count` equal steps, both included."""
+    values = np.linspace(0, 1, count)
+    values.flags.writeable = False
+    return values
+
+
+def ellipse_points(centre: Points, axes: tuple[float, float], angle: float = 0.0, count: int = 32) -> Points:
+    """Outline of an ellipse; `angle` in degrees, clockwise."""
+    return np.asarray(centre) + rotate(_circle(count) * axes, angle)
+
+
+def rotate(points: Points, angle: float) -> Points:
+    """Turn points about the origin; `angle` in degrees, clockwise on the screen."""
+    if angle == 0:
+        return points
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return points @ np.array([[cos, sin], [-sin, cos]])
+
+
+def smooth(points: Points, count: int = 6, *, closed: bool = False) -> Points:
+    """Catmull-Rom curve through the points, `count` samples a span."""
+    return _catmull_rom(len(points), count, closed) @ np.asarray(points, dtype=np.float64)
+
+
+def mirrored(points: Points) -> Points:
+    """The same outline on the other side, in the opposite order: closes a half that runs from top to bottom."""
+    return points[::-1] * (-1, 1)
+
+
+@lru_cache(maxsize=64)
+def _catmull_rom(size: int, count: int, closed: bool) -> np.ndarray:
+    """The curve's samples as weights of its points, (samples, size)."""
+    points = np.eye(size)
+    if closed:
+        padded, spans = np.concatenate([points[-1:], points, points[:2]]), size
+    else:
+        ends = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
+        padded, spans = np.concatenate([ends[0], points, ends[1]]), size - 1
+    t = (np.arange(count) / count)[:, None]
+    basis = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
+    weights = np.concatenate([t**0, t, t**2, t**3], axis=1) @ basis
+    curve = np.concatenate([weights @ padded[span : span + 4] for span in range(spans)])
+    return curve if closed else np.concatenate([curve, points[-1:]])
+
+
+@lru_cache(maxsize=16)
+def _circle(count: int) -> np.ndarray:
+    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return xy(np.cos(turn), np.sin(turn))
+
+
+def _scalar(colour: np.ndarray) -> list[int]:
+    return [min(max(int(value), 0), 255) for value in colour]

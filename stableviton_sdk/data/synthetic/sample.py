@@ -1,0 +1,201 @@
+"""Rendered try-on data: one person, two garments, both truths, and all the maps that preprocessing would make."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import InvalidInput
+from ...preprocessing.agnostic import agnostic_mask
+from .body import Body, sample_body
+from .canvas import check_size
+from .garment import Garment, sample_garment
+from .labels import PARULA
+from .scene import Rendering, Stage
+from .style import StyleName, get_style
+
+GREY = 128  # of the agnostic picture
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSample:
+    """One person in a garment, and the same person in another one. Pictures are uint8 RGB, (H, W, 3).
+
+    Args:
+        body (`Body`): The figure.
+        worn, other (`Garment`): The garment that `person` wears, and the one to try on.
+        worn_rendering, other_rendering (`Rendering`): The figure in either.
+        keypoints (`np.ndarray`): BODY_25 joints in pixels, float32, (25, 3) as x, y, confidence.
+        densepose_labels (`np.ndarray`): Body parts, uint8 in 0..24, (H, W).
+        mask (`np.ndarray`): The agnostic mask of `person`, bool, (H, W), True = repaint.
+    """
+
+    body: Body
+    worn: Garment
+    other: Garment
+    worn_rendering: Rendering
+    other_rendering: Rendering
+    keypoints: np.ndarray
+    densepose_labels: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def person(self) -> np.ndarray:
+        """The person in the worn garment."""
+        return self.worn_rendering.person
+
+    @property
+    def garment(self) -> np.ndarray:
+        """The worn garment, laid flat."""
+        return self.worn.picture
+
+    @property
+    def garment_other(self) -> np.ndarray:
+        """The other garment, laid flat."""
+        return self.other.picture
+
+    @property
+    def person_in_other(self) -> np.ndarray:
+        """The same person, pose and place, in the other garment: the truth of an unpaired try-on."""
+        return self.other_rendering.person
+
+    @property
+    def parsing(self) -> np.ndarray:
+        """CIHP labels of `person`, uint8, (H, W)."""
+        return self.worn_rendering.parsing
+
+    @property
+    def worn_mask(self) -> np.ndarray:
+        """Pixels of `person` that show any of the worn garment, bool, (H, W)."""
+        return self.worn_rendering.worn_mask
+
+    @property
+    def worn_mask_other(self) -> np.ndarray:
+        """Pixels of `person_in_other` that show any of the other garment, bool, (H, W)."""
+        return self.other_rendering.worn_mask
+
+    @property
+    def correspondence(self) -> np.ndarray:
+        """x, y in `garment` of every worn pixel of `person`, float32, (H, W, 2); NaN elsewhere."""
+        return self.worn_rendering.correspondence
+
+    @property
+    def correspondence_other(self) -> np.ndarray:
+        """x, y in `garment_other` of every worn pixel of `person_in_other`, float32, (H, W, 2); NaN elsewhere."""
+        return self.other_rendering.correspondence
+
+    @property
+    def densepose(self) -> np.ndarray:
+        """The DensePose picture, in the parula palette on black."""
+        return PARULA[self.densepose_labels]
+
+    @property
+    def agnostic(self) -> np.ndarray:
+        """The person with the region to repaint greyed out."""
+        picture = self.person.copy()
+        picture[self.mask] = GREY
+        return picture
+
+    def person_in(self, garment: Garment) -> np.ndarray:
+        """The same person, pose and place, in any other garment of the same size; see `sample_garment`."""
+        return Stage(self.body, self.mask.shape).dress(garment).person
+
+    def as_dict(self) -> dict[str, Any]:
+        """Arrays and flags by name, the way a `torch.utils.data.DataLoader` collates them."""
+        names = (
+            "person", "garment", "garment_other", "person_in_other", "parsing", "keypoints", "densepose_labels",
+            "densepose", "mask", "agnostic", "worn_mask", "worn_mask_other", "correspondence", "correspondence_other",
+        )  # fmt: skip
+        flags = {"textured": self.worn.design.textured, "textured_other": self.other.design.textured}
+        return {name: getattr(self, name) for name in names} | flags
+
+
+class SyntheticDataset:
+    """Rendered samples 0 .. length - 1 of a seed, as a map-style data set.
+
+    Every sample depends on seed, style, size and its index alone, so workers may render them in any order. Rendering
+    keeps one core busy; in forked workers pass `one_thread` as the loader's `worker_init_fn`.
+
+    Args:
+        length (`int`): How many samples.
+        seed (`int`, *optional*, defaults to 0): Which ones.
+        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
+        transform (`Callable`, *optional*):
+            Makes an item of a `SyntheticSample`; by default its `as_dict`.
+
+    Raises:
+        `InvalidInput`: for a negative length or seed, an unknown style, or a size that isn't 4:3.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        seed: int = 0,
+        style: StyleName = "studio",
+        size: tuple[int, int] = (256, 192),
+        transform: Callable[[SyntheticSample], Any] | None = None,
+    ):
+        self.length, self.seed = _natural(length, "length"), _natural(seed, "seed")
+        self.style, self.size = get_style(style), check_size(size)
+        self.transform = SyntheticSample.as_dict if transform is None else transform
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        index = operator.index(index)
+        if not -self.length <= index < self.length:
+            raise IndexError(f"index {index} is out of range: the data set has {self.length} samples.")
+        return self.transform(render_pair(self.seed, index % self.length, self.style, self.size))
+
+
+def render_pair(
+    seed: int, index: int, style: StyleName = "studio", size: tuple[int, int] = (256, 192)
+) -> SyntheticSample:
+    """Draw one sample; the same arguments give the same sample in any process (with the same OpenCV and numpy).
+
+    Args:
+        seed (`int`): Which series of samples; not negative.
+        index (`int`): Which sample of the series; not negative.
+        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
+
+    Returns:
+        `SyntheticSample`
+
+    Raises:
+        `InvalidInput`: for a negative number, an unknown style, or a size that isn't 4:3.
+    """
+    seed, index, style, size = _natural(seed, "seed"), _natural(index, "index"), get_style(style), check_size(size)
+    body, worn, other = (np.random.default_rng([seed, index, style.code, part]) for part in range(3))
+    return assemble(sample_body(body, style), sample_garment(worn, style, size), sample_garment(other, style, size))
+
+
+def assemble(body: Body, worn: Garment, other: Garment) -> SyntheticSample:
+    """Make a sample of a given figure and two given garments."""
+    stage = Stage(body, worn.size)
+    first, second = stage.dress(worn), stage.dress(other)
+    mask = agnostic_mask(first.parsing, stage.keypoints, category="upper")
+    return SyntheticSample(body, worn, other, first, second, stage.keypoints, stage.densepose(), mask)
+
+
+def one_thread(worker: int = 0) -> None:
+    """Keep OpenCV to the calling thread; for `torch.utils.data.DataLoader(worker_init_fn=one_thread)`."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _natural(value: Any, name: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise InvalidInput(f"{name} is {value!r}: pass a whole number that isn't negative.")
+    return number

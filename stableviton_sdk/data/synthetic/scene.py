@@ -1,0 +1,284 @@
+"""A figure wears a garment: the flat fabric, sampled through the body's map, shaded, between skin, hair and hands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ...errors import InvalidInput
+from .background import draw_background
+from .body import Body, widest_sleeve
+from .canvas import (
+    Box,
+    Canvas,
+    Layer,
+    Overlay,
+    blend,
+    check_size,
+    enlarge,
+    intersect,
+    restrict,
+    sampled,
+    shrink,
+    steps,
+    xy,
+)
+from .densepose import draw_densepose
+from .figure import arm_half_width, arm_overlay, draw_base, hand_overlay
+from .garment import Garment
+from .geometry import Arm
+from .head import head_overlay
+from .labels import ARMS, CIHP, NOTHING, WHOLE, mark
+
+SLEEVES = ("right_sleeve", "left_sleeve")
+DRAPE = {"slim": 0.22, "regular": 0.3, "loose": 0.4}  # depth of the folds
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """A figure in a garment.
+
+    Args:
+        person (`np.ndarray`):
+            RGB, (H, W, 3): uint8 in [0, 255]; float32, unrounded, where the garment's fabric is float32.
+        parsing (`np.ndarray`): CIHP labels, uint8, (H, W).
+        worn_mask (`np.ndarray`): bool, (H, W), True for every pixel that shows any of the garment, however little.
+        coverage (`np.ndarray`):
+            float32 in [0, 1], (H, W): how much of the pixel shows the garment's panel that `correspondence` is about.
+        correspondence (`np.ndarray`):
+            float32, (H, W, 2): for every worn pixel the x, y of its fabric in pixels of the garment's picture, whole
+            numbers being pixel centres; NaN elsewhere.
+    """
+
+    person: np.ndarray
+    parsing: np.ndarray
+    worn_mask: np.ndarray
+    coverage: np.ndarray
+    correspondence: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """Where on the canvas a panel may lie. All fields are float32 at the final picture's pixel centres, (h, w)."""
+
+    box: Box
+    first: np.ndarray  # u, or s
+    second: np.ndarray  # v, or t
+    light: np.ndarray
+    folds: np.ndarray
+
+
+class Stage:
+    """One body at one size, ready to wear any number of garments.
+
+    Args:
+        body (`Body`): Who.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
+    """
+
+    def __init__(self, body: Body, size: tuple[int, int] = (256, 192)):
+        self.body, self.size = body, check_size(size)
+        self.canvas = canvas = Canvas(self.size)
+        self.keypoints = body.joints(self.size)
+        self._torso = self._torso_surface()
+        self._arms = [self._arm_surface(arm) for arm in body.arms]
+        background = draw_background(body.background, body.style, body.details, self.size)
+        self._base = enlarge(background, canvas.supersample)
+        self._labels = np.zeros(self.size, np.uint8)
+        self._lower = draw_base(self._base, self._labels, body, canvas, self._reach())
+        # Where an upper garment ends, however it is cut: in the waistband, or at the hem that all of them share.
+        end = body.legs.top + (0.012 if body.tucked else 0.004)
+        corners = [(-1.4, -0.5), (0, -0.5), (1.4, -0.5), *((u, end) for u in 1.4 - 2.8 * steps(15))]
+        self._above_hem = canvas.polygon(body.torso.to_canvas(np.array(corners)))
+        self._bare_arms = [
+            arm_overlay(body, arm, canvas, surface.box, enlarge(self._skin_light(surface), canvas.supersample))
+            for arm, surface in zip(body.arms, self._arms, strict=True)
+        ]
+        self._hands = [hand_overlay(body, arm, side, canvas) for side, arm in enumerate(body.arms)]
+        self._head, self._head_labels = head_overlay(body, canvas)
+
+    def dress(self, garment: Garment, *, shading: bool = True) -> Rendering:
+        """Put a garment on.
+
+        Args:
+            garment (`Garment`): Of the stage's size.
+            shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
+
+        Raises:
+            `InvalidInput`: if the garment was drawn at another size.
+        """
+        if garment.size != self.size:
+            raise InvalidInput(
+                f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at one size."
+            )
+        drawing = _Drawing(self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy())
+        self._wear(drawing, garment, "torso", self._torso, shading)
+        cuffs = []
+        for side, name in enumerate(SLEEVES):
+            drawing.lay(self._bare_arms[side])
+            mark(drawing.labels, self._bare_arms[side].layer, ARMS[side])
+            worn = name in garment.panels
+            cuffs.append(self._wear(drawing, garment, name, self._arms[side], shading) if worn else None)
+        drawing.lay(self._head)
+        part = drawing.labels[self._head.layer.pixels]
+        np.copyto(part, self._head_labels, where=self._head_labels != NOTHING)
+        for side, cuff in enumerate(cuffs):
+            hand = self._hands[side] if cuff is None else self._hands[side].beneath(cuff)
+            drawing.lay(hand)
+            mark(drawing.labels, hand.layer, ARMS[side], WHOLE)
+        return drawing.finish(self.canvas.supersample)
+
+    def densepose(self) -> np.ndarray:
+        """DensePose's body-part labels, which see the body through its clothes: uint8 in 0..24, (H, W)."""
+        return draw_densepose(self.body, self.size)
+
+    def _torso_surface(self) -> _Surface:
+        body, canvas = self.body, self.canvas
+        edge = np.array([[u, v] for u in (-1.22, 0.0, 1.22) for v in (-0.28, 0.5, 1.06)])
+        box = canvas.box(body.torso.to_canvas(edge), 2.0)
+        x, y = self._centres(box)
+        u, v = body.torso.to_fabric(x, y)
+        size = np.abs(u)
+        light = 1.02 - 0.2 * np.minimum(size, 1.3) ** 3 - 0.07 * body.light * u - 0.24 * self._arms_shadow(box)
+        folds = np.zeros_like(light)
+        near = np.exp(-(((size - 0.85) * 2) ** 2))
+        for offset, sharp, depth in ((0.0, 28.0, 0.5), (0.11, 33.0, 0.35)):  # drawn from the armpits to the middle
+            fall = v - 0.22 - 0.35 * (1 - size) + offset
+            folds -= near * np.exp(-((fall * sharp) ** 2)) * depth
+        low = ((v - 0.62) / 0.38).clip(0, 1)  # bunched above the waistband, or falling in waves
+        if body.tucked:
+            folds -= low**2 * (0.225 + 0.225 * np.cos(11.0 * u))
+        else:
+            folds -= low * (0.15 + 0.15 * np.cos(6.5 * u + 0.6))
+        return _Surface(box, u, v, light, folds)
+
+    def _arm_surface(self, arm: Arm) -> _Surface:
+        s = 1.2 * steps(12) - 0.14
+        wide = widest_sleeve(s)
+        box = self.canvas.box(arm.to_canvas(np.concatenate([xy(s, wide), xy(s, -wide)])), 1.5)
+        x, y = self._centres(box)
+        s, t = arm.to_fabric(x, y)
+        across = (t * 5).clip(-1.2, 1.2)
+        side = -1.0 if arm.direction[1] < 0 else 1.0
+        light = 1.0 - 0.17 * across**2 - (0.07 * self.body.light * side) * across
+        bend = s - arm.elbow_at
+        crease = np.exp(-((bend * 10) ** 2)) * (0.5 + 0.5 * np.cos(bend * 80))
+        inner = (across if arm.turn > 0 else -across).clip(-0.35, 0.65) + 0.35
+        folds = -crease * inner * (min(abs(arm.turn), 1.5) * 0.55)
+        folds -= np.exp(-(((s - 0.93) * 14) ** 2)) * (0.125 + 0.125 * np.cos(s * 110))
+        return _Surface(box, s, t, light, folds)
+
+    def _skin_light(self, surface: _Surface) -> np.ndarray:
+        across = (surface.second * 10).clip(-1, 1)
+        rise = (surface.first * 5 - 0.1).clip(0, 1)  # no edge where the arm leaves the shoulder
+        return 1 - rise * (0.15 * across**2 + 0.05 * self.body.light * across)
+
+    def _arms_shadow(self, box: Box) -> np.ndarray:
+        """Soft shadow that both arms cast, whatever they wear; drawn coarsely."""
+        coarse = Canvas(self.size, supersample=1)
+        shade = np.zeros(self.size, np.uint8)
+        for arm in self.body.arms:
+            coarse.fill(shade, arm.outline(0.12, 1.0, lambda s: arm_half_width(s) * 1.35), np.full(3, 255))
+        step = self.canvas.supersample
+        top, left, bottom, right = (edge // step for edge in box)
+        part = np.ascontiguousarray(shade[top:bottom, left:right])
+        return cv2.GaussianBlur(part, (0, 0), 0.06 * self.body.unit * coarse.scale).astype(np.float32) * (1 / 255)
+
+    def _centres(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas units of the final picture's pixel centres in a box of subpixels."""
+        step = self.canvas.supersample
+        return Canvas(self.size, supersample=1).fields(tuple(edge // step for edge in box))
+
+    def _reach(self) -> np.ndarray:
+        """Pixels of the lower garment that some upper garment may cover: the hem's line with a little slack."""
+        reach = np.zeros(self.size, bool)
+        if not self.body.tucked:  # what is tucked in lies behind the lower garment
+            surface, step = self._torso, self.canvas.supersample
+            top, left, bottom, right = (edge // step for edge in surface.box)
+            slack = 2.2 * step / self.canvas.scale / self.body.torso.length
+            reach[top:bottom, left:right] = (surface.second < 1 + slack) & (np.abs(surface.first) < 1.3)
+        return reach
+
+    def _wear(self, drawing: _Drawing, garment: Garment, name: str, surface: _Surface, shading: bool) -> Layer:
+        """Sample a panel's fabric through the body's map and lay it over the picture."""
+        panel, step = garment.panels[name], self.canvas.supersample
+        to_x, to_y = panel.to_pixels.tolist()
+        source = [a * surface.first + b * surface.second + c for a, b, c in (to_x, to_y)]
+        fine = [enlarge(part, step) for part in source]
+        fabric = cv2.remap(garment.fabric, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        alpha = cv2.remap(panel.alpha, *fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        layer = Layer(surface.box[0], surface.box[1], alpha, step)
+        if name == "torso":
+            restrict(layer, self._above_hem)
+        if name == "torso" and self.body.tucked:
+            cv2.multiply(alpha, 255 - sampled(self._lower, layer), alpha, scale=1 / 255)
+        if shading:
+            light = enlarge(surface.light + DRAPE[garment.cut.fit] * surface.folds, step)
+            depth = cv2.CV_8U if fabric.dtype == np.uint8 else cv2.CV_32F
+            fabric = cv2.multiply(fabric, cv2.merge((light, light, light)), dtype=depth)
+        blend(drawing.picture[layer.area], fabric, alpha)
+        mark(drawing.labels, layer, CIHP.UPPER_CLOTHES, 1e-9)
+        drawing.cover(layer)
+        drawing.panels.append(_WornPanel(layer, source, layer.coverage.copy()))
+        return layer
+
+
+@dataclass(frozen=True, eq=False)
+class _WornPanel:
+    """Where a panel lies, where its fabric comes from (x, y at pixel centres), and how much each pixel still shows."""
+
+    layer: Layer
+    source: list[np.ndarray]
+    visible: np.ndarray
+
+
+class _Drawing:
+    """A figure while it is drawn: the supersampled picture, the final labels, and the panels worn so far."""
+
+    def __init__(self, picture: np.ndarray, labels: np.ndarray):
+        self.picture, self.labels = picture, labels
+        self.panels: list[_WornPanel] = []
+
+    def lay(self, overlay: Overlay) -> None:
+        """Lay skin, a head or a hand over the picture."""
+        overlay.onto(self.picture)
+        self.cover(overlay.layer)
+
+    def cover(self, layer: Layer) -> None:
+        """Less is seen of the panels below a layer."""
+        step = layer.supersample
+        for panel in self.panels:
+            cut = intersect(panel.layer, layer)
+            if cut is not None:
+                mine, theirs = (tuple(slice(part.start // step, part.stop // step) for part in side) for side in cut)
+                panel.visible[mine] *= 1 - layer.coverage[theirs]
+
+    def finish(self, step: int) -> Rendering:
+        """Average the subpixels, and let each pixel correspond to the panel that it shows most of."""
+        size = self.labels.shape
+        worn, coverage = np.zeros(size, bool), np.zeros(size, np.float32)
+        source = np.full((*size, 2), np.nan, np.float32)
+        for panel in self.panels:
+            area = panel.layer.pixels
+            worn[area] |= panel.visible > 0
+            wins = panel.visible > coverage[area]
+            coverage[area][wins] = panel.visible[wins]
+            for axis in (0, 1):
+                source[(*area, axis)][wins] = panel.source[axis][wins]
+        return Rendering(shrink(self.picture, step), self.labels, worn, coverage, source)
+
+
+def render(body: Body, garment: Garment, *, shading: bool = True) -> Rendering:
+    """Draw a body in a garment, at the garment's size.
+
+    Args:
+        body (`Body`): Who; see `sample_body`.
+        garment (`Garment`): What; see `sample_garment` and `garment_from_coordinates`.
+        shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
+
+    Returns:
+        `Rendering`
+    """
+    return Stage(body, garment.size).dress(garment, shading=shading)

@@ -1,0 +1,1 @@
+"""Losses, augmentation, and what is trained from where."""

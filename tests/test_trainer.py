@@ -1,0 +1,487 @@
+"""The training run: exact, resumable, and clear about what is wrong."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import CONTEXT, awaken, mask_picture, picture, tiny_unet
+
+from stableviton_sdk.conversion.architecture import SCHEDULER
+from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
+from stableviton_sdk.models.garment_encoder import GarmentEncoder
+from stableviton_sdk.models.spatial_encoder import SpatialEncoder
+from stableviton_sdk.pipelines.arguments import collect_inputs
+from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.training import checkpoints
+from stableviton_sdk.training.config import TrainingConfig, as_mapping, load_config, parse_config
+from stableviton_sdk.training.memory import estimate_memory
+from stableviton_sdk.training.metrics import read_metrics
+from stableviton_sdk.training.objective import TryOnObjective, collate, draw, encode
+from stableviton_sdk.training.order import Batches, ShuffledItems
+from stableviton_sdk.training.trainable import choose_trainable
+from stableviton_sdk.training.trainer import TrainingDiverged, learning_rate, make_objective, open_data, train
+
+HEIGHT, WIDTH = 32, 24
+
+
+def tiny_components():
+    """Still smaller than the other tests': a run takes many steps."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        narrow = {"layers_per_block": 1, "norm_num_groups": 8, "num_attention_heads": 2}
+        unet = tiny_unet(block_out_channels=(16, 16), **narrow)
+        awaken(unet)
+        return {
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 3,
+                up_block_types=("UpDecoderBlock2D",) * 3,
+                block_out_channels=(8, 8, 8),
+                layers_per_block=1,
+                norm_num_groups=8,
+            ).eval(),
+            "garment_encoder": GarmentEncoder(
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=16,
+                patch_size=8,
+                mapper_layers=1,
+                projection_dim=CONTEXT,
+            ).eval(),
+            "spatial_encoder": SpatialEncoder(
+                down_block_types=("CrossAttnDownBlock2D",),
+                block_out_channels=(16,),
+                cross_attention_dim=CONTEXT,
+                **narrow,
+            ).eval(),
+            "unet": unet.eval(),
+            "scheduler": PNDMScheduler(**SCHEDULER),
+            "preprocessor": None,
+        }
+
+
+class Pairs:
+    """A few pairs in memory, in which a garment is worn as it lies."""
+
+    def __init__(self, count=5, fail_at=None):
+        self.count, self.fail_at, self.read = count, fail_at, 0
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.read += 1
+        if self.fail_at is not None and self.read > self.fail_at:
+            raise KeyboardInterrupt
+        worn = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        worn[8:26, 6:18] = True
+        mask = np.asarray(mask_picture(WIDTH, HEIGHT)) >= 128
+        y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+        garment = np.array(picture(WIDTH, HEIGHT, seed=index + 100))
+        person = np.array(picture(WIDTH, HEIGHT, seed=index))
+        person[worn] = garment[worn]
+        agnostic = person.copy()
+        agnostic[mask] = 128
+        return {
+            "person": person,
+            "garment": garment,
+            "agnostic": agnostic,
+            "densepose": np.array(picture(WIDTH, HEIGHT, seed=index + 200)),
+            "mask": mask,
+            "worn_mask": worn,
+            "correspondence": np.where(worn[..., None], np.stack([x, y], -1), np.float32(np.nan)),
+        }
+
+
+def config_of(output, **changes):
+    options = {
+        "output": str(output),
+        "data": {"size": [HEIGHT, WIDTH]},
+        "loss": {"correspondence": "cross-entropy", "blocks": [1]},
+        "stage": "atv",
+        "steps": 4,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "ema_decay": 0.9,
+        "workers": 0,
+        "checkpoint_every": 2,
+        "log_every": 1,
+        "cpu": True,
+    }
+    return parse_config({**options, **changes})
+
+
+def run(config, data=None, **options):
+    pipeline = TryOnPipeline(**tiny_components())
+    folder = train(config, data=Pairs() if data is None else data, pipeline=pipeline, progress=False, **options)
+    return pipeline, folder
+
+
+def weights(folder):
+    return {
+        f"{component}.{key}": value
+        for component in ("unet", "spatial_encoder", "garment_encoder", "vae")
+        for key, value in load_file(folder / component / "diffusion_pytorch_model.safetensors").items()
+    }
+
+
+def assert_equal_weights(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole") / "run"
+    return output, run(config_of(output))[1]
+
+
+def test_a_killed_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(uninterrupted, tmp_path):
+    whole, whole_folder = uninterrupted
+    config = config_of(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Pairs(fail_at=7))  # one for the check, two for each step: dies in the fourth
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000002"]
+    _, folder = run(config)
+    assert_equal_weights(folder, whole_folder)
+    last = [checkpoints.list_checkpoints(output / "checkpoints")[-1] for output in (tmp_path / "run", whole)]
+    ours, theirs = (checkpoints.read_checkpoint_tensors(path, 1) for path in last)
+    assert ours.keys() == theirs.keys()
+    assert any(key.startswith("exp_avg_sq/") for key in ours)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl") == read_metrics(whole / "metrics.jsonl")
+    assert [line["step"] for line in read_metrics(whole / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_only_the_authors_set_has_moved(uninterrupted):
+    _, folder = uninterrupted
+    before = {
+        f"{component}.{key}": value
+        for component in ("unet", "spatial_encoder", "garment_encoder", "vae")
+        for key, value in tiny_components()[component].state_dict().items()
+    }
+    moved = {key for key, value in weights(folder).items() if not torch.equal(value, before[key])}
+    trained = choose_trainable(*(tiny_components()[name] for name in ("unet", "spatial_encoder", "garment_encoder")))
+    assert moved <= set(trained)
+    assert len(moved) > 0.9 * len(trained)
+
+
+def test_the_metrics_hold_every_loss(uninterrupted):
+    line = read_metrics(uninterrupted[0] / "metrics.jsonl")[0]
+    parts = line["denoising"] + 0.001 * line["total_variation"] + 0.03 * line["correspondence"]
+    assert line["loss"] == pytest.approx(parts, rel=1e-5)
+    assert line["learning_rate"] == 1e-3
+
+
+def test_the_trained_pipeline_loads_and_holds_the_averaged_weights(uninterrupted):
+    output, folder = uninterrupted
+    loaded = TryOnPipeline.from_pretrained(folder)
+    last = checkpoints.read_checkpoint_tensors(checkpoints.list_checkpoints(output / "checkpoints")[-1], 1)
+    key = "up_blocks.1.zero_cross_attentions.0.zero_conv.weight"
+    assert torch.equal(loaded.unet.state_dict()[key], last[f"average/unet.{key}"])
+    assert not torch.equal(last[f"average/unet.{key}"], last[f"weights/unet.{key}"])
+
+
+def test_validation_pictures_change_nothing_in_the_training(uninterrupted, tmp_path):
+    config = config_of(tmp_path / "run", validation={"every": 2, "count": 2, "inference_steps": 1})
+    state = torch.random.get_rng_state()
+    _, folder = run(config)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert_equal_weights(folder, uninterrupted[1])
+    sheets = sorted((tmp_path / "run" / "validation").iterdir())
+    assert [sheet.name for sheet in sheets] == ["step-00000002.png", "step-00000004.png"]
+    sheet = np.asarray(Image.open(sheets[0]))
+    assert np.array_equal(sheet[4 : 4 + HEIGHT, 4 : 4 + WIDTH], Pairs()[0]["garment"])
+    assert np.array_equal(sheet[8 + HEIGHT : 8 + 2 * HEIGHT, -4 - WIDTH : -4], Pairs()[1]["person"])
+
+
+def test_workers_read_the_same_pairs(uninterrupted, tmp_path):
+    _, folder = run(config_of(tmp_path / "run", workers=1))
+    assert_equal_weights(folder, uninterrupted[1])
+
+
+def test_accumulated_parts_are_the_whole_batch(tmp_path):
+    finals = []
+    for parts in (1, 2):
+        config = config_of(tmp_path / str(parts), gradient_accumulation=parts, stage="base", loss={}, steps=2)
+        finals.append(weights(run(config)[1]))
+    assert all(torch.allclose(finals[0][key], finals[1][key], atol=2e-5) for key in finals[0])
+    moved = "spatial_encoder.conv_in.weight"
+    assert not torch.allclose(finals[0][moved], tiny_components()["spatial_encoder"].conv_in.weight, atol=2e-4)
+
+
+def test_gradient_checkpointing_changes_no_gradient(tmp_path):
+    finals = [
+        weights(run(config_of(tmp_path / str(option), gradient_checkpointing=option, steps=1, ema_decay=None))[1])
+        for option in (False, True)
+    ]
+    assert all(torch.allclose(finals[0][key], finals[1][key], atol=1e-6) for key in finals[0])
+
+
+def test_training_learns_the_pairs(tmp_path):
+    config = config_of(
+        tmp_path / "run",
+        trainable="full",
+        steps=24,
+        learning_rate=3e-3,
+        augmentation=None,
+        checkpoint_every=24,
+        loss={"correspondence": "cross-entropy", "correspondence_weight": 1.0, "blocks": [1]},
+    )
+    run(config, Pairs(count=2))
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    for name, part in (("denoising", 0.9), ("correspondence", 0.9)):
+        first, last = (np.mean([line[name] for line in chosen]) for chosen in (lines[:6], lines[-6:]))
+        assert last < part * first, name
+
+
+def test_adapters_are_saved_and_merged(tmp_path):
+    _, folder = run(config_of(tmp_path / "run", trainable="lora", lora_rank=2, steps=2))
+    final = weights(folder)
+    assert not any("lora" in key for key in final)
+    before = tiny_components()["unet"].state_dict()
+    key = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    assert not torch.equal(final[f"unet.{key}"], before[key])
+    assert (tmp_path / "run" / "adapters" / "TryOnUNet").is_dir()
+
+
+def test_a_diverged_run_names_step_batch_and_remedy_and_keeps_the_weights(tmp_path):
+    pipeline = TryOnPipeline(**tiny_components())
+    with torch.no_grad():
+        pipeline.unet.conv_in.bias.fill_(float("nan"))
+    before = {key: value.clone() for key, value in pipeline.spatial_encoder.state_dict().items()}
+    with pytest.raises(TrainingDiverged, match=r"step 1, .*item \d, item \d.*lower learning_rate"):
+        train(config_of(tmp_path / "run"), data=Pairs(), pipeline=pipeline, progress=False)
+    assert all(torch.equal(value, before[key]) for key, value in pipeline.spatial_encoder.state_dict().items())
+    assert checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints") == []
+
+
+def test_items_that_cannot_be_trained_on_are_refused_in_one_sentence(tmp_path):
+    class Bad(Pairs):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            item["person"] = item["person"][:-1]
+            item["mask"] = item["mask"].astype(np.uint8)
+            del item["worn_mask"]
+            return item
+
+    with pytest.raises(InvalidInput, match="person is uint8") as caught:
+        run(config_of(tmp_path / "run"), Bad())
+    assert "mask is uint8" in str(caught.value)
+    assert "worn_mask is missing" in str(caught.value)
+    with pytest.raises(InvalidInput, match="empty"):
+        run(config_of(tmp_path / "run"), Pairs(count=0), validation_data=Pairs())
+    with pytest.raises(InvalidInput, match="places between 0 and 1, for no block"):
+        run(config_of(tmp_path / "run", loss={}))
+    with pytest.raises(InvalidInput, match=r"loss\.blocks is \[7\]"):
+        run(config_of(tmp_path / "run", loss={"blocks": [7]}))
+
+
+def test_a_checkpoint_of_another_training_is_refused(uninterrupted, tmp_path):
+    import shutil
+
+    shutil.copytree(uninterrupted[0] / "checkpoints", tmp_path / "run" / "checkpoints")
+    with pytest.raises(IncompatibleCheckpoint, match="a training of other networks"):
+        run(config_of(tmp_path / "run", trainable="full"))
+
+
+def test_checkpoints_are_complete_pruned_and_split(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    tensors = {f"weights/{index}": torch.full((250,), float(index)) for index in range(5)}  # 1 kB each
+    for step in (1, 2, 3):
+        saved = checkpoints.save_checkpoint(folder, step, tensors, {"scaler": None}, keep=2, max_file_bytes=2500)
+    assert [path.name for path in checkpoints.list_checkpoints(folder)] == ["step-00000002", "step-00000003"]
+    state = checkpoints.read_checkpoint_state(saved)
+    assert (state["step"], state["files"]) == (3, 3)
+    assert all(path.stat().st_size < 2500 for path in saved.glob("*.safetensors"))
+    read = checkpoints.read_checkpoint_tensors(saved, 3)
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoints, "_flush", full)
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.save_checkpoint(folder, 4, tensors, {}, keep=2, max_file_bytes=2500)
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
+    (saved / "tensors-0001.safetensors").write_bytes(b"")
+    with pytest.raises(IncompatibleCheckpoint, match="goes on from the one before"):
+        checkpoints.read_checkpoint_tensors(saved, 3)
+
+
+def test_conditioning_equals_the_pipelines(tmp_path):
+    pipeline = TryOnPipeline(**tiny_components())
+    item = Pairs()[0]
+    batch = encode(pipeline.vae, collate([{**item, "position": 0}]))
+    images = {name: Image.fromarray(item[name]) for name in ("person", "mask", "agnostic", "densepose")}
+    maps = {name: images[name] for name in ("mask", "agnostic", "densepose")}
+    prepared = collect_inputs(images["person"], aspect=(WIDTH, HEIGHT), prepare=None, **maps)
+    with torch.no_grad():
+        expected = pipeline.prepare_conditioning(prepared, (WIDTH, HEIGHT))
+        garment = pipeline.encode_pictures([Image.fromarray(item["garment"])], (WIDTH, HEIGHT))
+    assert torch.allclose(batch["conditioning"], expected, atol=1e-5)
+    assert torch.allclose(batch["garment_latents"], garment, atol=1e-5)
+
+
+def test_what_is_drawn_follows_from_seed_and_position():
+    latents = torch.zeros(500, 4, 2, 2)
+    batch = draw({"latents": latents, "positions": torch.arange(500)}, 0, 1000, 0.2)
+    part = draw({"latents": latents[:3], "positions": torch.tensor([7, 499, 0])}, 0, 1000, 0.2)
+    for name in ("noise", "timesteps", "dropped"):
+        assert torch.equal(part[name], batch[name][[7, 499, 0]])
+    assert float(batch["noise"].std()) == pytest.approx(1, abs=0.05)
+    assert int(batch["timesteps"].min()) < 20
+    assert int(batch["timesteps"].max()) > 980
+    assert 0.14 < float(batch["dropped"].float().mean()) < 0.26
+    other = draw({"latents": latents, "positions": torch.arange(500)}, 1, 1000, 0.2)
+    assert not torch.equal(other["noise"], batch["noise"])
+
+
+@torch.no_grad()
+def test_a_dropped_embedding_is_the_unconditional_token():
+    components = tiny_components()
+    encoder = components["garment_encoder"]
+    objective = TryOnObjective(components["unet"], components["spatial_encoder"], encoder, components["scheduler"])
+    garment = torch.rand(2, 3, 32, 24, generator=torch.Generator().manual_seed(0))
+    context = objective.embed(garment, torch.tensor([True, False]))
+    assert torch.equal(context[:1], encoder.uncond_vector)
+    assert torch.equal(context[1:], encoder(garment).embedding[1:])
+
+
+def test_every_epoch_is_another_order_of_all_items():
+    class Numbers:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            return {"index": index}
+
+    items = ShuffledItems(Numbers(), seed=4)
+    epochs = [[items[epoch * 10 + place]["index"] for place in range(10)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert items[13]["index"] == epochs[1][3]
+
+
+def test_processes_share_batches_without_overlap():
+    whole = [position for batch in Batches(0, 4, 2, 6) for position in batch]
+    shared = [Batches(0, 4, 2, 3, process, 2) for process in range(2)]
+    together = [position for pair in zip(*shared, strict=True) for batch in pair for position in batch]
+    assert together == whole == list(range(48))
+    assert list(Batches(2, 4, 2, 6)) == list(Batches(0, 4, 2, 6))[4:]
+    assert len(Batches(2, 4, 2, 6)) == 4
+
+
+def test_learning_rates_warm_up_and_fall(tmp_path):
+    config = config_of(tmp_path, warmup_steps=10, steps=110, schedule="cosine", learning_rate=1.0)
+    assert learning_rate(config, 0) == pytest.approx(0.1)
+    assert learning_rate(config, 9) == learning_rate(config, 10) == pytest.approx(1.0)
+    assert learning_rate(config, 60) == pytest.approx(0.5)
+    assert learning_rate(config, 109) < 0.001
+    assert learning_rate(dataclasses.replace(config, schedule="constant"), 109) == 1.0
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_memory_estimate_counts_what_a_real_step_keeps(tmp_path, checkpointing):
+    pipeline = TryOnPipeline(**tiny_components())
+    config = config_of(tmp_path, stage="base", loss={}, gradient_checkpointing=checkpointing)
+    parts = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder)
+    trained = choose_trainable(*parts)
+    estimate = estimate_memory(pipeline, list(trained.values()), config)
+    size = sum(parameter.numel() * 4 for parameter in trained.values())
+    assert (estimate.gradients, estimate.optimizer, estimate.average) == (size, 2 * size, size)
+    assert estimate.weights == sum(
+        tensor.numel() * tensor.element_size()
+        for part in (*parts, pipeline.vae)
+        for tensor in part.state_dict().values()
+    )
+    if checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
+        pipeline.spatial_encoder.enable_gradient_checkpointing()
+    batch = collate([{**Pairs()[index], "position": index} for index in range(2)])
+    batch = draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+    kept = {}
+    own = {tensor.untyped_storage().data_ptr() for part in parts for tensor in part.parameters()}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        make_objective(config, pipeline)(batch)
+    assert estimate.activations == pytest.approx(sum(size for size, _ in kept.values()), rel=0.1)
+    assert "GB" in estimate.summary()
+
+
+def test_configurations_are_read_from_yaml(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "output: runs/a\nlearning_rate: 5e-5\nmixed_precision: no\naugmentation: {flip: 0}\nloss: {blocks: [4]}\n"
+        "data: {kind: folder, size: [512, 384], options: {root: somewhere}}\nvalidation: {data: {kind: dress-code}}\n"
+    )
+    config = load_config(path)
+    assert config.learning_rate == 5e-5
+    assert config.mixed_precision == "no"
+    assert config.augmentation.flip == 0
+    assert config.loss.blocks == [4]
+    assert config.validation.data.kind == "dress-code"
+    assert parse_config(json.loads(json.dumps(as_mapping(config)))) == config
+    assert parse_config({"output": "a", "augmentation": None}).augmentation is None
+    assert parse_config({"output": "a"}) == TrainingConfig("a")
+
+
+def test_one_report_names_everything_wrong_with_a_configuration():
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(
+            {
+                "lerning_rate": 1e-4,
+                "stage": "second",
+                "steps": "many",
+                "cpu": 1,
+                "loss": {"totalvariation": 1, "blocks": 4},
+                "augmentation": {"flip": 3},
+                "data": [],
+            }
+        )
+    for expected in (
+        "no option lerning_rate: did you mean 'learning_rate'?",
+        "stage is 'second': pass one of 'base', 'atv'",
+        "steps is 'many': pass a whole number",
+        "cpu is 1: pass true or false",
+        "no option loss.totalvariation: did you mean 'total_variation'?",
+        "loss.blocks is 4: pass a list",
+        "augmentation's flip is 3",
+        "data is []: pass a mapping",
+        "the option output is missing",
+    ):
+        assert expected in str(caught.value), expected
+    with pytest.raises(InvalidInput) as caught:
+        parse_config({"output": "a", "batch_size": 5, "gradient_accumulation": 2, "ema_decay": 2, "steps": 0})
+    assert len(caught.value.problems) == 3
+
+
+def test_unreadable_configurations_are_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="can't be read"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("output: [")
+    with pytest.raises(InvalidInput, match="no valid YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "text.yaml").write_text("just words")
+    with pytest.raises(InvalidInput, match="the configuration is 'just words'"):
+        load_config(tmp_path / "text.yaml")
+
+
+def test_wrong_reader_options_are_named(tmp_path):
+    config = parse_config({"output": "a", "data": {"kind": "folder", "options": {"rot": str(tmp_path)}}})
+    with pytest.raises(InvalidInput, match=r"data\.options don't fit 'folder'"):
+        open_data(config.data)

@@ -1,0 +1,336 @@
+"""What is trained, and where it starts from."""
+
+import json
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+from tiny import CONTEXT, awaken, tiny_components
+
+from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from stableviton_sdk.models.garment_encoder import GarmentEncoder
+from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.training.initialise import from_paint_by_example, from_scratch
+from stableviton_sdk.training.trainable import choose_trainable, merge_lora
+
+H, W = 16, 12
+TINY_UNET = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "block_out_channels": (32, 64),
+    "cross_attention_dim": CONTEXT,
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+}
+
+
+def tiny_batch(channels=13, batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sample = torch.randn(batch, channels, H, W, generator=generator)
+    return sample, torch.tensor([10, 700])[:batch], torch.randn(batch, 1, CONTEXT, generator=generator)
+
+
+def step(components, seed=0):
+    """The networks' part of a training step: prediction and gradients."""
+    unet, spatial, encoder = (components[name] for name in ("unet", "spatial_encoder", "garment_encoder"))
+    sample, timesteps, _ = tiny_batch(seed=seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    garment = torch.rand(2, 3, 32, 24, generator=generator) * 2 - 1
+    garment_latents = torch.randn(2, 4, H, W, generator=generator)
+    embedding, unconditional = encoder(garment, return_dict=False)
+    context = torch.where(torch.tensor([True, False])[:, None, None], embedding, unconditional)
+    features = spatial(sample, timesteps, context, garment_latents)
+    prediction = unet(sample, timesteps, context, features).sample
+    prediction.square().mean().backward()
+    return prediction
+
+
+def networks(components):
+    return {name: components[name] for name in ("unet", "spatial_encoder", "garment_encoder")}
+
+
+def with_gradient(components):
+    return {
+        f"{component}.{name}"
+        for component, network in networks(components).items()
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+@pytest.fixture
+def components():
+    made = tiny_components()
+    awaken(made["unet"])
+    return made
+
+
+@pytest.fixture(scope="session")
+def paint_by_example(tmp_path_factory):
+    """A stand-in for the diffusers folder: its own classes and names, narrow."""
+    folder = tmp_path_factory.mktemp("paint-by-example")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        UNet2DConditionModel(sample_size=64, in_channels=9, **TINY_UNET).save_pretrained(folder / "unet")
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(32, 32),
+            norm_num_groups=16,
+        ).save_pretrained(folder / "vae")
+        encoder = GarmentEncoder(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            image_size=32,
+            patch_size=8,
+            mapper_layers=1,
+            projection_dim=CONTEXT,
+        )
+    state = {}
+    for key, tensor in encoder.state_dict().items():
+        state[f"model.{key}" if key.startswith("vision_model.") else key] = tensor.clone()
+    state["model.vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    (folder / "image_encoder").mkdir()
+    torch.save(state, folder / "image_encoder" / "pytorch_model.bin")
+    config = {"architectures": ["PaintByExampleImageEncoder"], "model_type": "clip_vision_model"}
+    config |= {key: value for key, value in encoder.config.items() if not key.startswith(("_", "mapper", "proj"))}
+    (folder / "image_encoder" / "config.json").write_text(json.dumps(config))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "PaintByExamplePipeline"}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def started(paint_by_example):
+    return from_paint_by_example(paint_by_example, size=(32, 24))
+
+
+@torch.no_grad()
+def test_before_training_the_prediction_is_paint_by_examples(paint_by_example, started):
+    original = UNet2DConditionModel.from_pretrained(paint_by_example / "unet")
+    sample, timesteps, context = tiny_batch()
+    garment_latents = torch.randn(2, 4, H, W, generator=torch.Generator().manual_seed(9))
+    features = started.spatial_encoder(sample, timesteps, context, garment_latents)
+    ours = started.unet(sample, timesteps, context, features).sample
+    theirs = original(sample[:, :9], timesteps, context).sample
+    assert float(theirs.std()) > 0.05
+    assert float((ours - theirs).abs().max()) <= 1e-5
+
+
+@torch.no_grad()
+def test_the_spatial_encoder_starts_as_the_unets_encoder(started):
+    sample, timesteps, context = tiny_batch()
+    unet, encoder = started.unet, started.spatial_encoder
+    features = encoder(sample, timesteps, context, torch.zeros(2, 4, H, W))
+    time = unet.time_embedding(unet.time_proj(timesteps))
+    hidden = unet.conv_in(sample)
+    _, states = unet.down_blocks[0](hidden, time, context)
+    for ours, theirs in zip(features, (hidden, *states), strict=False):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(encoder.garment_conv_in.weight, unet.conv_in.weight[:, :4])
+    with_garment = encoder(sample, timesteps, context, torch.ones(2, 4, H, W))
+    assert not torch.allclose(with_garment[0], features[0])
+
+
+def test_new_input_channels_start_at_zero_and_copies_are_independent(started):
+    assert torch.equal(started.unet.conv_in.weight[:, 9:], torch.zeros(32, 4, 3, 3))
+    assert started.unet.conv_in.weight.data_ptr() != started.spatial_encoder.conv_in.weight.data_ptr()
+    assert tuple(started.unet.config.sample_size) == (16, 12)
+    assert started.default_size == (32, 24)
+
+
+@torch.no_grad()
+def test_the_garment_encoder_is_paint_by_examples_by_its_own_names(paint_by_example, started):
+    stored = torch.load(paint_by_example / "image_encoder" / "pytorch_model.bin", weights_only=True)
+    own = started.garment_encoder.state_dict()
+    assert len(own) == len(stored) - 1  # position_ids
+    for key, tensor in stored.items():
+        if not key.endswith("position_ids"):
+            assert torch.equal(own[key.removeprefix("model.")], tensor), key
+
+
+def test_initialisation_is_reproducible_and_leaves_the_global_generator_alone(paint_by_example, started):
+    state = torch.random.get_rng_state()
+    again = from_paint_by_example(paint_by_example, size=(32, 24))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for (name, first), second in zip(started.unet.named_parameters(), again.unet.parameters(), strict=True):
+        assert torch.equal(first, second), name
+    other = from_paint_by_example(paint_by_example, size=(32, 24), seed=1)
+    name = "up_blocks.1.zero_cross_attentions.0.transformer.proj_in.weight"
+    assert not torch.equal(other.unet.state_dict()[name], started.unet.state_dict()[name])
+
+
+def test_the_started_pipeline_can_be_saved_and_loaded(started, tmp_path):
+    started.save_pretrained(tmp_path / "start")
+    loaded = TryOnPipeline.from_pretrained(tmp_path / "start")
+    for component in ("unet", "spatial_encoder", "garment_encoder", "vae"):
+        pairs = zip(getattr(started, component).parameters(), getattr(loaded, component).parameters(), strict=True)
+        assert all(torch.equal(first, second) for first, second in pairs), component
+
+
+def copied(folder, target):
+    import shutil
+
+    shutil.copytree(folder, target)
+    return target
+
+
+def test_folders_that_are_not_paint_by_example_are_refused(paint_by_example, tmp_path):
+    with pytest.raises(InvalidInput, match="neither a folder nor a Hub repository"):
+        from_paint_by_example(tmp_path / "nowhere")
+    with pytest.raises(InvalidInput, match=r"no model_index\.json"):
+        from_paint_by_example(tmp_path)
+    with pytest.raises(InvalidInput, match="multiples of 2"):
+        from_paint_by_example(paint_by_example, size=(33, 24))
+
+    inpainting = copied(paint_by_example, tmp_path / "inpainting")
+    (inpainting / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
+    with pytest.raises(IncompatibleCheckpoint, match="not a PaintByExamplePipeline"):
+        from_paint_by_example(inpainting)
+
+    linear = copied(paint_by_example, tmp_path / "linear")
+    config = json.loads((linear / "unet" / "config.json").read_text())
+    (linear / "unet" / "config.json").write_text(json.dumps(config | {"use_linear_projection": True}))
+    with pytest.raises(IncompatibleCheckpoint, match="use_linear_projection=True"):
+        from_paint_by_example(linear, size=(32, 24))
+    (linear / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 4}))
+    with pytest.raises(IncompatibleCheckpoint, match="4 input channels"):
+        from_paint_by_example(linear, size=(32, 24))
+    (linear / "unet" / "config.json").write_text(json.dumps(config | {"block_out_channels": [16, 64]}))
+    with pytest.raises(IncompatibleCheckpoint, match="wrongly shaped"):
+        from_paint_by_example(linear, size=(32, 24))
+
+    damaged = copied(paint_by_example, tmp_path / "damaged")
+    save_file({"conv_in.bias": torch.zeros(32)}, damaged / "unet" / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(IncompatibleCheckpoint, match="lacks tensor"):
+        from_paint_by_example(damaged, size=(32, 24))
+    (damaged / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(WeightsUnavailable, match="download the whole folder"):
+        from_paint_by_example(damaged, size=(32, 24))
+
+
+def test_from_scratch_makes_networks_that_fit_each_other():
+    unet = {**TINY_UNET, "up_block_types": ("UpBlock2D", "TryOnUpBlock2D"), "num_attention_heads": 4}
+    del unet["attention_head_dim"]
+    architecture = {
+        "unet": {**unet, "sample_size": (H, W)},
+        "garment_encoder": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "image_size": 32,
+            "patch_size": 8,
+            "mapper_layers": 1,
+        },
+        "vae": {"block_out_channels": (32,), "norm_num_groups": 16},
+    }
+    pipeline = from_scratch(architecture, scheduler={"prediction_type": "v_prediction"})
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    made = networks(pipeline.components)
+    awaken(made["unet"])
+    choose_trainable(**made, what="full", vision_tower=True)
+    assert torch.isfinite(step(made)).all()
+    with pytest.raises(InvalidInput, match="no option 'widths'"):
+        from_scratch({"unet": {"widths": 3}})
+    with pytest.raises(InvalidInput, match="its parts are"):
+        from_scratch({"spatial_encoder": {}})
+    with pytest.raises(InvalidInput, match="projection_dim"):
+        from_scratch({"garment_encoder": {"projection_dim": 3}})
+
+
+def test_exactly_the_authors_set_is_trained(components):
+    chosen = choose_trainable(**networks(components))
+    step(components)
+    expected = {f"spatial_encoder.{name}" for name, _ in components["spatial_encoder"].named_parameters()}
+    expected |= {
+        f"unet.{name}" for name, _ in components["unet"].named_parameters() if ".zero_cross_attentions." in name
+    }
+    expected |= {f"garment_encoder.{name}" for name in ("proj_out.weight", "proj_out.bias", "uncond_vector")}
+    assert set(chosen) == expected == with_gradient(components)
+    assert all(bool((parameter.grad != 0).any()) for name, parameter in chosen.items() if "to_k.bias" not in name)
+
+
+def test_the_authors_set_of_the_stand_in_has_the_names_of_the_checkpoint(stand_in_weights, stand_in_pipeline):
+    """Counted on the released layout: everything under these prefixes, and nothing else."""
+    import copy
+
+    from stableviton_sdk.conversion.key_mapping import plan_keys
+
+    prefixes = ("control_model.", "model.diffusion_model.warp_", "proj_out.", "learnable_vector")
+    expected = {
+        f"{rename.component}.{rename.target}"
+        for rename in plan_keys(stand_in_weights).renames
+        if rename.source.startswith(prefixes)
+    }
+    made = {name: copy.deepcopy(network) for name, network in networks(stand_in_pipeline.components).items()}
+    assert set(choose_trainable(**made)) == expected
+
+
+def test_no_gradient_is_computed_in_the_frozen_encoder(components):
+    """The projection's gradient comes from the decoder and the spatial encoder alone."""
+    choose_trainable(**networks(components))
+    inside = []
+    for block in (*components["unet"].down_blocks, components["unet"].mid_block):
+        block.register_forward_hook(lambda module, args, output: inside.append(output))
+    prediction = step(components)
+    stopped = components["garment_encoder"].proj_out.weight.grad.clone()
+
+    def tensors(value):
+        return [value] if torch.is_tensor(value) else [tensor for part in value for tensor in tensors(part)]
+
+    assert len(inside) == 3
+    assert not any(tensor.requires_grad for output in inside for tensor in tensors(output))
+    for handle in components["unet"]._gradient_stops:
+        handle.remove()
+    for network in networks(components).values():
+        network.zero_grad()
+    assert torch.equal(step(components), prediction)
+    assert not torch.allclose(components["garment_encoder"].proj_out.weight.grad, stopped)
+
+
+def test_full_fine_tuning_leaves_the_vision_tower_unless_asked(components):
+    chosen = choose_trainable(**networks(components), what="full")
+    assert {name.split(".")[1] for name in chosen if name.startswith("garment_encoder.")} == {
+        "proj_out",
+        "uncond_vector",
+    }
+    step(components)
+    assert with_gradient(components) == set(chosen)
+    assert len([name for name in chosen if name.startswith("unet.")]) == len(list(components["unet"].parameters()))
+    assert any(
+        "vision_model" in name for name in choose_trainable(**networks(components), what="full", vision_tower=True)
+    )
+
+
+def test_lora_starts_silent_trains_its_adapters_only_and_can_be_merged(components):
+    before = step(components).detach()
+    for network in networks(components).values():
+        network.zero_grad()
+    chosen = choose_trainable(**networks(components), what="lora", lora_rank=2)
+    assert chosen
+    assert all(".lora_" in name for name in chosen)
+    assert torch.allclose(step(components), before, atol=1e-6)
+    assert with_gradient(components) == set(chosen)
+    with torch.no_grad():
+        for name, parameter in chosen.items():
+            if ".lora_B." in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(0), std=0.1)
+    adapted = step(components).detach()
+    assert not torch.allclose(adapted, before, atol=1e-3)
+    for name in ("unet", "spatial_encoder"):
+        merge_lora(components[name])
+        assert not any("lora" in key for key in components[name].state_dict())
+        components[name].requires_grad_(True)
+    assert torch.allclose(step(components), adapted, atol=1e-4)
+
+
+def test_unknown_choices_are_refused(components):
+    with pytest.raises(InvalidInput, match="'decoder'"):
+        choose_trainable(**networks(components), what="decoder")
+    with pytest.raises(InvalidInput, match="vision tower"):
+        choose_trainable(**networks(components), vision_tower=True)
+    with pytest.raises(InvalidInput, match="rank"):
+        choose_trainable(**networks(components), what="lora", lora_rank=0)
