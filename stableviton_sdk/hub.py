@@ -242,8 +242,9 @@ def fetch_folder(
     force_download: bool = False,
     check_index: Callable[[dict[str, Any]], None] | None = None,
     skip: Collection[str] = (),
+    whole: bool = False,
 ) -> Path:
-    """Get a repository in our layout: its configurations and the weights of one variant.
+    """Get a pipeline's repository: its configurations and the safetensors weights of one variant.
 
     Arguments as for `fetch_file`; `variant` as for diffusers' `from_pretrained`.
 
@@ -251,6 +252,8 @@ def fetch_folder(
         check_index (`Callable[[dict], None]`, *optional*):
             Called with the content of model_index.json before anything else is downloaded, to refuse it.
         skip (`Collection[str]`, *optional*): Components that aren't needed.
+        whole (`bool`, *optional*, defaults to `False`):
+            Refuse what lacks a component or its weights, before it is downloaded.
 
     Returns:
         `Path`: the snapshot's folder in the cache.
@@ -286,7 +289,7 @@ def fetch_folder(
             raise failure
         if check_index:
             check_index(read_index(index.parent))
-        missing = missing_file(index.parent, variant, skip)
+        missing = missing_file(index.parent, variant, skip) if whole else None
         if missing:
             raise WeightsUnavailable(
                 f"{repo_id} is only in part in the cache ({missing} is missing) and can't be downloaded now: "
@@ -304,7 +307,8 @@ def fetch_folder(
     content = read_index(index.parent)
     if check_index:
         check_index(content)
-    refuse_incomplete(repo_id, content, list(sizes), variant, skip)
+    if whole:
+        refuse_incomplete(repo_id, content, list(sizes), variant, skip)
     names = [name for name in select_files(sizes, variant) if name.split("/")[0] not in {"model_index.json", *skip}]
     absent = [name for name in names if force_download or _cached({**place, "filename": name}, info.sha) is None]
     check_space(place["cache_dir"], sum(sizes[name] for name in absent), what)

@@ -18,12 +18,13 @@ WEIGHTS_NAME = re.compile(r"[^.]+?(?:\.([^.-]+))?(?:-\d+-of-\d+)?\.safetensors(?
 def select_files(files: Iterable[str], variant: str | None) -> list[str]:
     """The files of a pipeline repository that one variant needs: configurations, and safetensors weights.
 
-    A component without weights of the variant comes in its plain ones, as diffusers loads it. Nothing else is taken,
-    so no code and no pickle can come along.
+    A component without weights of the variant comes in its plain ones, as diffusers loads it; a preprocessor may have
+    ONNX graphs. Nothing else is taken, so no code and no pickle can come along.
     """
     files = [name for name in files if PLAIN_NAME.fullmatch(name)]
     chosen = [name for name in files if name.endswith(".json") and ".index." not in name]
     chosen += [name for name in ("README.md", "LICENSE") if name in files]
+    chosen += [name for name in files if name.startswith("preprocessor/") and name.endswith(".onnx")]
     for variants in _weights(files).values():
         chosen += variants.get(variant) or variants.get(None) or []
     return chosen

@@ -366,8 +366,9 @@ def test_a_folder_that_was_downloaded_in_part_is_not_taken_for_whole(folder, no_
     with pytest.raises(WeightsUnavailable, match="the connection broke off"):
         fetch_folder("me/mine")
     assert fetch_folder("me/mine", local_files_only=True) == old, "offline the last whole one serves"
+    commit = folder.repositories["me/mine"].branches["main"]
     with pytest.raises(WeightsUnavailable) as error:
-        fetch_folder("me/mine", local_files_only=True, revision=folder.repositories["me/mine"].branches["main"])
+        fetch_folder("me/mine", local_files_only=True, revision=commit, whole=True)
     assert "only in part in the cache (unet's weights" in sentence(error)
     folder.heal()
     new = fetch_folder("me/mine")
@@ -421,9 +422,15 @@ def test_a_repository_that_is_no_whole_pipeline_is_refused_before_its_weights_ar
 ):
     folder.commit("me/mine", change.get("files", {}), remove=change.get("remove", ()))
     with pytest.raises(TryOnError) as error:
-        fetch_folder("me/mine", **options)
+        fetch_folder("me/mine", whole=True, **options)
     assert expected in sentence(error)
     assert not [name for _, name in folder.take_requests() if "/cdn/" in name]
+
+
+def test_a_pipeline_of_another_kind_may_lack_what_we_would_not_read(folder):
+    folder.commit("me/mine", {}, remove=tuple(name for name in FOLDER if name.endswith(".safetensors")))
+    assert names_in(fetch_folder("me/mine")) == {"model_index.json", "README.md", "unet/config.json"}
+    assert fetch_folder("me/mine", local_files_only=True).is_dir()
 
 
 @pytest.mark.parametrize("access, expected", [("private", "or it is private"), ("gated", "accept its terms")])
@@ -442,10 +449,11 @@ def test_shards_and_variants_are_told_apart():
     half = [f"unet/diffusion_pytorch_model.fp16-0000{number}-of-00002.safetensors" for number in (1, 2)]
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     half_index = "unet/diffusion_pytorch_model.safetensors.index.fp16.json"
-    vae = "vae/diffusion_pytorch_model.safetensors"
-    files = ["model_index.json", *shards, *half, index, half_index, vae, "unet/unet.py", "pytorch_model.bin"]
-    assert sorted(select_files(files, None)) == sorted(["model_index.json", *shards, index, vae])
-    assert sorted(select_files(files, "fp16")) == sorted(["model_index.json", *half, half_index, vae])
+    both = ["model_index.json", "vae/diffusion_pytorch_model.safetensors", "preprocessor/parsing.onnx"]
+    never = ["unet/unet.py", "pytorch_model.bin", "unet/model.onnx", "preprocessor/pose.pth"]
+    files = [*both, *never, *shards, *half, index, half_index]
+    assert sorted(select_files(files, None)) == sorted([*both, *shards, index])
+    assert sorted(select_files(files, "fp16")) == sorted([*both, *half, half_index])
 
 
 def test_names_that_lead_out_of_the_folder_are_not_fetched():

@@ -120,7 +120,8 @@ class TryOnLoadingMixin:
             _refuse_foreign_classes(name, content, kwargs)
 
         skip = [component for component in inspect.signature(cls.__init__).parameters if component in kwargs]
-        return str(hub.fetch_folder(name, variant=kwargs.get("variant"), check_index=check, skip=skip, **options))
+        options |= {"variant": kwargs.get("variant"), "check_index": check, "skip": skip, "whole": True}
+        return str(hub.fetch_folder(name, **options))
 
     @classmethod
     def from_single_file(
