@@ -258,16 +258,15 @@ class _Drawing:
     def finish(self, step: int) -> Rendering:
         """Average the subpixels, and let each pixel correspond to the panel that it shows most of."""
         size = self.labels.shape
-        worn, coverage = np.zeros(size, bool), np.zeros(size, np.float32)
-        source = np.full((*size, 2), np.nan, np.float32)
+        coverage = np.zeros(size, np.float32)
+        source = np.full((2, *size), np.nan, np.float32)
         for panel in self.panels:
             area = panel.layer.pixels
-            worn[area] |= panel.visible > 0
             wins = panel.visible > coverage[area]
-            coverage[area][wins] = panel.visible[wins]
+            np.copyto(coverage[area], panel.visible, where=wins)
             for axis in (0, 1):
-                source[(*area, axis)][wins] = panel.source[axis][wins]
-        return Rendering(shrink(self.picture, step), self.labels, worn, coverage, source)
+                np.copyto(source[axis][area], panel.source[axis], where=wins)
+        return Rendering(shrink(self.picture, step), self.labels, coverage > 0, coverage, cv2.merge(source))
 
 
 def render(body: Body, garment: Garment, *, shading: bool = True) -> Rendering:
