@@ -26,7 +26,7 @@ from .canvas import (
     xy,
 )
 from .densepose import draw_densepose
-from .figure import arm_half_width, arm_overlay, draw_base, hand_overlay
+from .figure import OPAQUE, arm_half_width, arm_overlay, draw_base, hand_overlay
 from .garment import Garment
 from .geometry import Arm
 from .head import head_overlay
@@ -180,7 +180,7 @@ class Stage:
         coarse = Canvas(self.size, supersample=1)
         shade = np.zeros(self.size, np.uint8)
         for arm in self.body.arms:
-            coarse.fill(shade, arm.outline(0.12, 1.0, lambda s: arm_half_width(s) * 1.35), np.full(3, 255))
+            coarse.fill(shade, arm.outline(0.12, 1.0, lambda s: arm_half_width(s) * 1.35), OPAQUE)
         step = self.canvas.supersample
         top, left, bottom, right = (edge // step for edge in box)
         part = np.ascontiguousarray(shade[top:bottom, left:right])
