@@ -16,7 +16,7 @@ from .style import Style, check_generator, get_style, pick, pick_colour
 LOWERS = {"slim": 0.3, "straight": 0.2, "wide": 0.12, "shorts": 0.12, "skirt": 0.16, "flared": 0.1}
 # Upper arm and forearm, in degrees from straight down, positive outwards, as ranges.
 POSES: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "down": ((9, 20), (6, 20)),
+    "down": ((11, 21), (8, 20)),
     "relaxed": ((14, 28), (-8, 12)),
     "bent": ((18, 34), (-40, -12)),
     "on_hip": ((36, 50), (-52, -30)),
@@ -272,19 +272,23 @@ def _sample_arms(rng, torso: Torso, legs: Legs, bones: tuple[float, float], unit
     only hands may lie there.
     """
     outlines = [outline.astype(np.float32) for outline in lower_outlines(torso, legs)]
+    right = pick(rng, POSE_CHANCES)
+    left = right if rng.random() < (0.9 if right == "across" else 0.45) else pick(rng, POSE_CHANCES)
+    return tuple(
+        _sample_arm(rng, torso, sign, name, bones, unit, outlines)
+        for sign, name in zip(SIDES, (right, left), strict=True)
+    )
+
+
+def _sample_arm(rng, torso: Torso, sign: int, name: str, bones: tuple[float, float], unit: float, outlines) -> Arm:
     for attempt in range(60):
-        if attempt % 12 == 0:
-            first = pick(rng, POSE_CHANCES)
-            second = first if rng.random() < (0.9 if first == "across" else 0.45) else pick(rng, POSE_CHANCES)
-            if attempt == 48:
-                first = second = "down"
+        if attempt and attempt % 12 == 0:
+            name = pick(rng, POSE_CHANCES) if attempt < 48 else "down"
         shift = 1.5 * (attempt % 12)  # the same pose, a little further from the body with every try
-        arms = []
-        for sign, name in zip(SIDES, (first, second), strict=True):
-            upper, lower = (rng.uniform(*limits) + shift for limits in POSES[name])
-            arms.append(_arm(torso, sign, upper, lower, bones, unit))
-        if all(_is_clear(arm, torso.unit, outlines) for arm in arms):
-            return tuple(arms)
+        upper, lower = (rng.uniform(*limits) + shift for limits in POSES[name])
+        arm = _arm(torso, sign, upper, lower, bones, unit)
+        if _is_clear(arm, torso.unit, outlines):
+            return arm
     raise InvalidInput("no pose of this style keeps its sleeves inside the agnostic mask: use longer or thinner arms.")
 
 
@@ -303,16 +307,20 @@ def _is_clear(arm: Arm, distance: float, outlines: list[np.ndarray]) -> bool:
     for x, y in (arm.elbow, arm.wrist):
         if not (6 <= x <= UNITS_WIDE - 6 and 6 <= y <= UNITS_HIGH - 10):
             return False
+
+    def near_lower_garment(point: tuple[float, float], radius: float) -> bool:
+        return any(cv2.pointPolygonTest(outline, point, True) > -radius for outline in outlines)
+
     s = 0.12 + 0.92 * steps(16)
     wide = widest_sleeve(s)
+    reach = (wide * arm.unit + 2.5).tolist()
+    if near_lower_garment(arm.wrist, reach[-1]):  # most poses that fail, fail here: look before the costlier tests
+        return False
     axis, *edges = np.split(arm.to_canvas(np.concatenate([xy(s, 0.0), xy(s, wide), xy(s, -wide)])), 3)
     if arm.distance_to_bones(np.concatenate(edges)).max() > RULE_ARM * distance - 1.2:
         return False
-    reach = wide * arm.unit + 2.5
     top = min(float(outline[:, 1].min()) for outline in outlines)
-    return all(
-        cv2.pointPolygonTest(outline, (x, y), True) <= -radius
-        for (x, y), radius in zip(axis.tolist(), reach.tolist(), strict=True)
-        if y + radius > top
-        for outline in outlines
+    return not any(
+        y + radius > top and near_lower_garment((x, y), radius)
+        for (x, y), radius in zip(axis.tolist(), reach, strict=True)
     )

@@ -128,34 +128,37 @@ class Canvas:
         return fixed.astype(np.int32)
 
 
+@dataclass(frozen=True, eq=False)
 class Overlay:
     """A picture with its own coverage, to be laid over many others.
 
     Where it covers fully nothing of the picture below survives, not even a rounding error.
 
     Args:
-        box (`tuple[int, int, int, int]`): Its part of the canvas.
-        colour (`np.ndarray`): RGB that fills it before anything is painted on `colours`.
-        supersample (`int`): Subpixels per pixel and direction.
+        layer (`Layer`): What it covers.
+        colours (`np.ndarray`): uint8 RGB of the layer's part of the canvas, (h, w, 3).
     """
 
-    def __init__(self, box: Box, colour: np.ndarray, supersample: int):
+    layer: Layer
+    colours: np.ndarray
+
+    @classmethod
+    def blank(cls, box: Box, colour: np.ndarray, supersample: int) -> Overlay:
+        """An overlay that covers nothing yet, on a part of the canvas, in one colour."""
         top, left, bottom, right = box
-        self.layer = Layer(top, left, np.zeros((bottom - top, right - left), np.uint8), supersample)
-        self.colours = np.empty((bottom - top, right - left, 3), np.uint8)
-        flood(self.colours, colour)
+        colours = np.empty((bottom - top, right - left, 3), np.uint8)
+        flood(colours, colour)
+        return cls(Layer(top, left, np.zeros(colours.shape[:2], np.uint8), supersample), colours)
 
     @property
     def origin(self) -> tuple[int, int]:
+        """Top and left, in subpixels of the canvas."""
         return self.layer.top, self.layer.left
 
     def beneath(self, cover: Layer) -> Overlay:
         """The overlay, cut off where a layer covers it."""
-        hidden = Overlay.__new__(Overlay)
         alpha = cv2.multiply(self.layer.alpha, 255 - sampled(cover, self.layer), scale=1 / 255)
-        hidden.layer = Layer(self.layer.top, self.layer.left, alpha, self.layer.supersample)
-        hidden.colours = self.colours
-        return hidden
+        return Overlay(Layer(self.layer.top, self.layer.left, alpha, self.layer.supersample), self.colours)
 
     def onto(self, picture: np.ndarray) -> None:
         """Lay the overlay over a supersampled picture, in place."""

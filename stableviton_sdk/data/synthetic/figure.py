@@ -27,6 +27,7 @@ from .head import FACE_SHAPE, hair_back
 from .labels import CIHP, LEGS, SHOES, WHOLE, mark
 from .style import darker, lighter
 
+OPAQUE = (255, 255, 255)
 _ARM_AT = np.array([0.0, 0.25, 0.5, 0.6, 1.0])
 _ARM_WIDE = np.array([0.112, 0.108, 0.09, 0.092, 0.062])
 _LEG_WIDE = np.array([0.2, 0.16, 0.15, 0.09])
@@ -179,11 +180,9 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
 def arm_overlay(body: Body, arm: Arm, canvas: Canvas, box: Box, light: np.ndarray) -> Overlay:
     """The bare arm without its hand, on a part of the canvas lit by `light`."""
     skin = body.colours["skin"]
-    overlay = Overlay(box, skin, canvas.supersample)
-    outline = arm.outline(0.0, 1.0, arm_half_width)
-    canvas.fill(overlay.layer.alpha, outline, np.full(3, 255), overlay.origin)
-    overlay.colours = shaded(light, skin)
-    return overlay
+    layer = Layer(box[0], box[1], np.zeros(light.shape, np.uint8), canvas.supersample)
+    canvas.fill(layer.alpha, arm.outline(0.0, 1.0, arm_half_width), OPAQUE, box[:2])
+    return Overlay(layer, shaded(light, skin))
 
 
 def hand_outlines(arm: Arm, side: int) -> tuple[list[Points], list[Points]]:
@@ -209,9 +208,9 @@ _THUMB = smooth([(0.02, 0.045), (0.09, 0.095), (0.17, 0.125), (0.225, 0.125), (0
 def hand_overlay(body: Body, arm: Arm, side: int, canvas: Canvas) -> Overlay:
     """One hand, to be cut off where its own cuff covers it."""
     outlines, lines = hand_outlines(arm, side)
-    overlay = Overlay(canvas.box(np.concatenate(outlines)), body.colours["skin"], canvas.supersample)
+    overlay = Overlay.blank(canvas.box(np.concatenate(outlines)), body.colours["skin"], canvas.supersample)
     for outline in outlines:
-        canvas.fill(overlay.layer.alpha, outline, np.full(3, 255), overlay.origin)
+        canvas.fill(overlay.layer.alpha, outline, OPAQUE, overlay.origin)
     for line in lines:
         canvas.line(overlay.colours, 0.014 * arm.unit, line, darker(body.colours["skin"], 0.16), overlay.origin)
     return overlay

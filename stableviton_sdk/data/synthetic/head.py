@@ -86,7 +86,7 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
     rng = np.random.default_rng([body.details, 3])
     strands, caps = _strands(body, rng), _caps(body, rng)
     corners = place(np.array([[-1.35, -1.3], [1.35, 1.2]]))
-    overlay = Overlay(canvas.box(np.concatenate([corners, *strands, *caps])), skin, canvas.supersample)
+    overlay = Overlay.blank(canvas.box(np.concatenate([corners, *strands, *caps])), skin, canvas.supersample)
     labels = np.full(canvas.size, NOTHING, np.uint8)
 
     def lay(outline: Points, colour: np.ndarray | None, value: int, least: float) -> Layer:

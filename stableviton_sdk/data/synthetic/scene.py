@@ -26,7 +26,7 @@ from .canvas import (
     xy,
 )
 from .densepose import draw_densepose
-from .figure import arm_half_width, arm_overlay, draw_base, hand_overlay
+from .figure import OPAQUE, arm_half_width, arm_overlay, draw_base, hand_overlay
 from .garment import Garment
 from .geometry import Arm
 from .head import head_overlay
@@ -180,7 +180,7 @@ class Stage:
         coarse = Canvas(self.size, supersample=1)
         shade = np.zeros(self.size, np.uint8)
         for arm in self.body.arms:
-            coarse.fill(shade, arm.outline(0.12, 1.0, lambda s: arm_half_width(s) * 1.35), np.full(3, 255))
+            coarse.fill(shade, arm.outline(0.12, 1.0, lambda s: arm_half_width(s) * 1.35), OPAQUE)
         step = self.canvas.supersample
         top, left, bottom, right = (edge // step for edge in box)
         part = np.ascontiguousarray(shade[top:bottom, left:right])
@@ -258,16 +258,15 @@ class _Drawing:
     def finish(self, step: int) -> Rendering:
         """Average the subpixels, and let each pixel correspond to the panel that it shows most of."""
         size = self.labels.shape
-        worn, coverage = np.zeros(size, bool), np.zeros(size, np.float32)
-        source = np.full((*size, 2), np.nan, np.float32)
+        coverage = np.zeros(size, np.float32)
+        source = np.full((2, *size), np.nan, np.float32)
         for panel in self.panels:
             area = panel.layer.pixels
-            worn[area] |= panel.visible > 0
             wins = panel.visible > coverage[area]
-            coverage[area][wins] = panel.visible[wins]
+            np.copyto(coverage[area], panel.visible, where=wins)
             for axis in (0, 1):
-                source[(*area, axis)][wins] = panel.source[axis][wins]
-        return Rendering(shrink(self.picture, step), self.labels, worn, coverage, source)
+                np.copyto(source[axis][area], panel.source[axis], where=wins)
+        return Rendering(shrink(self.picture, step), self.labels, coverage > 0, coverage, cv2.merge(source))
 
 
 def render(body: Body, garment: Garment, *, shading: bool = True) -> Rendering:
