@@ -332,6 +332,8 @@ BAD_CALLS = {
     "negative guidance": ({"guidance_scale": -1}, "guidance_scale"),
     "guidance that is no number": ({"guidance_scale": float("nan")}, "guidance_scale"),
     "an odd height": ({"height": 63}, "height"),
+    "no width": ({"width": 0}, "width"),
+    "a height in words": ({"height": "64"}, "height"),
     "other proportions of the prepared frame": ({"height": 64, "width": 64, "person": "prepared"}, "frame"),
     "an unknown start": ({"start": "zero"}, "start"),
     "an unknown output": ({"output_type": "jpeg"}, "output_type"),

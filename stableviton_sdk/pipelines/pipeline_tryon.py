@@ -84,6 +84,11 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         height, width = self.unet.config.sample_size
         return height * self.vae_scale_factor, width * self.vae_scale_factor
 
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Width and height that a call works at."""
+        own_height, own_width = self.default_size
+        return own_width if width is None else width, own_height if height is None else height
+
     def prepare(
         self,
         person: ImageLike | list[ImageLike],
@@ -114,7 +119,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 "this pipeline has no preprocessor to derive mask and densepose with: pass both along, or make the "
                 "pipeline with preprocessor=PersonPreprocessor()."
             )
-        aspect = (width or self.default_size[1], height or self.default_size[0])
+        aspect = self._size(height, width)
         photos, batched = as_image_list(person, name="person")
         prepared = [
             self.preprocessor(photo, category=category, aspect=aspect, device=self._execution_device, **options)
@@ -143,7 +148,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         Returns:
             `PIL.Image.Image`: RGB.
         """
-        size = (width or self.default_size[1], height or self.default_size[0])
+        size = self._size(height, width)
         parser = None
         if garment_photo == "model":
             if self.preprocessor is None:
@@ -302,7 +307,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         with self._offload_guard.enter(bool(getattr(self, "_all_hooks", None))):
             # 1. the door
-            height, width = height or self.default_size[0], width or self.default_size[1]
+            width, height = size = self._size(height, width)
             self.check_inputs(
                 height=height,
                 width=width,
@@ -313,14 +318,13 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 output_type=output_type,
                 feather=feather,
             )
-            unknown = set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)
+            unknown = set(callback_on_step_end_tensor_inputs or ()) - set(self._callback_tensor_inputs)
             if unknown:
                 raise InvalidInput(
                     f"callback_on_step_end_tensor_inputs names {sorted(unknown)}: pass some of "
                     f"{self._callback_tensor_inputs}."
                 )
             garments, _ = as_image_list(garment, name="garment")
-            size = (width, height)
             inputs = collect_inputs(
                 person,
                 mask=mask,
@@ -402,7 +406,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
 
                     if callback_on_step_end is not None:
                         callback_kwargs = {}
-                        for k in callback_on_step_end_tensor_inputs:
+                        for k in callback_on_step_end_tensor_inputs or ():
                             callback_kwargs[k] = locals()[k]
                         callback_outputs = callback_on_step_end(self, i, t, callback_kwargs)
                         latents = callback_outputs.pop("latents", latents)
