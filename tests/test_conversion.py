@@ -310,6 +310,25 @@ def test_too_little_disk_is_said_before_anything_is_written(stand_in_checkpoint,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(stand_in_checkpoint, tmp_path, monkeypatch):
+    import safetensors.torch
+
+    def full(*args, **kwargs):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(WeightsUnavailable, match="disk is full"):
+        convert_checkpoint(stand_in_checkpoint, tmp_path / "out", architecture=ARCHITECTURE, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_names_for_one_tensor_are_refused(released):
+    # layer 1 of level 0, once more under an index that counts the same block
+    key = "model.diffusion_model.input_blocks.1.0.in_layers.0.weight"
+    with pytest.raises(IncompatibleCheckpoint, match="are one tensor"):
+        plan_keys([*released, key.replace("blocks.1.", "blocks.01.")])
+
+
 def test_from_single_file_equals_the_converted_folder(stand_in_checkpoint, stand_in_pipeline):
     loaded = TryOnPipeline.from_single_file(stand_in_checkpoint, architecture=ARCHITECTURE)
     for name in ("unet", "spatial_encoder", "garment_encoder", "vae"):

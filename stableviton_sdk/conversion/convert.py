@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from ..hub_errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import (
     SCHEDULER,
@@ -148,8 +149,12 @@ def convert_checkpoint(
             target.rmdir()  # empty: checked above
         partial.chmod(0o755)
         partial.rename(target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_disk_full(error):  # safetensors' own error says so in passing only
+            raise WeightsUnavailable(
+                f"{target} can't be written: the disk is full; make room, or pass a folder on another disk."
+            ) from error
         raise
     return report
 

@@ -136,6 +136,14 @@ def plan_keys(keys: Iterable[str]) -> KeyPlan:
             f"the checkpoint holds {len(unknown)} unknown tensor(s) among the try-on network's own, the first is "
             f"{unknown[0]!r}: it is of another architecture, or newer than this version of stableviton_sdk."
         )
+    taken: dict[tuple[str, str], str] = {}
+    for rename in plan.renames:
+        other = taken.setdefault((rename.component, rename.target), rename.source)
+        if other != rename.source:
+            raise IncompatibleCheckpoint(
+                f"the checkpoint's {other!r} and {rename.source!r} are one tensor of the {rename.component}: "
+                "it is of another architecture."
+            )
     for component in COMPONENTS:
         if not any(rename.component == component for rename in plan.renames):
             raise IncompatibleCheckpoint(
