@@ -354,7 +354,8 @@ def test_a_loader_with_two_workers_gives_what_direct_rendering_gives():
     from torch.utils.data import DataLoader
 
     data = SyntheticDataset(5, seed=SEED, size=(128, 96))
-    loader = DataLoader(data, batch_size=2, num_workers=2, worker_init_fn=one_thread)
+    # spawned: OpenCV's and OpenMP's thread pools don't survive a fork
+    loader = DataLoader(data, batch_size=2, num_workers=2, worker_init_fn=one_thread, multiprocessing_context="spawn")
     batches = list(loader)
     assert [len(batch["person"]) for batch in batches] == [2, 2, 1]
     for index in range(5):

@@ -127,6 +127,8 @@ def train(
         collate_fn=functools.partial(collate, wanted=objective.needs),
         num_workers=config.workers,
         worker_init_fn=one_thread,
+        # forked workers would wait for thread pools that a fork doesn't carry along
+        multiprocessing_context="spawn" if config.workers else None,
         generator=torch.Generator(),  # the loader's own draws stay out of the global one
         pin_memory=device.type == "cuda",
     )

@@ -118,7 +118,7 @@ class SyntheticDataset:
     """Rendered samples 0 .. length - 1 of a seed, as a map-style data set.
 
     Every sample depends on seed, style, size and its index alone, so workers may render them in any order. Rendering
-    keeps one core busy; in forked workers pass `one_thread` as the loader's `worker_init_fn`.
+    keeps one core busy; give a loader with workers `one_thread` as its `worker_init_fn`, and have it spawn them.
 
     Args:
         length (`int`): How many samples.
@@ -185,7 +185,11 @@ def assemble(body: Body, worn: Garment, other: Garment) -> SyntheticSample:
 
 
 def one_thread(worker: int = 0) -> None:
-    """Keep OpenCV to the calling thread; for `torch.utils.data.DataLoader(worker_init_fn=one_thread)`."""
+    """Keep OpenCV to the calling thread.
+
+    For `torch.utils.data.DataLoader(worker_init_fn=one_thread, multiprocessing_context="spawn")`: in a forked worker
+    OpenCV waits for the parent's threads, which aren't there, forever.
+    """
     import cv2
 
     cv2.setNumThreads(1)
