@@ -23,6 +23,7 @@ from .converted_weights import ArchitectureOverride, fetch_converted
 
 logger = logging.get_logger(__name__)
 
+BUNDLED = Path(__file__).parents[1] / "bundled"
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 # Whose classes a repository may name. Anything else would be code that came along with the weights.
 TRUSTED_LIBRARIES = ("diffusers", "transformers", "stableviton_sdk")
@@ -86,6 +87,20 @@ class TryOnLoadingMixin:
         elif os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") != 1:
             raise InvalidInput(f"{name} is neither a folder nor a Hub repository (owner/name): check the path.")
         return super().from_pretrained(name, **kwargs)
+
+    @classmethod
+    def from_bundled(cls, **kwargs: Any) -> Self:
+        """Load the small model that comes with the package: no download, no network.
+
+        It was trained from nothing on rendered figures, works at 256 x 192, and is there to try things out, for tests
+        and for measurements. It knows no photos. `BUNDLED / "README.md"` is its model card.
+
+        Args:
+            kwargs: As for `from_pretrained`. The networks compute in float32 by default.
+        """
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)
+        return cls.from_pretrained(BUNDLED, **kwargs)
 
     @classmethod
     def download(

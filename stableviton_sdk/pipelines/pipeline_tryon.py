@@ -21,6 +21,7 @@ from PIL import Image
 from ..errors import InvalidInput
 from ..images import ImageLike, as_image_list
 from ..models.garment_encoder import GarmentEncoder
+from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
 from ..preprocessing.garment import prepare_garment
@@ -40,13 +41,14 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
     Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
 
     Args:
-        vae (`AutoencoderKL`): Pictures to latents and back.
+        vae (`AutoencoderKL` or `PatchAutoencoder`): Pictures to latents and back.
         garment_encoder (`GarmentEncoder`): The garment as one context token.
         spatial_encoder (`SpatialEncoder`): The garment as feature maps to look things up in.
         unet (`TryOnUNet`): Denoises the person's latent.
         scheduler (`SchedulerMixin`): Copied for every call.
         preprocessor (`PersonPreprocessor`, *optional*): Derives agnostic mask and DensePose from a raw photo.
         weights_licence (`str`, *optional*): Licence of the weights; goes where the weights go.
+        default_steps (`int`, *optional*, defaults to 50): Denoising steps where a call doesn't say.
     """
 
     # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
@@ -56,13 +58,14 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | PatchAutoencoder,
         garment_encoder: GarmentEncoder,
         spatial_encoder: SpatialEncoder,
         unet: TryOnUNet,
         scheduler: KarrasDiffusionSchedulers,
         preprocessor: PersonPreprocessor | None = None,
         weights_licence: str | None = None,
+        default_steps: int = 50,
     ):
         super().__init__()
         self.register_modules(
@@ -73,7 +76,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
             scheduler=scheduler,
             preprocessor=preprocessor,
         )
-        self.register_to_config(weights_licence=weights_licence)
+        self.register_to_config(weights_licence=weights_licence, default_steps=default_steps)
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._offload_guard = OffloadGuard()
@@ -238,7 +241,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         garment_photo: str = "flat-lay",
         height: int | None = None,
         width: int | None = None,
-        num_inference_steps: int = 50,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -269,7 +272,8 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
             garment_photo (`str`, *optional*, defaults to `"flat-lay"`): `"flat-lay"` or `"model"`.
             height (`int`, *optional*), width (`int`, *optional*):
                 What the network works at, in pixels; as trained by default. The result always has the photo's size.
-            num_inference_steps (`int`, *optional*, defaults to 50): Denoising steps.
+            num_inference_steps (`int`, *optional*):
+                Denoising steps; by default as many as suit the weights (`default_steps`): 50 for the released ones.
             guidance_scale (`float`, *optional*, defaults to 1.0):
                 Classifier-free guidance towards the garment's embedding. 1 is the authors' and costs half.
             num_images_per_prompt (`int`, *optional*, defaults to 1): Pictures of each pair.
@@ -308,6 +312,8 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         with self._offload_guard.enter(bool(getattr(self, "_all_hooks", None))):
             # 1. the door
             width, height = size = self._size(height, width)
+            if num_inference_steps is None:
+                num_inference_steps = self.config.default_steps
             self.check_inputs(
                 height=height,
                 width=width,

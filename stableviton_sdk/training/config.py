@@ -45,11 +45,15 @@ class DataConfig:
         kind (`str`, *optional*, defaults to `"viton-hd"`): `"viton-hd"`, `"dress-code"`, `"folder"` or `"synthetic"`.
         size (`list[int]`, *optional*, defaults to `[512, 384]`): Height and width.
         options (`dict`, *optional*): The reader's own arguments, such as `root` or `split`.
+        latent_cache (`str`, *optional*):
+            Folder to keep every item's latents in, so that the data is read and encoded once instead of in every
+            epoch; without augmentation only.
     """
 
     kind: Literal["viton-hd", "dress-code", "folder", "synthetic"] = "viton-hd"
     size: list[int] = field(default_factory=lambda: [512, 384])
     options: dict[str, Any] = field(default_factory=dict)
+    latent_cache: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ class TrainingConfig:
         warmup_steps (`int`, *optional*, defaults to 0): Linear.
         max_grad_norm (`float`, *optional*, defaults to 1.0): Gradients are clipped to this norm.
         unconditional_probability (`float`, *optional*, defaults to 0.2): How often the unconditional token is seen.
+        timestep_exponent (`float`, *optional*, defaults to 1.0):
+            Timesteps are drawn as u ** exponent of the schedule, u being uniform: below 1, noisy ones come more often,
+            where all that is known of the picture is the garment and the body.
         ema_decay (`float`, *optional*, defaults to 0.9999): Of the averaged weights; None for none.
         mixed_precision (`str`, *optional*, defaults to `"no"`): `"no"`, `"bf16"` or `"fp16"`.
         gradient_checkpointing (`bool`, *optional*, defaults to `False`): Compute activations twice, keep few.
@@ -142,6 +149,7 @@ class TrainingConfig:
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
     unconditional_probability: float = 0.2
+    timestep_exponent: float = 1.0
     ema_decay: float | None = 0.9999
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
@@ -168,6 +176,8 @@ class TrainingConfig:
             problems.append(
                 f"batch_size is {self.batch_size}, which can't be split into {self.gradient_accumulation} equal parts."
             )
+        if self.data.latent_cache and self.augmentation is not None:
+            problems.append("data.latent_cache keeps items as they are: pass augmentation: null, or no cache.")
         if len(self.data.size) != 2:
             problems.append(f"data.size is {self.data.size!r}: pass height and width.")
         _refuse(problems)
@@ -176,7 +186,7 @@ class TrainingConfig:
 LEAST = {
     "steps": 1, "batch_size": 1, "gradient_accumulation": 1, "learning_rate": 0, "weight_decay": 0,
     "warmup_steps": 0, "max_grad_norm": 0, "seed": 0, "workers": 0, "checkpoint_every": 1, "keep_checkpoints": 1,
-    "checkpoint_file_mb": 1, "log_every": 1, "lora_rank": 1, "loss.total_variation": 0,
+    "checkpoint_file_mb": 1, "log_every": 1, "lora_rank": 1, "timestep_exponent": 0, "loss.total_variation": 0,
     "loss.correspondence_weight": 0, "loss.outside_weight": 0, "loss.min_snr_gamma": 0, "validation.every": 0,
     "validation.count": 1, "validation.inference_steps": 1,
 }  # fmt: skip

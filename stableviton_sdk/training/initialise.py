@@ -17,6 +17,7 @@ from ..conversion.architecture import SCHEDULER, component_class
 from ..conversion.reading import read_checkpoint
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
 from ..models.garment_encoder import GarmentEncoder
+from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
 from ..pipelines.pipeline_tryon import TryOnPipeline
@@ -131,6 +132,20 @@ def from_scratch(
     return TryOnPipeline(
         vae, garment_encoder, spatial_encoder, unet, PNDMScheduler(**{**SCHEDULER, **(scheduler or {})})
     )
+
+
+def load_autoencoder(folder: str | os.PathLike) -> torch.nn.Module:
+    """The autoencoder in a folder, of either class.
+
+    Raises:
+        `WeightsUnavailable`: if there is none.
+    """
+    path = Path(folder)
+    kind = _read_config(path / "config.json", str(path)).get("_class_name")
+    classes = {"AutoencoderKL": AutoencoderKL, "PatchAutoencoder": PatchAutoencoder}
+    if kind not in classes:
+        raise IncompatibleCheckpoint(f"{path} holds a {kind}: pass an {' or a '.join(classes)}.")
+    return classes[kind].from_pretrained(path)
 
 
 def spatial_encoder_config(unet_config: Mapping[str, Any]) -> dict[str, Any]:

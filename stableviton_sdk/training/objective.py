@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from torch import nn
 
 from ..errors import InvalidInput
@@ -75,23 +75,23 @@ def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> B
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, batch: Batch) -> Batch:
+def encode(vae: nn.Module, batch: Batch) -> Batch:
     """Add the latents, by the mode of the posterior, and the conditioning exactly as the pipeline makes it.
 
     Args:
-        vae (`AutoencoderKL`): On the batch's device.
+        vae (`AutoencoderKL` or `PatchAutoencoder`): On the batch's device.
         batch (`dict[str, Any]`): As from `collate`.
 
     Returns:
         `dict[str, Any]`: also `latents`, `garment_latents` (batch, 4, h, w), `conditioning` (batch, 9, h, w: agnostic
-        latent, mask with 1 = keep, DensePose latent).
+        latent, mask with 1 = keep, DensePose latent), and `garment_size`, int64 (2,): height and width of `garment`.
     """
 
     def latents_of(name: str) -> torch.Tensor:
         # one kind of picture at a time: the VAE's activations are the largest of all
         with torch.autocast(batch[name].device.type, enabled=False):
-            mode = vae.encode(batch[name].to(vae.dtype)).latent_dist.mode()
-        return mode.float() * vae.config.scaling_factor
+            latents = retrieve_latents(vae.encode(batch[name].to(vae.dtype)), sample_mode="argmax")
+        return latents.float() * vae.config.scaling_factor
 
     person, garment, agnostic, densepose = (latents_of(name) for name in PICTURES)
     keep = F.interpolate((~batch["mask"]).float(), size=person.shape[-2:], mode="bilinear")
@@ -100,10 +100,13 @@ def encode(vae: AutoencoderKL, batch: Batch) -> Batch:
         "latents": person,
         "garment_latents": garment,
         "conditioning": torch.cat([agnostic, keep, densepose], dim=1),
+        "garment_size": torch.tensor(batch["garment"].shape[-2:]),
     }
 
 
-def draw(batch: Batch, seed: int, timesteps: int, unconditional_probability: float) -> Batch:
+def draw(
+    batch: Batch, seed: int, timesteps: int, unconditional_probability: float, timestep_exponent: float = 1.0
+) -> Batch:
     """Add what is left to chance: `noise`, `timesteps`, and where the garment embedding is `dropped`.
 
     What is drawn for an item follows from seed and position, however the items are spread over batches and devices.
@@ -113,13 +116,18 @@ def draw(batch: Batch, seed: int, timesteps: int, unconditional_probability: flo
         seed (`int`): The run's.
         timesteps (`int`): Of the schedule.
         unconditional_probability (`float`): How often the unconditional token replaces the embedding.
+        timestep_exponent (`float`, *optional*, defaults to 1.0): See `TrainingConfig`.
     """
     latents = batch["latents"]
     noise, times, dropped = [], [], []
     for position in batch["positions"].tolist():
         generator = noise_generator(seed, position)
         noise.append(torch.randn(latents.shape[1:], generator=generator))
-        times.append(torch.randint(0, timesteps, (), generator=generator))
+        if timestep_exponent == 1:
+            times.append(torch.randint(0, timesteps, (), generator=generator))
+        else:
+            part = torch.rand((), generator=generator, dtype=torch.float64) ** timestep_exponent
+            times.append((part * timesteps).long().clamp(max=timesteps - 1))
         dropped.append(torch.rand((), generator=generator) < unconditional_probability)
     drawn = {"noise": noise, "timesteps": times, "dropped": dropped}
     return {**batch, **{name: torch.stack(values).to(latents.device) for name, values in drawn.items()}}
@@ -201,7 +209,7 @@ class TryOnObjective(nn.Module):
         if self.correspondence != "none":
             compute = {"cross-entropy": recorder.cross_entropy, "expected-coordinate": recorder.expected_coordinate}
             losses["correspondence"] = compute[self.correspondence](
-                batch["correspondence"], tuple(batch["garment"].shape[-2:])
+                batch["correspondence"], tuple(batch["garment_size"].tolist())
             )
             total = total + self.correspondence_weight * losses["correspondence"]
         return {"loss": total, **losses}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm import tqdm
@@ -20,7 +19,8 @@ from ..errors import IncompatibleCheckpoint, InvalidInput, TryOnError
 from ..pipelines.pipeline_tryon import TryOnPipeline
 from . import checkpoints
 from .config import DataConfig, TrainingConfig, as_mapping
-from .initialise import PAINT_BY_EXAMPLE, from_paint_by_example, from_scratch
+from .initialise import PAINT_BY_EXAMPLE, from_paint_by_example, from_scratch, load_autoencoder
+from .latent_cache import LatentCache, collate_encoded, fill_latent_cache, one_thread
 from .losses import authors_blocks
 from .memory import estimate_memory
 from .metrics import MetricsLog
@@ -103,6 +103,10 @@ def train(
 
     # 3. what changes from step to step
     vae = pipeline.vae.to(device).requires_grad_(False)
+    encoded = config.data.latent_cache is not None
+    if encoded:
+        with accelerator.main_process_first():
+            data = open_latent_cache(config, data, pipeline, objective.needs, progress=main and progress)
     model = accelerator.prepare(objective)
     optimizer = accelerator.prepare(
         torch.optim.AdamW(trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -124,7 +128,11 @@ def train(
         batch_sampler=Batches(
             first, config.steps, parts, config.batch_size // parts, accelerator.process_index, processes
         ),
-        collate_fn=functools.partial(collate, wanted=objective.needs),
+        collate_fn=(
+            functools.partial(collate_encoded, size=size)
+            if encoded
+            else functools.partial(collate, wanted=objective.needs)
+        ),
         num_workers=config.workers,
         worker_init_fn=one_thread,
         # forked workers would wait for thread pools that a fork doesn't carry along
@@ -148,7 +156,10 @@ def train(
             batch = next(batches)
             positions += batch["positions"].tolist()
             batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-            batch = draw(encode(vae, batch), config.seed, schedule_length, config.unconditional_probability)
+            batch = batch if encoded else encode(vae, batch)
+            batch = draw(
+                batch, config.seed, schedule_length, config.unconditional_probability, config.timestep_exponent
+            )
             last = part == parts - 1
             with accelerator.autocast(), contextlib.nullcontext() if last else accelerator.no_sync(model):
                 losses = model(batch)
@@ -205,10 +216,27 @@ def open_data(config: DataConfig) -> Any:
         raise InvalidInput(f"data.options don't fit {config.kind!r} ({error}).") from error
 
 
+def open_latent_cache(
+    config: TrainingConfig, data: Any, pipeline: TryOnPipeline, needs: list[str], progress: bool
+) -> LatentCache:
+    """The items' latents, encoded now where they weren't before."""
+    return fill_latent_cache(
+        Path(config.data.latent_cache),
+        data,
+        pipeline.vae,
+        size=tuple(config.data.size),
+        garment_side=pipeline.garment_encoder.config.image_size,
+        needs=needs,
+        source={"kind": config.data.kind, "options": config.data.options},
+        workers=config.workers,
+        progress=progress,
+    )
+
+
 def start_pipeline(config: TrainingConfig) -> TryOnPipeline:
     """The networks that a configuration starts from."""
     start = config.start
-    vae = AutoencoderKL.from_pretrained(start.vae) if start.vae else None
+    vae = load_autoencoder(start.vae) if start.vae else None
     if start.source == "scratch":
         return from_scratch(start.architecture, vae=vae, scheduler=start.scheduler, seed=config.seed)
     if start.architecture or start.scheduler:
@@ -374,11 +402,3 @@ def averaged(average: EMAModel | None, trained: Mapping[str, nn.Parameter]) -> I
         yield
     finally:
         average.restore(trained.values())
-
-
-def one_thread(worker: int) -> None:
-    """In a process that reads data: as many threads as there are processes are enough."""
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -113,6 +113,19 @@ class SyntheticSample:
         flags = {"textured": self.worn.design.textured, "textured_other": self.other.design.textured}
         return {name: getattr(self, name) for name in names} | flags
 
+    def in_worn(self) -> dict[str, Any]:
+        """`as_dict` for training to put the worn garment back on."""
+        return self._item("person", "garment", "worn_mask", "correspondence")
+
+    def in_other(self) -> dict[str, Any]:
+        """Likewise for the other garment, whose wearer is the `person` then."""
+        return self._item("person_in_other", "garment_other", "worn_mask_other", "correspondence_other")
+
+    def _item(self, *names: str) -> dict[str, Any]:
+        renamed = zip(("person", "garment", "worn_mask", "correspondence"), names, strict=True)
+        shared = {name: getattr(self, name) for name in ("agnostic", "densepose", "mask")}
+        return shared | {new: getattr(self, name) for new, name in renamed}
+
 
 class SyntheticDataset:
     """Rendered samples 0 .. length - 1 of a seed, as a map-style data set.
@@ -127,6 +140,9 @@ class SyntheticDataset:
         size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
         transform (`Callable`, *optional*):
             Makes an item of a `SyntheticSample`; by default its `as_dict`.
+        garments (`str`, *optional*, defaults to `"worn"`):
+            `"both"` for two training items of every sample, one in either garment (without transform): the first is
+            what `"worn"` gives, reduced to what training reads, the second has the `person` in the other garment.
 
     Raises:
         `InvalidInput`: for a negative length or seed, an unknown style, or a size that isn't 4:3.
@@ -139,19 +155,32 @@ class SyntheticDataset:
         style: StyleName = "studio",
         size: tuple[int, int] = (256, 192),
         transform: Callable[[SyntheticSample], Any] | None = None,
+        garments: Literal["worn", "both"] = "worn",
     ):
         self.length, self.seed = _natural(length, "length"), _natural(seed, "seed")
         self.style, self.size = get_style(style), check_size(size)
         self.transform = SyntheticSample.as_dict if transform is None else transform
+        if garments not in ("worn", "both") or (garments == "both" and transform is not None):
+            raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
+        self.garments = garments
+        self._latest: tuple[int, SyntheticSample] | None = None
 
     def __len__(self) -> int:
-        return self.length
+        return self.length * (2 if self.garments == "both" else 1)
 
     def __getitem__(self, index: int) -> Any:
         index = operator.index(index)
-        if not -self.length <= index < self.length:
-            raise IndexError(f"index {index} is out of range: the data set has {self.length} samples.")
-        return self.transform(render_pair(self.seed, index % self.length, self.style, self.size))
+        length = len(self)
+        if not -length <= index < length:
+            raise IndexError(f"index {index} is out of range: the data set has {length} samples.")
+        if self.garments == "worn":
+            return self.transform(render_pair(self.seed, index % length, self.style, self.size))
+        number, other = divmod(index % length, 2)
+        latest = self._latest
+        # neighbours share a sample, and are usually asked for one after the other
+        if latest is None or latest[0] != number:
+            latest = self._latest = number, render_pair(self.seed, number, self.style, self.size)
+        return latest[1].in_other() if other else latest[1].in_worn()
 
 
 def render_pair(

@@ -1,0 +1,184 @@
+"""How good the bundled model is, on rendered figures that it has never seen, against what is easy to beat and what isn't.
+
+python benchmarks/bundled_model.py --samples 200 --json numbers.json --sheet sheet.png
+
+Unpaired: the figure wears one garment and is dressed in another; the renderer knows the truth. Everything is measured
+inside the agnostic mask, at 256 x 192. Baselines: the mask filled with the garment's mean colour; the truth with its worn garment
+filled with the garment's mean colour (the "oracle": silhouette, arms and background are the truth's own); and the
+truth after the autoencoder, which no result can beat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from stableviton_sdk import TryOnPipeline
+from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
+from stableviton_sdk.preprocessing.garment import CANVAS
+
+CANDIDATES = 8  # garments that the right one has to be told from
+SHEET_ROWS = 24
+
+
+def psnr(first: np.ndarray, second: np.ndarray, region: np.ndarray) -> float:
+    difference = first[region].astype(np.float64) - second[region]
+    return float(-10 * np.log10(max(np.mean(difference**2), 1e-6) / 255**2))
+
+
+def ssim_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Structural similarity (Wang et al. 2004) of every pixel, averaged over the channels."""
+
+    def blur(picture: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(picture, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
+
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    mean1, mean2 = blur(first), blur(second)
+    variance1, variance2 = blur(first**2) - mean1**2, blur(second**2) - mean2**2
+    covariance = blur(first * second) - mean1 * mean2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean1 * mean2 + c1) * (2 * covariance + c2)
+    return (similarity / ((mean1**2 + mean2**2 + c1) * (variance1 + variance2 + c2))).mean(-1)
+
+
+def mean_colour(garment: np.ndarray) -> np.ndarray:
+    """Of a garment picture without its canvas."""
+    inside = np.abs(garment.astype(int) - CANVAS[0]).max(-1) > 4
+    return garment[inside].mean(0) if inside.any() else garment.reshape(-1, 3).mean(0)
+
+
+def attention_error(attention, sample: SyntheticSample) -> dict[int, float]:
+    """Mean distance of the expected garment place from the true one, in pixels of 128 x 96, by block."""
+    errors = {}
+    for block in attention.blocks:
+        found = attention.coordinates(block)
+        height, width = found.shape[:2]
+        scale_y, scale_x = sample.mask.shape[0] / height, sample.mask.shape[1] / width
+        rows = ((np.arange(height) + 0.5) * scale_y).astype(int)
+        columns = ((np.arange(width) + 0.5) * scale_x).astype(int)
+        true = sample.correspondence_other[rows][:, columns] + 0.5
+        known = np.isfinite(true).all(-1)
+        if known.any():
+            errors[block] = float(np.linalg.norm(found[..., :2] - true, axis=-1)[known].mean() / 2)
+    return errors
+
+
+@torch.no_grad()
+def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: int | None, distractors, derive: bool):
+    maps = {} if derive else {
+        "mask": Image.fromarray(sample.mask.astype(np.uint8) * 255),
+        "agnostic": Image.fromarray(sample.agnostic),
+        "densepose": Image.fromarray(sample.densepose),
+    }  # fmt: skip
+    out = pipe(
+        Image.fromarray(sample.person),
+        Image.fromarray(sample.garment_other),
+        **maps,
+        num_inference_steps=steps,
+        generator=torch.Generator().manual_seed(number),
+        output_attention=True,
+    )
+    result, truth, region = np.asarray(out.images[0]), sample.person_in_other, sample.mask
+    worn = sample.worn_mask_other
+    colour = mean_colour(sample.garment_other)
+    oracle = np.where(worn[..., None], colour, truth)
+    fill = np.where(region[..., None], colour, truth)
+    pixels = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    decoded = pipe.vae(pixels.contiguous()).sample[0].permute(1, 2, 0).clamp(-1, 1).numpy() * 127.5 + 127.5
+    ceiling = np.where(region[..., None], decoded, truth)
+    pictures = {"model": result, "oracle": oracle, "mean colour": fill, "autoencoder": ceiling}
+    values = {"textured": bool(sample.other.design.textured), "attention": attention_error(out.attention, sample)}
+    for name, picture in pictures.items():
+        values[name] = {
+            "psnr": psnr(picture, truth, region),
+            "ssim": float(ssim_map(picture, truth)[region].mean()),
+            "worn psnr": psnr(picture, truth, worn),
+        }
+    values["colour error"] = float(np.abs(result[worn].mean(0) - truth[worn].mean(0)).mean())
+    stage = Stage(sample.body, sample.mask.shape)
+    rivals = [truth] + [stage.dress(garment).person for garment in distractors]
+    distances = [float(np.square(result[region].astype(float) - rival[region]).mean()) for rival in rivals]
+    values["recognised"] = int(np.argmin(distances)) == 0
+    return values, result
+
+
+def summary(rows: list[dict]) -> dict:
+    def mean(pick) -> float:
+        return round(float(np.mean([pick(row) for row in rows])), 4)
+
+    table = {
+        name: {key: mean(lambda row: row[name][key]) for key in ("psnr", "ssim", "worn psnr")}
+        for name in ("model", "oracle", "mean colour", "autoencoder")
+    }
+    textured = [row for row in rows if row["textured"]]
+    blocks = sorted({block for row in rows for block in row["attention"]})
+    return {
+        "samples": len(rows),
+        **table,
+        "textured": {
+            "samples": len(textured),
+            **{
+                name: round(float(np.mean([row[name]["worn psnr"] for row in textured])), 4)
+                for name in ("model", "mean colour")
+            },
+        },
+        "colour error": mean(lambda row: row["colour error"]),
+        "attention error": {
+            block: round(float(np.mean([row["attention"][block] for row in rows if block in row["attention"]])), 4)
+            for block in blocks
+        },
+        f"recognised among {CANDIDATES}": mean(lambda row: row["recognised"]),
+    }
+
+
+def draw_sheet(shown: list[tuple[np.ndarray, ...]], path: Path) -> None:
+    """Four columns of person, garment, result, truth."""
+    rows = [np.concatenate(pictures, axis=1) for pictures in shown]
+    columns = 4
+    rows += [np.full_like(rows[0], 255)] * (-len(rows) % columns)
+    lines = [np.concatenate(rows[start : start + columns], axis=1) for start in range(0, len(rows), columns)]
+    Image.fromarray(np.concatenate(lines)).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a pipeline's folder instead of the bundled model")
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=2, help="of the renderer; the model was trained with another one")
+    parser.add_argument("--style", default="studio", choices=("studio", "shifted"))
+    parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
+    parser.add_argument("--derive", action="store_true", help="derive the maps from the picture, as users do")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--sheet", type=Path)
+    arguments = parser.parse_args()
+    pipe = TryOnPipeline.from_pretrained(arguments.model) if arguments.model else TryOnPipeline.from_bundled()
+    pipe.set_progress_bar_config(disable=True)
+    rows, shown = [], []
+    garments: list = []
+    for number in tqdm(range(arguments.samples), unit="pair"):
+        sample = render_pair(arguments.seed, number, arguments.style)
+        values, result = measure(
+            pipe, sample, number, arguments.steps, garments[-(CANDIDATES - 1) :], arguments.derive
+        )
+        garments.append(sample.worn)
+        rows.append(values)
+        if len(shown) < SHEET_ROWS:
+            shown.append((sample.person, sample.garment_other, result, sample.person_in_other))
+    told = {"style": arguments.style, "seed": arguments.seed, "steps": arguments.steps or pipe.config.default_steps}
+    told |= summary(rows)
+    print(json.dumps(told, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if arguments.sheet:
+        draw_sheet(shown, arguments.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""`stableviton demo`: the first picture, offline, with the small model that comes with the package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput
+from .common import add_device, bars_on_terminals_only, choose_device
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SAMPLES = Path(__file__).parents[1] / "bundled" / "samples"
+OUTPUT = "demo.png"
+GAP = 8  # pixels between the pictures of a sheet
+
+
+def add_parser(commands: Any, **options: Any) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="dress a rendered figure with the small bundled model, offline",
+        description="Dress a person in a garment with the small model that comes with the package: nothing is "
+        "downloaded. It was trained on rendered figures and knows no photos; for those there is `stableviton try-on`.",
+        **options,
+    )
+    parser.add_argument("--person", metavar="FILE", help="picture of a rendered figure; default: a sample of its own")
+    parser.add_argument("--garment", metavar="FILE", help="picture of a garment; default: a sample of its own")
+    parser.add_argument("--output", metavar="FILE", default=OUTPUT, help="picture to write (%(default)s)")
+    parser.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help="also write person, garment, result and where the garment's pixels went, side by side",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (%(default)s)")
+    add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from ..images import check_picture_path, load_image, save_atomically
+    from ..preprocessing.garment import CANVAS
+
+    output = check_picture_path(arguments.output)
+    sheet = None if arguments.sheet is None else check_picture_path(arguments.sheet)
+    if sheet is not None and sheet.absolute() == output.absolute():
+        raise InvalidInput(f"--output and --sheet both name {output}: pass two files.")
+    if not 0 <= arguments.seed < 2**63:
+        raise InvalidInput(f"--seed is {arguments.seed}: pass a whole number from 0.")
+    person = load_image(arguments.person or SAMPLES / "person_1.png", name="--person")
+    garment = load_image(arguments.garment or SAMPLES / "garment_1.png", name="--garment", background=CANVAS)
+    device = choose_device(arguments.device)
+
+    import torch
+
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+
+    with bars_on_terminals_only():
+        pipeline = TryOnPipeline.from_bundled().to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    result = pipeline(person, garment, generator=generator, output_attention=sheet is not None)
+    image = result.images[0]
+    save_atomically(image, output, quality=95)
+    if sheet is not None:
+        correspondence = result.attention.to_image(result=image)
+        save_atomically(side_by_side([person, garment, image, correspondence]), sheet, quality=95)
+    written = " and ".join(str(path) for path in (output, sheet) if path is not None)
+    print(f"{written} ({image.width} x {image.height}, the bundled model)")
+
+
+def side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures in a row on white, all of the first one's height."""
+    from PIL import Image
+
+    height = pictures[0].height
+    scaled = [
+        picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
+        for picture in pictures
+    ]
+    width = sum(picture.width for picture in scaled) + GAP * (len(scaled) - 1)
+    row = Image.new("RGB", (width, height), "white")
+    left = 0
+    for picture in scaled:
+        row.paste(picture, (left, 0))
+        left += picture.width + GAP
+    return row
