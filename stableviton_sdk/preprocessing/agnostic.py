@@ -110,35 +110,43 @@ def _upper(parsing: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]
     for arm in ARMS.values():
         torso.arm(arm, wrist=5)
     mask = torso.as_mask(parsing.shape)
-    kept = _hands(parsing, figure)
-    kept |= np.isin(
+    kept = _is_any(
         parsing,
-        (
-            CIHP.GLASSES,
-            CIHP.FACE,
-            CIHP.TROUSERS,
-            CIHP.SKIRT,
-            CIHP.LEFT_LEG,
-            CIHP.RIGHT_LEG,
-            CIHP.LEFT_SHOE,
-            CIHP.RIGHT_SHOE,
-        ),
+        CIHP.GLASSES,
+        CIHP.FACE,
+        CIHP.TROUSERS,
+        CIHP.SKIRT,
+        CIHP.LEFT_LEG,
+        CIHP.RIGHT_LEG,
+        CIHP.LEFT_SHOE,
+        CIHP.RIGHT_SHOE,
     )
+    kept |= _hands(parsing, figure, torso)
     mask |= _missed_clothes(parsing, figure, mask)
     return mask, kept
 
 
-def _hands(parsing: np.ndarray, figure: Figure) -> np.ndarray:
-    """Parsed arm pixels outside of the arm's drawing, which ends at the wrist."""
+def _is_any(parsing: np.ndarray, *labels: int) -> np.ndarray:
+    """`np.isin` for labels, by a table: a tenth of its time."""
+    table = np.zeros(256, bool)
+    table[list(labels)] = True
+    return table[parsing]
+
+
+def _hands(parsing: np.ndarray, figure: Figure, drawing: Drawing) -> np.ndarray:
+    """Parsed arm pixels outside of the arm's drawing, which ends at the wrist; what `drawing` shows is lost."""
     hands = np.zeros(parsing.shape, bool)
     for label, arm in ARMS.items():
         pixels = parsing == label
-        if pixels.any():
-            drawing = Drawing(figure)
-            if figure.seen[arm[0]]:
-                drawing.ellipse(arm[0], 5, 6)
-            drawing.arm(arm, wrist=4)
-            hands |= pixels & ~drawing.as_mask(parsing.shape)
+        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+        if not rows.size:
+            continue
+        drawing.clear()
+        if figure.seen[arm[0]]:
+            drawing.ellipse(arm[0], 5, 6)
+        drawing.arm(arm, wrist=4)
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        hands[box] |= pixels[box] & ~drawing.as_mask(parsing.shape, box)
     return hands
 
 

@@ -190,7 +190,36 @@ class Drawing:
                 half_axis = width / 2 if end != arm[-1] else wrist
                 self.ellipse(end, half_axis, half_axis)
 
-    def as_mask(self, shape: tuple[int, int]) -> np.ndarray:
-        size = (shape[1], shape[0])
-        image = self.image if self.image.size == size else self.image.resize(size, Image.Resampling.BILINEAR)
-        return np.asarray(image) >= 128
+    def clear(self) -> None:
+        """Start anew on the same canvas."""
+        self.image.paste(0, (0, 0, *self.image.size))
+
+    def as_mask(self, shape: tuple[int, int], within: tuple[slice, slice] | None = None) -> np.ndarray:
+        """What is drawn, in a picture of another size: bool, (H, W), or its part `within` these rows and columns."""
+        (height, width), (canvas_width, canvas_height) = shape, self.image.size
+        if (canvas_width, canvas_height) == (width, height):
+            mask = np.asarray(self.image) >= 128
+            return mask if within is None else mask[within]
+        if canvas_width % width or canvas_height % height:
+            # weights of a part could differ in their last bit from those of the whole
+            mask = np.asarray(self.image.resize((width, height), Image.Resampling.BILINEAR)) >= 128
+            return mask if within is None else mask[within]
+        step_x, step_y = canvas_width // width, canvas_height // height
+        if within is None:
+            mask = np.zeros(shape, bool)
+            box = self.image.getbbox()
+            if box is not None:
+                left, top, right, bottom = box
+                drawn = (
+                    slice(max(top // step_y - 1, 0), min(-(-bottom // step_y) + 1, height)),
+                    slice(max(left // step_x - 1, 0), min(-(-right // step_x) + 1, width)),
+                )
+                mask[drawn] = self.as_mask(shape, drawn)
+            return mask
+        rows, columns = within
+        part = self.image.resize(
+            (columns.stop - columns.start, rows.stop - rows.start),
+            Image.Resampling.BILINEAR,
+            box=(columns.start * step_x, rows.start * step_y, columns.stop * step_x, rows.stop * step_y),
+        )
+        return np.asarray(part) >= 128

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -209,6 +209,7 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
     )
 
 
+@lru_cache(maxsize=2)  # asked for when a pose is drawn, and again when the figure is
 def lower_outlines(torso: Torso, legs: Legs) -> list[Points]:
     """Closed outlines of the lower garment: both trouser legs, or one skirt."""
     unit = torso.unit

@@ -56,6 +56,11 @@ class Layer:
         height, width = self.alpha.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    @property
+    def box(self) -> Box:
+        """The part of the supersampled canvas as a box."""
+        return self.top, self.left, self.top + self.alpha.shape[0], self.left + self.alpha.shape[1]
+
     @cached_property
     def pixels(self) -> tuple[slice, slice]:
         """Rows and columns of the final picture."""
@@ -84,8 +89,47 @@ class Canvas:
 
     def box(self, points: Points, margin: float = 0.0) -> Box:
         """The part of the canvas around the points; one pixel large where they are all outside."""
+        return self._box(self._fixed(points), margin)
+
+    def polygon(self, *outlines: Points) -> Layer:
+        """Union of filled polygons, as a layer."""
+        fixed = [self._fixed(points) for points in outlines]
+        top, left, bottom, right = self._box(fixed[0] if len(fixed) == 1 else np.concatenate(fixed), 0.0)
+        alpha = np.zeros((bottom - top, right - left), np.uint8)
+        for points in fixed:
+            cv2.fillPoly(alpha, [_moved(points, top, left)], 255, cv2.LINE_AA, SHIFT)
+        return Layer(top, left, alpha, self.supersample)
+
+    def fill(self, picture: np.ndarray, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)) -> None:
+        """Paint a filled polygon on a picture whose first subpixel is `origin` (top, left), in place."""
+        cv2.fillPoly(picture, [_moved(self._fixed(points), *origin)], _scalar(colour), cv2.LINE_AA, SHIFT)
+
+    def line(
+        self, picture: np.ndarray, width: float, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Paint a line of a width in canvas units, with round ends, in place."""
+        thickness = max(1, round(width * self.scale))
+        cv2.polylines(
+            picture, [_moved(self._fixed(points), *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT
+        )
+
+    def fields(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas units x (1, w) and y (h, 1) of the subpixel centres in a box, float32, to broadcast."""
+        top, left, bottom, right = box
+        x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5)) * np.float32(1 / self.scale)
+        y = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5)) * np.float32(1 / self.scale)
+        return x[None, :], y[:, None]
+
+    def centres(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas units x (1, w) and y (h, 1) of the final pixels' centres in a box, float32, to broadcast.
+
+        What is smooth is computed there and `repeated`: the average over a pixel's subpixels would hardly differ.
+        """
+        return Canvas(self.size, supersample=1).fields(tuple(edge // self.supersample for edge in box))
+
+    def _box(self, fixed: np.ndarray, margin: float) -> Box:
         step = self.supersample
-        x, y, width, height = cv2.boundingRect(self._fixed(points, 0, 0))
+        x, y, width, height = cv2.boundingRect(fixed)
         one, reach = 1 << SHIFT, margin * self.scale + 2  # two subpixels for the antialiased edge
 
         def whole(value: float) -> int:
@@ -96,36 +140,20 @@ class Canvas:
         top, left = min(max(top, 0), self.height - step), min(max(left, 0), self.width - step)
         return top, left, max(min(bottom, self.height), top + step), max(min(right, self.width), left + step)
 
-    def polygon(self, *outlines: Points) -> Layer:
-        """Union of filled polygons, as a layer."""
-        top, left, bottom, right = self.box(outlines[0] if len(outlines) == 1 else np.concatenate(outlines))
-        alpha = np.zeros((bottom - top, right - left), np.uint8)
-        for points in outlines:
-            cv2.fillPoly(alpha, [self._fixed(points, top, left)], 255, cv2.LINE_AA, SHIFT)
-        return Layer(top, left, alpha, self.supersample)
-
-    def fill(self, picture: np.ndarray, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)) -> None:
-        """Paint a filled polygon on a picture whose first subpixel is `origin` (top, left), in place."""
-        cv2.fillPoly(picture, [self._fixed(points, *origin)], _scalar(colour), cv2.LINE_AA, SHIFT)
-
-    def line(
-        self, picture: np.ndarray, width: float, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)
-    ) -> None:
-        """Paint a line of a width in canvas units, with round ends, in place."""
-        thickness = max(1, round(width * self.scale))
-        cv2.polylines(picture, [self._fixed(points, *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT)
-
-    def fields(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        """Canvas units x (1, w) and y (h, 1) of the subpixel centres in a box, float32, to broadcast."""
-        top, left, bottom, right = box
-        x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5)) * np.float32(1 / self.scale)
-        y = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5)) * np.float32(1 / self.scale)
-        return x[None, :], y[:, None]
-
-    def _fixed(self, points: Points, top: int, left: int) -> np.ndarray:
+    def _fixed(self, points: Points) -> np.ndarray:
+        """OpenCV's drawing coordinates on the whole canvas, int32."""
         fixed = points * (self.scale * (1 << SHIFT))
-        fixed -= np.array([left, top]) * (1 << SHIFT) + ((1 << SHIFT) / 2 - 0.5)  # half a subpixel, and to round
+        fixed -= (1 << SHIFT) / 2 - 0.5  # half a subpixel, and to round
         return fixed.astype(np.int32)
+
+
+def _moved(fixed: np.ndarray, top: int, left: int) -> np.ndarray:
+    """Drawing coordinates, counted from a corner in subpixels."""
+    if left:
+        fixed[:, 0] -= left << SHIFT
+    if top:
+        fixed[:, 1] -= top << SHIFT
+    return fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +197,10 @@ def blend(picture: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
     """Lay colours (h, w, 3) over a picture (h, w, 3) in place, with an opacity alpha, uint8 (h, w)."""
     if picture.dtype == np.uint8:
         opaque = cv2.merge((alpha, alpha, alpha))
-        kept = cv2.multiply(picture, 255 - opaque, scale=1 / 255)
-        picture[...] = cv2.add(kept, cv2.multiply(colours, opaque, scale=1 / 255))
+        laid = cv2.multiply(colours, opaque, scale=1 / 255)
+        cv2.bitwise_not(opaque, opaque)
+        cv2.multiply(picture, opaque, opaque, scale=1 / 255)
+        cv2.add(opaque, laid, picture)
         return
     share = alpha.astype(np.float32) * np.float32(1 / 255)
     share = cv2.merge((share, share, share))
@@ -214,6 +244,31 @@ def enlarge(values: np.ndarray, step: int) -> np.ndarray:
     if step == 1:
         return values
     return cv2.resize(values, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
+
+
+def bell(values: np.ndarray) -> np.ndarray:
+    """exp(-x^2) of float32 fields; OpenCV takes a fifth of numpy's time."""
+    return cv2.exp(-values * values)
+
+
+def paste(picture: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
+    """Copy values (h, w) into a picture, in place, where a bool mask is set; in a third of `np.copyto`'s time."""
+    cv2.copyTo(values, where.view(np.uint8), picture)
+
+
+def repeated(values: np.ndarray, step: int) -> np.ndarray:
+    """Every pixel of (h, w) or (h, w, 3) as a block of step x step."""
+    if step == 1:
+        return values
+    height, width = values.shape[:2]
+    wide = cv2.resize(values, (width * step, height), interpolation=cv2.INTER_NEAREST)
+    return np.repeat(wide, step, axis=0)
+
+
+def soften(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur a uint8 picture: two boxes, which look like a Gaussian and take a quarter of its time."""
+    size = 2 * round((np.sqrt(6 * sigma**2 + 1) - 1) / 2) + 1
+    return cv2.blur(cv2.blur(values, (size, size)), (size, size))
 
 
 def restrict(layer: Layer, within: Layer) -> Layer:
@@ -304,5 +359,6 @@ def _circle(count: int) -> np.ndarray:
     return xy(np.cos(turn), np.sin(turn))
 
 
-def _scalar(colour: np.ndarray) -> list[int]:
-    return [min(max(int(value), 0), 255) for value in colour]
+def _scalar(colour: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = colour
+    return min(max(int(red), 0), 255), min(max(int(green), 0), 255), min(max(int(blue), 0), 255)

@@ -1,6 +1,11 @@
-"""Everything about a figure that no upper garment changes: legs, skin, hands, and the labels they get."""
+"""Everything about a figure that no upper garment changes: legs, skin, hands, and the labels they get.
+
+Outlines are kept for the last figures, since the picture and the DensePose labels both want them.
+"""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +20,7 @@ from .canvas import (
     blend,
     ellipse_points,
     mirrored,
+    repeated,
     restrict,
     shaded,
     smooth,
@@ -71,6 +77,7 @@ def draw_base(picture: np.ndarray, labels: np.ndarray, body: Body, canvas: Canva
     return _lower(picture, labels, body, canvas, reach)
 
 
+@lru_cache(maxsize=4)
 def torso_skin(body: Body) -> Points:
     """Outline of the bare torso."""
     return body.torso.to_canvas(_TORSO)
@@ -83,6 +90,7 @@ _TORSO_HALF = np.concatenate(
 _TORSO = np.concatenate([_TORSO_HALF, mirrored(_TORSO_HALF)])
 
 
+@lru_cache(maxsize=4)
 def neck_skin(body: Body) -> Points:
     """Outline of the neck."""
     chin = body.head.to_canvas(np.array([[-0.55, 0.3], [0.55, 0.3]]))
@@ -103,12 +111,14 @@ def limb(points: list, widths: np.ndarray) -> Points:
     return np.concatenate([axis + across * wide[:, None], (axis - across * wide[:, None])[::-1]])
 
 
+@lru_cache(maxsize=4)
 def leg_outline(body: Body, side: int) -> Points:
     """Outline of a bare leg from hip to ankle."""
     legs = body.legs
     return limb([legs.hips[side], legs.knees[side], legs.ankles[side]], _LEG_WIDE * body.unit * 0.95)
 
 
+@lru_cache(maxsize=4)
 def foot_outline(body: Body, side: int) -> Points:
     """Outline of a shoe, seen from the front."""
     ankle, unit = np.array(body.legs.ankles[side]), body.unit
@@ -123,15 +133,15 @@ def _leg(picture, labels, body: Body, canvas: Canvas, side: int) -> None:
     if body.legs.kind in ("slim", "straight", "wide"):
         return  # nothing of it shows
     layer = canvas.polygon(leg_outline(body, side))
-    x, y = _fields(canvas, layer)
+    x, y = canvas.centres(layer.box)
     across = (x - _axis(body, side, y)) * np.float32(1 / (0.2 * body.unit))
-    blend(picture[layer.area], shaded(1 - 0.16 * np.minimum(across**2, 1.2), body.colours["skin"]), layer.alpha)
+    _lay(picture, layer, shaded(1 - 0.16 * np.minimum(across**2, 1.2), body.colours["skin"]))
     mark(labels, layer, LEGS[side], WHOLE)
 
 
-def _fields(canvas: Canvas, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = layer.area
-    return canvas.fields((rows.start, columns.start, rows.stop, columns.stop))
+def _lay(picture: np.ndarray, layer: Layer, colours: np.ndarray) -> None:
+    """Lay colours, given at the final picture's resolution, over a supersampled one, in place, through a layer."""
+    blend(picture[layer.area], repeated(colours, layer.supersample), layer.alpha)
 
 
 def _axis(body: Body, side: int, y: np.ndarray) -> np.ndarray:
@@ -147,19 +157,19 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
     line = darker(colour, 0.3) if colour.mean() > 60 else lighter(colour, 0.2)
     skirt = legs.kind in ("skirt", "flared")
     if skirt:
-        x, y = _fields(canvas, whole)
+        x, y = canvas.centres(whole.box)
         across = (x - (_axis(body, 0, y) + _axis(body, 1, y)) / 2) * np.float32(1 / (0.6 * unit))
         depth = ((y - legs.hips[0][1]) / unit).clip(0, 1).astype(np.float32)
         pleats = 9 if legs.kind == "flared" else 4
         light = 1 - 0.17 * np.minimum(across**2, 1.3) - depth * (0.05 + 0.05 * np.cos(pleats * np.pi / 2 * across))
-        blend(picture[whole.area], shaded(light, colour), whole.alpha)
+        _lay(picture, whole, shaded(light, colour))
     else:
         for side, sign in enumerate(SIDES):
             layer = canvas.polygon(outlines[side])
-            x, y = _fields(canvas, layer)
+            x, y = canvas.centres(layer.box)
             across = (x - _axis(body, side, y)) * np.float32(1 / (0.3 * unit))
             light = 1.03 - 0.2 * np.minimum(across**2, 1.2) - 0.05 * sign * body.light * across
-            blend(picture[layer.area], shaded(light, colour), layer.alpha)
+            _lay(picture, layer, shaded(light, colour))
         hips = np.mean(legs.hips, axis=0)
         seam = smooth(hips + np.array([[0.0, -0.2], [0.01, 0.05], [0.0, 0.24]]) * unit)
         canvas.line(picture, 0.014 * unit, seam, line)
@@ -178,13 +188,15 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
 
 
 def arm_overlay(body: Body, arm: Arm, canvas: Canvas, box: Box, light: np.ndarray) -> Overlay:
-    """The bare arm without its hand, on a part of the canvas lit by `light`."""
+    """The bare arm without its hand, on a part of the canvas; `light` (h, w) at the final picture's resolution."""
     skin = body.colours["skin"]
-    layer = Layer(box[0], box[1], np.zeros(light.shape, np.uint8), canvas.supersample)
+    alpha = np.zeros((box[2] - box[0], box[3] - box[1]), np.uint8)
+    layer = Layer(box[0], box[1], alpha, canvas.supersample)
     canvas.fill(layer.alpha, arm.outline(0.0, 1.0, arm_half_width), OPAQUE, box[:2])
-    return Overlay(layer, shaded(light, skin))
+    return Overlay(layer, repeated(shaded(light, skin), canvas.supersample))
 
 
+@lru_cache(maxsize=4)
 def hand_outlines(arm: Arm, side: int) -> tuple[list[Points], list[Points]]:
     """Outlines of the palm with its fingers and of the thumb; and the lines between the fingers."""
     unit, along = arm.unit, arm.direction

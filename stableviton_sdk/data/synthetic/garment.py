@@ -22,8 +22,10 @@ from .canvas import (
     ellipse_points,
     flood,
     intersect,
+    repeated,
     sampled,
     shrink,
+    soften,
     steps,
 )
 from .cut import FITS, NECKLINES, PANELS, SLEEVE_ROOT, SLEEVES, Cut, sample_cut
@@ -147,7 +149,7 @@ def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple
     part, cloth = picture[top:bottom, left:right], colours[top:bottom, left:right]
     inside = np.ascontiguousarray(silhouette[top:bottom, left:right])
     # Flat fabric bulges a little, darker towards its silhouette, and casts a faint shadow.
-    soft = cv2.GaussianBlur(inside, (0, 0), 2.2 * scale)
+    soft = soften(inside, 2.2 * scale)
     puff = cv2.convertScaleAbs(soft, alpha=0.3, beta=0.72 * 255)
     cloth[...] = cv2.multiply(cloth, cv2.merge((puff, puff, puff)), scale=1 / 255)
     shade = cv2.convertScaleAbs(soft, alpha=-17 / 255, beta=BACKDROP)
@@ -238,22 +240,35 @@ class _Fabric:
         colours[top:bottom, left:right] = shrink(self.cloth, canvas.supersample)
         return colours
 
-    def _weave(self, cloth: np.ndarray, origin: tuple[int, int], a: np.ndarray, b: np.ndarray, place) -> None:
-        """Fill a cloth whose fabric coordinates are a and b; `place` takes such coordinates to the canvas."""
-        soft = 1.0 / (self.canvas.scale * self.layout.scale)
+    def _weave(self, cloth: np.ndarray, origin: tuple[int, int], coordinates, place) -> None:
+        """Fill a cloth at `origin` of the canvas with the pattern.
+
+        `coordinates` takes canvas units to the fabric's, `place` back. The pattern knows how wide a pixel is and has
+        no stairs: it is woven at the picture's resolution and repeated, and only what is drawn over it needs finer.
+        """
+        step, (height, width) = self.canvas.supersample, cloth.shape[:2]
+        a, b = coordinates(*self.canvas.centres((*origin, origin[0] + height, origin[1] + width)))
+        soft = step / (self.canvas.scale * self.layout.scale)
         woven = weave(self.design, a, b, soft, -0.2, self.cut.hem * FLAT_LENGTH)
-        cv2.resize(woven, cloth.shape[1::-1], cloth, interpolation=cv2.INTER_NEAREST)  # repeats what doesn't vary
+        if woven.shape[:2] == (1, 1):
+            flood(cloth, woven[0, 0])
+        else:
+            cloth[...] = repeated(np.broadcast_to(woven, (height // step, width // step, 3)), step)
         if self.design.pattern == "scatter":
             low, high = np.array([a.min(), b.min()]), np.array([a.max(), b.max()])
             for points, colour in scatter(self.design, low, high):
                 self.canvas.fill(cloth, place(points), colour, origin)
 
     def _torso(self) -> None:
-        layout = self.layout
-        x, y = self.canvas.fields(self.box)
-        a = (x - np.float32(layout.origin[0])) * np.float32(1 / layout.scale)
-        b = (y - np.float32(layout.origin[1])) * np.float32(1 / layout.scale)
-        self._weave(self.cloth, self.box[:2], a, b, lambda points: layout.origin + layout.scale * points)
+        origin, scale = self.layout.origin, self.layout.scale
+
+        def coordinates(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return tuple(
+                (value - np.float32(start)) * np.float32(1 / scale)
+                for value, start in zip((x, y), origin, strict=True)
+            )
+
+        self._weave(self.cloth, self.box[:2], coordinates, lambda points: origin + scale * points)
         self._graphic()
 
     def _sleeve(self, side: int) -> None:
@@ -265,12 +280,16 @@ class _Fabric:
         if self.sleeve_colour is not None:
             flood(cloth, self.sleeve_colour)
         else:
-            rows, columns = wide.area
-            x, y = canvas.fields((rows.start, columns.start, rows.stop, columns.stop))
             matrix = np.linalg.inv(np.vstack([layout.sleeve_map(side, 1.0, 0.0), [0, 0, 1]])).astype(np.float32)
-            t = matrix[1, 0] * x + (matrix[1, 1] * y + matrix[1, 2])
-            b = (matrix[0, 0] * x + (matrix[0, 1] * y + matrix[0, 2])) * np.float32(FLAT_ARM)
-            self._weave(cloth, origin, t, b, lambda points: layout.sleeve(side, points[:, ::-1] / (FLAT_ARM, 1)))
+
+            def coordinates(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                t = matrix[1, 0] * x + (matrix[1, 1] * y + matrix[1, 2])
+                return t, (matrix[0, 0] * x + (matrix[0, 1] * y + matrix[0, 2])) * np.float32(FLAT_ARM)
+
+            def place(points: Points) -> Points:
+                return layout.sleeve(side, points[:, ::-1] / (FLAT_ARM, 1))
+
+            self._weave(cloth, origin, coordinates, place)
         if self.cuffs:
             start, end = cut.sleeve_end - (0.05 if cut.sleeve == "long" else 0.03), cut.sleeve_end + 0.05
             band = layout.sleeve(side, np.array([[start, -0.4], [start, 0.4], [end, 0.4], [end, -0.4]]))
@@ -279,9 +298,11 @@ class _Fabric:
             s = cut.sleeve_end - 0.025
             line = layout.sleeve(side, np.array([[s, -0.4], [s, 0.4]]))
             canvas.line(cloth, 0.012 * layout.scale, line, self.seam, origin)
-        bare = cv2.multiply(wide.alpha, 255 - sampled(torso, wide), scale=1 / 255)
+        # Hard edges: the outer one lies beyond the silhouette, and a seam is sewn over the inner one.
+        _, ends = cv2.threshold(sampled(torso, wide), 127, 255, cv2.THRESH_BINARY_INV)
         mine, theirs = intersect(Layer(*self.box[:2], self.cloth[..., 0], canvas.supersample), wide)
-        blend(self.cloth[mine], cloth[theirs], np.ascontiguousarray(bare[theirs]))
+        mask = cv2.bitwise_and(wide.alpha[theirs], ends[theirs])
+        cv2.copyTo(cloth[theirs], cv2.compare(mask, 127, cv2.CMP_GT), self.cloth[mine])
 
     def _trims(self) -> None:
         """Ribs, collars, plackets, seams."""

@@ -17,6 +17,7 @@ ROUNDNESS = 0.7  # how much fabric turns away towards the silhouette
 _EDGE = float(np.sinh(ROUNDNESS))
 _TURN = np.linspace(-np.pi / 2, np.pi / 2, 11)[1:-1]
 _CAP = xy(np.cos(_TURN), np.sin(_TURN))
+_PARABOLA = np.linalg.inv(np.vander([0.15, 0.6, 1.0]))
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ class Torso:
     sag: float = 0.03
 
     @cached_property
-    def _profile(self) -> np.ndarray:
-        return np.polyfit([0.15, 0.6, 1.0], [self.chest, self.waist, self.hip], 2)
+    def _profile(self) -> list[float]:
+        """Coefficients of the parabola through chest, waist and hip, highest power first."""
+        return (_PARABOLA @ (self.chest, self.waist, self.hip)).tolist()
 
     def half_width(self, v: np.ndarray) -> np.ndarray:
         """Half width of the body in canvas units."""
-        a, b, c = (float(value) for value in self._profile)
+        a, b, c = self._profile
         v = np.maximum(v, 0.0)
         return self.unit * ((a * v + b) * v + c)
 
@@ -108,24 +110,32 @@ class Arm:
         bend = upper_length - tangent, radius * abs(turn), lower_length - tangent
         return shoulder, first, second, start, end, centre, radius, side, bend
 
-    @property
+    @cached_property
+    def _complex(self):
+        """The parts as complex numbers, x + iy: a turn is one product."""
+        shoulder, first, second, start, end, centre, radius, side, (upper, curve, _) = self._parts
+        spoke = start - centre
+        places = (complex(*part) for part in (shoulder, first, second, end, centre, spoke))
+        return *places, radius, side, upper, upper + curve
+
+    @cached_property
     def length(self) -> float:
         """Length of the axis from shoulder to wrist, in canvas units."""
         return float(sum(self._parts[-1]))
 
-    @property
+    @cached_property
     def turn(self) -> float:
         """How far the elbow is bent, in radians; positive towards the side where t grows."""
         *_, radius, side, bend = self._parts
         return side * bend[1] / radius
 
-    @property
+    @cached_property
     def elbow_at(self) -> float:
         """s of the elbow."""
         upper, curve, _ = self._parts[-1]
         return (upper + curve / 2) / self.length
 
-    @property
+    @cached_property
     def elbow_joint(self) -> np.ndarray:
         """Where a pose network would see the elbow: on the round arm, towards its outer side."""
         return 0.4 * np.array(self.elbow) + 0.6 * self.to_canvas(np.array([[self.elbow_at, 0.0]]))[0]
@@ -170,18 +180,14 @@ class Arm:
 
     def to_canvas(self, points: np.ndarray) -> Points:
         """(N, 2) as s, t to canvas units."""
-        shoulder, first, second, start, end, centre, radius, side, (upper, curve, _) = self._parts
-        along, across = (points[..., 0] * self.length)[..., None], (points[..., 1] * self.unit)[..., None]
-        on_upper = shoulder + along * first + across * np.array([-first[1], first[0]])
-        on_lower = end + (along - upper - curve) * second + across * np.array([-second[1], second[0]])
-        angle = side * (along - upper) / radius
-        spoke = start - centre
-        turned = np.concatenate(
-            [np.cos(angle) * spoke[0] - np.sin(angle) * spoke[1], np.sin(angle) * spoke[0] + np.cos(angle) * spoke[1]],
-            axis=-1,
-        )
-        on_curve = centre + turned * (1 - side * across / radius)
-        return np.where(along <= upper, on_upper, np.where(along >= upper + curve, on_lower, on_curve))
+        shoulder, first, second, end, centre, spoke, radius, side, upper, lower = self._complex
+        along, across = points[:, 0] * self.length, points[:, 1] * self.unit
+        offset = 1j * across
+        on_upper = shoulder + (along + offset) * first
+        on_lower = end + (along - lower + offset) * second
+        on_curve = centre + np.exp(1j * (side / radius) * (along - upper)) * (spoke - (spoke * side / radius) * across)
+        place = np.where(along <= upper, on_upper, np.where(along >= lower, on_lower, on_curve))
+        return place.view(np.float64).reshape(-1, 2)
 
     def outline(self, start: float, end: float, half_width, *, cap: float = 1.0, count: int = 20) -> Points:
         """Closed outline of the arm between two s; `half_width(s)` in `unit`; `cap` is the first end's roundness."""

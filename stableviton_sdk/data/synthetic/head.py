@@ -14,6 +14,7 @@ from .canvas import (
     ellipse_points,
     intersect,
     mirrored,
+    repeated,
     shaded,
     smooth,
     steps,
@@ -104,13 +105,12 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
         )
         lay(ear, darker(skin, 0.06), CIHP.FACE, WHOLE)
     face = lay(head_outline(body), None, CIHP.FACE, WHOLE)
-    x, y = canvas.fields((face.top, face.left, face.area[0].stop, face.area[1].stop))
+    x, y = canvas.centres(face.box)
     across, down = (x - head.centre[0]) / head.half_width, (y - head.centre[1]) / head.half_height
     light = 1.01 - 0.07 * across**2 - 0.05 * body.light * across - 0.03 * down
     mine, theirs = intersect(overlay.layer, face)
-    blend(
-        overlay.colours[mine], shaded(light.astype(np.float32), skin)[theirs], np.ascontiguousarray(face.alpha[theirs])
-    )
+    lit = repeated(shaded(light.astype(np.float32), skin), canvas.supersample)
+    blend(overlay.colours[mine], lit[theirs], np.ascontiguousarray(face.alpha[theirs]))
     pen = _Pen(canvas, overlay, body)
     _features(pen, rng)
     if body.beard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...preprocessing.labels import CIHP
-from .canvas import Layer
+from .canvas import Layer, paste
 
 # Pairs: the person's right first.
 ARMS, LEGS, SHOES = (
@@ -33,4 +33,5 @@ PARULA.flags.writeable = False
 
 def mark(labels: np.ndarray, layer: Layer, value: int, least: float = 0.5) -> None:
     """Label the pixels that a layer covers by at least `least`, in place."""
-    labels[layer.pixels][layer.coverage >= least] = value
+    seen = layer.coverage >= least
+    paste(labels[layer.pixels], np.full(seen.shape, value, np.uint8), seen)

@@ -122,8 +122,8 @@ def _sample_graphic(rng, style: Style, colours: np.ndarray, pattern: str, kind: 
     if kind == "number":
         text = str(int(rng.integers(1, 100)))
     return Graphic(
-        kind, str(rng.choice(SHAPES)), text, centre, float(rng.uniform(*size.get(kind, (0.16, 0.26)))), ink,
-        int(rng.choice(FONTS)),
+        kind, SHAPES[int(rng.integers(len(SHAPES)))], text, centre, float(rng.uniform(*size.get(kind, (0.16, 0.26)))),
+        ink, FONTS[int(rng.integers(len(FONTS)))],
     )  # fmt: skip
 
 

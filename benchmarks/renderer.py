@@ -1,0 +1,104 @@
+"""The renderer's speed, and what it promises about its samples, measured over many of them.
+
+```bash
+OMP_NUM_THREADS=1 python benchmarks/renderer.py --samples 5000
+OMP_NUM_THREADS=1 python benchmarks/renderer.py --samples 0 --pairs 200      # the speed alone
+```
+
+The samples are `render_pair(seed, 0 .. samples - 1)`, half of them in either style. The last line says whether all of
+it holds; the exit status is 1 where it doesn't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from stableviton_sdk.data.synthetic import SyntheticSample, one_thread, render_pair
+from stableviton_sdk.preprocessing.agnostic import agnostic_mask
+
+STYLES = ("studio", "shifted")
+PAIRS_PER_SECOND = 25.0  # of one core
+LARGEST = {"long": 2.5, "none": 4.0}  # the mask, in areas of the worn garment
+TEXTURED = 0.6
+
+
+def pairs_per_second(pairs: int, seed: int) -> tuple[float, float]:
+    """Samples a second of this process's own CPU time, and of the clock on the wall, at 256 x 192."""
+    for index in range(4):
+        render_pair(seed, index)
+    cpu, wall = time.process_time(), time.perf_counter()
+    for index in range(pairs):
+        render_pair(seed, index, STYLES[index % 2])
+    return pairs / (time.process_time() - cpu), pairs / (time.perf_counter() - wall)
+
+
+def leaks(sample: SyntheticSample) -> list[str]:
+    """Everything of either garment that the agnostic picture would show of one sample."""
+    found = []
+    if (sample.worn_mask & ~sample.mask).any() or (sample.worn_mask_other & ~sample.mask).any():
+        found.append("a worn pixel lies outside of the mask")
+    differs = (sample.person != sample.person_in_other).any(axis=-1)
+    if (differs & ~sample.mask).any():
+        found.append("a pixel outside of the mask depends on the garment")
+    if not np.array_equal(sample.mask, agnostic_mask(sample.other_rendering.parsing, sample.keypoints)):
+        found.append("the mask depends on the garment")
+    return found
+
+
+def examine(samples: int, seed: int) -> bool:
+    """Print leaks, sizes of masks and the share of textured garments; True if all of it is within its bar."""
+    ratios: dict[str, list[float]] = {}
+    bad, textured, whole = [], 0, True
+    for index in range(samples):
+        sample = render_pair(seed, index, STYLES[index % 2])
+        bad += [(index, STYLES[index % 2], leak) for leak in leaks(sample)]
+        area = int(sample.mask.sum())
+        for garment, rendering in ((sample.worn, sample.worn_rendering), (sample.other, sample.other_rendering)):
+            ratios.setdefault(garment.cut.sleeve, []).append(area / int(rendering.worn_mask.sum()))
+            textured += garment.design.textured
+        if sys.stderr.isatty():
+            print(f"\r{index + 1} of {samples}", end="", file=sys.stderr)
+    print(f"samples {samples} (seed {seed}, both styles), pictures that leak {len({index for index, *_ in bad})}")
+    for index, style, leak in bad[:20]:
+        print(f"  render_pair({seed}, {index}, {style!r}): {leak}")
+    for sleeve, values in sorted(ratios.items()):
+        bar = LARGEST.get(sleeve)
+        middle, most, nearly = np.percentile(values, (50, 99, 99.9))
+        print(
+            f"mask / worn garment, sleeve {sleeve:5s} ({len(values)}): median {middle:.2f}, 99 % {most:.2f}, "
+            f"99.9 % {nearly:.2f}, largest {max(values):.2f}" + (f" (bar {bar})" if bar else "")
+        )
+        whole &= bar is None or max(values) <= bar
+    share = textured / (2 * samples)
+    print(f"textured garments {100 * share:.1f} % (bar {100 * TEXTURED:.0f} %)")
+    return whole and not bad and share >= TEXTURED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=5000, help="samples to examine (default 5000; 0 for none)")
+    parser.add_argument("--pairs", type=int, default=120, help="samples to time (default 120; 0 for none)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
+    options = parser.parse_args(arguments)
+    if options.samples < 0 or options.pairs < 0:
+        parser.error("--samples and --pairs must not be negative")
+    one_thread()
+    good = True
+    if options.pairs:
+        cpu, wall = pairs_per_second(options.pairs, options.seed)
+        print(f"pairs a second on one core: {cpu:.1f} of CPU time, {wall:.1f} by the clock (bar {PAIRS_PER_SECOND})")
+        good &= cpu >= PAIRS_PER_SECOND
+    if options.samples:
+        good &= examine(options.samples, options.seed)
+    print("all within their bars" if good else "NOT all within their bars")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
