@@ -14,10 +14,10 @@ from ..data.synthetic import render_pair, sample_garment
 from ..data.synthetic.background import draw_background
 from ..data.synthetic.style import STYLES, pick
 from ..errors import InvalidInput
+from ..preprocessing.figure_body import INPUT_SIZE as SIZE
+from ..preprocessing.figure_body import PAD
 from ..preprocessing.labels import CIHP
 
-SIZE = (256, 192)  # height and width of the network's input
-PAD = 128  # grey around a picture of other proportions
 STATE = "rendered.json"
 FLUSH_EVERY = 200  # items
 # What trades places in a mirror.

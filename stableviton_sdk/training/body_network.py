@@ -33,9 +33,7 @@ class BodyNetwork(nn.Module):
             nn.Sequential(_block(narrow, wide, stride=2), _Residual(wide))
             for narrow, wide in itertools.pairwise(widths)
         )
-        self.up = nn.ModuleList(
-            nn.Conv2d(wide, narrow, 1) for narrow, wide in itertools.pairwise(widths[1:])
-        )
+        self.up = nn.ModuleList(nn.Conv2d(wide, narrow, 1) for narrow, wide in itertools.pairwise(widths[1:]))
         self.merge = nn.ModuleList(_Residual(width) for width in widths[1:-1])
         self.to_fine = nn.Conv2d(second, first, 1)
         self.labels = nn.Sequential(_block(first, 24), nn.Conv2d(24, PARSING_LABELS + DENSEPOSE_LABELS, 1))

@@ -10,7 +10,6 @@ import torch
 
 from .body_figures import FigureAugmentation, FigureOptions, RenderedFigures
 from .body_network import BodyNetwork, body_loss, collate
-from .steps import one_thread
 from .supervised import FitConfig, fit
 
 
