@@ -109,7 +109,7 @@ def test_the_output_can_be_given_and_wrong_configurations_are_refused(config, tm
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("viton-hd-*.yaml")), ids=lambda path: path.stem)
 def test_the_packages_own_configurations_are_the_authors(path):
     config = load_config(path)
     assert (config.learning_rate, config.batch_size, config.unconditional_probability) == (1e-4, 32, 0.2)
