@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-
-CONFIGS = Path(__file__).parents[1] / "training" / "configs"
+from ..training import CONFIGS
 
 
 def add_parser(commands: Any, **options: Any) -> None:

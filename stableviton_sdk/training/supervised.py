@@ -157,7 +157,7 @@ def fit(
 
         values: dict[str, float] = {}
         if done % config.log_every == 0 or done == config.steps:
-            values = {name: float(value) for name, value in losses.items()}
+            values = {name: float(value.detach()) for name, value in losses.items()}
             bar.set_postfix(loss=f"{values['loss']:.4f}")
             values |= {"learning_rate": rate, "gradient_norm": float(norm)}
         if validate is not None and config.validate_every and done % config.validate_every == 0:

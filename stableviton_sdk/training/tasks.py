@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InvalidInput
+from . import CONFIGS
 from .config import parse_config, read_yaml
 
-CONFIGS = Path(__file__).parent / "configs"
 DEFAULT = "try-on"
 # The module and the class of the configuration, the module and the function that trains by it.
 TASKS = {
