@@ -15,6 +15,7 @@ from ..errors import IncompatibleCheckpoint, MissingDependency
 from ..preprocessing.onnx_session import open_session
 from .body_figures import SIZE, FigureAugmentation, FigureOptions, RenderedFigures
 from .body_network import BodyNetwork, body_loss, collate
+from .config import refuse
 from .supervised import FitConfig, fit
 
 OPSET = 17
@@ -28,13 +29,17 @@ class BodyConfig:
     Args:
         output (`str`): Folder for rendered figures, checkpoints, metrics and the trained preprocessor.
         data (`FigureOptions`), fit (`FitConfig`): See there.
-        widths (`list[int]`, *optional*): See `BodyNetwork`.
+        widths (`list[int]`, *optional*): Five; see `BodyNetwork`.
     """
 
     output: str
     data: FigureOptions = field(default_factory=FigureOptions)
     fit: FitConfig = field(default_factory=FitConfig)
     widths: list[int] = field(default_factory=lambda: [16, 32, 48, 80, 104])
+
+    def __post_init__(self):
+        if len(self.widths) != 5 or min(self.widths) < 1:
+            refuse([f"widths is {self.widths!r}: pass five whole numbers from 1."])
 
 
 def train_network(config: BodyConfig, *, progress: bool = True) -> BodyNetwork:
