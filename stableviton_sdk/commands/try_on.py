@@ -77,7 +77,10 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="model: worn by somebody, to cut out",
     )
     painting.add_argument(
-        "--steps", type=parse_steps, metavar="N", help="denoising steps; default: as suit the model, 50 for the authors'"
+        "--steps",
+        type=parse_steps,
+        metavar="N",
+        help="denoising steps; default: the model's own, 50 for the authors'",
     )
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise; default: another one every time")
     painting.add_argument(

@@ -19,7 +19,7 @@ from ..pipelines.pipeline_tryon import TryOnPipeline
 from . import checkpoints
 from .config import DataConfig, TrainingConfig, as_mapping
 from .initialise import PAINT_BY_EXAMPLE, from_paint_by_example, from_scratch, load_autoencoder
-from .latent_cache import LatentCache, collate_encoded, fill_latent_cache, one_thread
+from .latent_cache import LatentCache, collate_encoded, fill_latent_cache
 from .losses import authors_blocks
 from .memory import estimate_memory
 from .metrics import MetricsLog
