@@ -101,7 +101,8 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
     if not checkpoints.list_checkpoints(output / "checkpoints"):
         samples = min(2 * config.data.components, len(data))
         initialise_components(vae, sample_pictures(data, range(samples)))
-    vae.encoder.requires_grad_(False)
+    for linear in (vae.encoder, vae.decoder):
+        linear.requires_grad_(False)  # the best there is; steps as large as the correction needs would only spoil it
     fit(
         vae,
         reconstruction_loss,
