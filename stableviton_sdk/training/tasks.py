@@ -17,6 +17,7 @@ DEFAULT = "try-on"
 # The module and the class of the configuration, the module and the function that trains by it.
 TASKS = {
     "try-on": ("config", "TrainingConfig", "trainer", "train"),
+    "bundle": ("bundle", "BundleConfig", "bundle", "make_bundle"),
     "autoencoder": ("autoencoder", "AutoencoderConfig", "autoencoder", "train_autoencoder"),
     "body": ("body_training", "BodyConfig", "body_training", "train_body"),
 }
