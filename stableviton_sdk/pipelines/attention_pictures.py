@@ -13,7 +13,7 @@ from ..preprocessing.inputs import Box, TryOnInputs
 
 INVISIBLE, SOLID = 0.25, 0.65  # certainties: a spread of 0.31 and of 0.14 of the garment's sides
 STRIP = 2**20  # pixels worked on at once: float buffers of a 48-megapixel photo would take gigabytes
-GRID_LINES = 12  # over the garment's height
+GRID_LINES = 10  # over the garment's height
 GRID_DARK = 0.45  # how much of the light a grid line leaves
 # Corners of the colour field in OKLab, evenly light: rose, gold / blue, green; every point between them is its own.
 CORNERS = np.array(
@@ -138,7 +138,7 @@ def draw_correspondence(
     opacity *= opacity_of(values[..., 2])
     opacity *= np.asarray(inputs.mask.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255
     body = inputs.frame.crop(result, size)
-    right = _paint(body, _colour_field(x, y, box), opacity, dimmed=0.55)
+    right = _paint(body, _colour_field(x, y, box), opacity, dimmed=0.62)
     return arrange([("the garment", left), ("where it landed", right)], size)
 
 
@@ -244,9 +244,11 @@ def _lines(phase: np.ndarray) -> np.ndarray:
     if min(phase.shape) < 2:
         return np.zeros_like(phase)
     steepness = np.hypot(*np.gradient(phase))  # lines a pixel
-    distance = np.abs(phase - np.rint(phase)) / np.maximum(steepness, 1e-6)
+    offset = np.abs(phase - np.rint(phase))
     half_width = max(phase.shape) / 640
-    return (half_width + 0.5 - distance).clip(0, 1) * (2 - 8 * steepness * half_width).clip(0, 1)
+    lines = (half_width + 0.5 - offset / np.maximum(steepness, 1e-6)).clip(0, 1)
+    lines *= ((0.16 - offset) / 0.08).clip(0, 1)  # where the map stands still a line would become a blot
+    return lines * (2 - 8 * steepness * half_width).clip(0, 1)
 
 
 def _paint(picture: Image.Image, colours: np.ndarray, opacity: np.ndarray, dimmed: float) -> Image.Image:
