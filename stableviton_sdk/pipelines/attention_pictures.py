@@ -132,7 +132,9 @@ def draw_correspondence(
     opacity = cv2.remap(known, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     left = _paint(_canvas_at(garment, size), _colour_field(x, y, box), opacity, dimmed=1.0)
 
-    values = places_between(cells, *(_centres(side, count) for side, count in zip(cells.shape, size[::-1], strict=False)))
+    values = places_between(
+        cells, *(_centres(side, count) for side, count in zip(cells.shape, size[::-1], strict=False))
+    )
     x, y = np.ascontiguousarray(values[..., 0]), np.ascontiguousarray(values[..., 1])
     opacity = cv2.remap(known, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     opacity *= opacity_of(values[..., 2])

@@ -137,7 +137,8 @@ class CoordinateRecorder:
         key_size: tuple[int, int],
     ) -> None:
         if self._notes(block):
-            note = _coordinates_in_chunks(query, key, key_size).unflatten(1, query_size)  # (pictures, h, w, 3)
+            mean, spread = expected_coordinates(query, key, key_size, CHUNK_SCORES)
+            note = torch.cat([mean, spread[..., None]], dim=-1).unflatten(1, query_size)  # (pictures, h, w, 3)
             # half precision resolves 1/2000 of the garment's sides and halves what a long run keeps
             self.records.setdefault(block, {})[self.step] = note.half().cpu().numpy()
         if block == self.query_block:
@@ -234,17 +235,6 @@ def check_pixel(frame: Frame, x: float, y: float) -> None:
 def place_in_frame(frame: Frame, x: float, y: float) -> tuple[float, float]:
     """y and x of a photo pixel's centre, in [0, 1] of the frame's height and width."""
     return (y + 0.5 - frame.box[1]) / frame.size[1], (x + 0.5 - frame.box[0]) / frame.size[0]
-
-
-def _coordinates_in_chunks(query: torch.Tensor, key: torch.Tensor, key_size: tuple[int, int]) -> torch.Tensor:
-    """(pictures, queries, 3): expected y and x, and their spread; chunked for devices that write the scores out."""
-    pictures, heads, queries = query.shape[:3]
-    rows = max(1, CHUNK_SCORES // (pictures * heads * key.shape[2]))
-    parts = []
-    for start in range(0, queries, rows):
-        mean, spread = expected_coordinates(query[:, :, start : start + rows], key, key_size)
-        parts.append(torch.cat([mean, spread[..., None]], dim=-1))
-    return torch.cat(parts, dim=1)
 
 
 def _whole(value: Any) -> bool:
