@@ -276,7 +276,7 @@ def test_full_maps_are_kept_of_the_queries_asked_for(pipeline):
     options = {"guidance_scale": 2.0, "output_type": "latent", "garment": [picture(seed=1), picture(seed=5)]}
     watcher = Watcher()
     pipeline(**call_arguments(**options), output_attention=watcher)
-    pixels = [(20, 30), (24, 40.5), (5, 60)]
+    pixels = [(20, 30), (24, 40.5), (47, 63)]
     plain = pipeline(**call_arguments(**options)).images
     output = pipeline(**call_arguments(**options), output_attention=AttentionRequest(queries=pixels))
     assert torch.equal(plain, output.images)
@@ -293,6 +293,7 @@ def test_full_maps_are_kept_of_the_queries_asked_for(pipeline):
             mean = (watcher.maps[1] + watcher.maps[2])[image, row, column] / 2
             assert np.allclose(attention.map_of(x, y, image=image), mean, atol=1e-6)
     assert np.array_equal(attention.map_of(21, 31), attention.map_of(20, 30))  # the same cell of 2 x 2 pixels
+    assert np.array_equal(attention.map_of(47.9, 63.9), attention.map_of(47, 63))  # to the very edge
     with pytest.raises(InvalidInput, match="no map was asked for"):
         attention.map_of(30, 30)
     with pytest.raises(InvalidInput, match="step 7"):

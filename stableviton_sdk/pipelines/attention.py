@@ -14,7 +14,7 @@ from ..images import load_image
 from ..preprocessing.garment import PlacedGarment
 from ..preprocessing.inputs import Frame, TryOnInputs
 from .attention_pictures import draw_correspondence, draw_map, places_between, warp_garment
-from .attention_recording import AttentionRequest, CoordinateRecorder, check_pixel, place_in_frame
+from .attention_recording import AttentionRequest, CoordinateRecorder, cells_of, check_pixel, place_in_frame
 
 # the root of the variances' sum of an even spread over the unit square
 EVEN_SPREAD = float(np.sqrt(2.0 / 12.0))
@@ -205,7 +205,7 @@ class TryOnAttention:
             raise InvalidInput(
                 f"no full maps were noted: call with output_attention=AttentionRequest(queries=[({x:g}, {y:g})])."
             )
-        cell = (np.multiply(place_in_frame(self.inputs[image].frame, x, y), self.map_size)).astype(int)
+        cell = cells_of(np.array(place_in_frame(self.inputs[image].frame, x, y)), self.map_size)
         matches = np.flatnonzero((self.map_cells[image] == cell).all(axis=1))
         if matches.size == 0:
             raise InvalidInput(f"no map was asked for at ({x:g}, {y:g}): the queries were {self.request.queries}.")

@@ -143,7 +143,7 @@ class CoordinateRecorder:
             self.records.setdefault(block, {})[self.step] = note.half().cpu().numpy()
         if block == self.query_block:
             self.map_size = query_size
-            self.map_cells = np.minimum((self.queries * query_size).astype(int), np.array(query_size) - 1)
+            self.map_cells = cells_of(self.queries, query_size)
             maps = []
             for index, cells in enumerate(self.map_cells):
                 places = torch.from_numpy(cells[:, 0] * query_size[1] + cells[:, 1]).to(query.device)
@@ -235,6 +235,11 @@ def check_pixel(frame: Frame, x: float, y: float) -> None:
 def place_in_frame(frame: Frame, x: float, y: float) -> tuple[float, float]:
     """y and x of a photo pixel's centre, in [0, 1] of the frame's height and width."""
     return (y + 0.5 - frame.box[1]) / frame.size[1], (x + 0.5 - frame.box[0]) / frame.size[0]
+
+
+def cells_of(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Row and column of the cell that holds each place, y and x in [0, 1], of a map of `size`: int, (..., 2)."""
+    return np.minimum((places * size).astype(int), np.array(size) - 1)
 
 
 def _whole(value: Any) -> bool:
