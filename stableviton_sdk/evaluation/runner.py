@@ -95,10 +95,14 @@ def evaluate(
     output = Path(output)
     if pipeline is not None:
         settings = settings or PaintSettings()
-        source: dict[str, Any] = {"model": describe_model(pipeline, model_name), "settings": settings_of(settings)}
         device = pipeline._execution_device
+        model = {**describe_model(pipeline, model_name), "device": device.type}
+        source: dict[str, Any] = {"model": model, "settings": settings_of(settings)}
+        # the same weights under another name are the same model
+        identity = {name: value for name, value in model.items() if name != "name"}
         open_run(
-            output, {"data": data.describe(), **source, "device": device.type, "versions": versions(painting=True)}
+            output,
+            {"data": data.describe(), **source, "model": identity, "versions": versions(painting=True)},
         )
     else:
         folder = Path(results).absolute()

@@ -44,7 +44,7 @@ def draw_sheet(report: dict[str, Any], data: EvaluationData, results: ResultsFol
         columns = [("garment", case.garment), ("photo", case.person), ("result", np.asarray(result))]
         if case.truth is not None and case.truth is not case.person:
             columns.append(("truth", case.truth))
-        value = "" if metric is None else f"{LABELS[metric].split(',')[0]} {format_value(metric, image[metric])}"
+        value = "" if metric is None else format_value(metric, image[metric])
         rows.append((title, value, image["name"], columns))
     width = max(1, round(TILE * data.size[1] / data.size[0]))
     count = max(len(columns) for *_, columns in rows)
@@ -60,9 +60,11 @@ def draw_sheet(report: dict[str, Any], data: EvaluationData, results: ResultsFol
             draw.line((GAP, top - GAP // 2, sheet.width - GAP, top - GAP // 2), fill=LINE)
         previous = title
         draw.text((GAP, top), title, fill=INK, font=font)
-        draw.text((GAP, top + 20), value, fill=INK, font=font)
+        if metric is not None:
+            draw.text((GAP, top + 21), LABELS[metric], fill=INK, font=small)
+            draw.text((GAP, top + 35), value, fill=INK, font=font)
         for line in range(0, min(len(name), 88), 22):
-            draw.text((GAP, top + 42 + line // 22 * 14), name[line : line + 22], fill=INK, font=small)
+            draw.text((GAP, top + 60 + line // 22 * 14), name[line : line + 22], fill=INK, font=small)
         for column, (_, picture) in enumerate(columns):
             if picture is not None:
                 tile = _fit(picture, (width, TILE))
