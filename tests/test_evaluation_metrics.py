@@ -42,7 +42,7 @@ class Pooled(torch.nn.Module):
     def __init__(self, width=6):
         super().__init__()
         generator = torch.Generator().manual_seed(3)
-        self.weights = torch.randn(48, width, generator=generator)
+        self.weights = torch.randn(48, width, generator=generator) / 10
 
     def forward(self, pictures):
         pooled = torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 4).flatten(1)

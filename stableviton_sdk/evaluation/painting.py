@@ -96,6 +96,8 @@ def paint(
     from tqdm import tqdm
 
     pipeline.set_progress_bar_config(disable=True)
+    for leftover in folder.glob("*/.*.partial*"):  # of a run that was killed while it wrote
+        leftover.unlink()
     problems: dict[str, str] = {}
     with tqdm(total=len(data), desc="painting", unit="pair", disable=not progress) as bar:
         for first in range(0, len(data), settings.batch_size):
