@@ -8,6 +8,7 @@ from PIL import Image
 from test_data import HEIGHT, NAMES, SIZE, WIDTH, dress_code, plain, put, viton_hd  # noqa: F401 (fixtures)
 from tiny import mask_picture, picture
 
+from stableviton_sdk.cli import main
 from stableviton_sdk.data.folder import BadDataSet
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.errors import InvalidInput
@@ -138,6 +139,39 @@ def test_everything_wrong_with_a_list_is_named(listed):
     ):
         with pytest.raises(BadDataSet, match=words):
             load_data(write(listed / "c.jsonl", content), size=SIZE)
+
+
+def test_photos_of_one_name_in_two_folders_are_two_persons(listed):
+    for seed, folder in enumerate(("a", "b")):
+        put(listed / folder, "1.png", picture(seed=seed))
+    rows = ["a/1.png,g0.png", "b/1.png,g0.png", "p0.png,g1.png"]
+    data = load_data(write(listed / "a.csv", "person,garment", *rows), size=SIZE)
+    assert data.names == ["a-1_g0", "b-1_g0", "p0_g1"]
+    assert [data[index].person_name for index in range(3)] == ["a-1", "b-1", "p0"]
+
+
+def test_maps_that_dont_show_the_whole_photo_are_all_named(listed):
+    put(listed, "square.png", mask_picture(64, 64))
+    put(listed, "wide.png", picture(64, 48))
+    rows = ["p0.png,g0.png,square.png,d.png,", "p1.png,g1.png,m.png,wide.png,", "p2.png,g2.png,m.png,d.png,wide.png"]
+    with pytest.raises(BadDataSet) as error:
+        load_data(write(listed / "a.csv", "person,garment,mask,densepose,truth", *rows), size=SIZE)
+    assert [problem.split(" for ")[0].split("/")[-1] for problem in error.value.problems] == [
+        "square.png is 64 x 64",
+        "wide.png is 64 x 48",
+    ]
+
+
+def test_flaws_of_the_data_are_all_named_on_the_command_line(plain, tmp_path, capsys):  # noqa: F811
+    (plain / "person" / f"{NAMES[0]}.png").write_bytes(b"\x89PNG half")
+    (plain / "mask" / f"{NAMES[1]}.png").unlink()
+    picture(64, 64).save(plain / "garment" / f"{NAMES[2]}.png")
+    arguments = ["evaluate", plain, "--size", "64x48", "--results", plain / "person", "--output", tmp_path / "run"]
+    assert main([*map(str, arguments)]) == 1
+    error = capsys.readouterr().err
+    assert "3 problems" in error
+    assert all(name in error for name in NAMES)
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_pairs_of_one_name_are_refused(listed):

@@ -18,7 +18,7 @@ from tiny import picture
 
 from stableviton_sdk.cli import main
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.evaluation.bootstrap import interval, resampled_means
+from stableviton_sdk.evaluation.bootstrap import intervals, resampled_means
 from stableviton_sdk.evaluation.comparison import NO_DIFFERENCE, TOO_FEW, compare, comparison_table
 from stableviton_sdk.evaluation.data import RenderedData, load_data
 from stableviton_sdk.evaluation.report import departures, dump, load_report, to_markdown, versions
@@ -27,6 +27,10 @@ from stableviton_sdk.evaluation.sheet import choose_cases
 
 def names(count):
     return [f"p{index:03d}" for index in range(count)]
+
+
+def interval(values, persons, **options):
+    return intervals(resampled_means(np.asarray(values)[:, None], persons, **options))[0]
 
 
 def report_of(values, persons=None, metric="ssim"):
@@ -56,7 +60,7 @@ def report_of(values, persons=None, metric="ssim"):
 
 def test_intervals_agree_with_the_formula_for_a_mean():
     values = np.random.default_rng(0).normal(3, 2, 400)
-    low, high = interval(resampled_means(values, names(400)))
+    low, high = interval(values, names(400))
     error = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - error, abs=0.02)
     assert high == pytest.approx(values.mean() + error, abs=0.02)
@@ -67,16 +71,16 @@ def test_intervals_hold_what_they_promise():
     hits = 0
     for _ in range(200):
         values = generator.normal(size=40)
-        low, high = interval(resampled_means(values, names(40), resamples=400))
+        low, high = interval(values, names(40), resamples=400)
         hits += low <= 0 <= high
     assert 180 <= hits <= 198  # 95 % of 200, a little less as the percentile bootstrap does
 
 
 def test_pairs_of_one_person_are_drawn_together():
     values = np.repeat(np.random.default_rng(2).normal(size=50), 4)  # four equal pairs of each person
-    alone = interval(resampled_means(values, names(200)))
-    together = interval(resampled_means(values, np.repeat(names(50), 4).tolist()))
-    single = interval(resampled_means(values[::4], names(50)))
+    alone = interval(values, names(200))
+    together = interval(values, np.repeat(names(50), 4).tolist())
+    single = interval(values[::4], names(50))
     assert together == pytest.approx(single, abs=1e-9)
     assert (together[1] - together[0]) > 1.7 * (alone[1] - alone[0])
 
@@ -85,7 +89,7 @@ def test_resampling_is_repeatable_and_takes_several_measures_at_once():
     values = np.random.default_rng(3).normal(size=(30, 2))
     both = resampled_means(values, names(30), resamples=300)
     assert both.shape == (300, 2)
-    np.testing.assert_allclose(both[:, 1], resampled_means(values[:, 1], names(30), resamples=300))
+    np.testing.assert_allclose(both[:, 1], resampled_means(values[:, 1:], names(30), resamples=300)[:, 0])
 
 
 # comparing
@@ -199,7 +203,7 @@ def test_the_table_holds_the_numbers_their_intervals_and_the_protocol(tmp_path, 
     table = (tmp_path / "run" / "report.md").read_text()
     assert table == to_markdown(load_report(tmp_path / "run"))
     values = [entry["ssim"] for entry in report["images"]]
-    low, high = interval(resampled_means(np.array(values), [entry["person"] for entry in report["images"]]))
+    low, high = interval(values, [entry["person"] for entry in report["images"]])
     assert f"| SSIM | {np.mean(values):.4f} | {low:.4f} to {high:.4f} | higher |" in table
     assert f"| FID | {report['metrics']['fid']['value']:.3f} | - | lower |" in table
     for words in ("data range 1.0", "AlexNet", "clean-fid, mode clean", "torchmetrics 1", "sha256 " + "a" * 64):

@@ -18,9 +18,10 @@ from test_preprocessor import JOINTS
 from tiny import HEIGHT, WIDTH, mask_picture, picture, tiny_components
 
 from stableviton_sdk.cli import main
+from stableviton_sdk.commands import evaluate as command
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.evaluation import networks as network_rooms
-from stableviton_sdk.evaluation.data import PictureData, RenderedData, load_data
+from stableviton_sdk.evaluation.data import KINDS, PictureData, RenderedData, load_data
 from stableviton_sdk.evaluation.metrics import METRICS, psnr, similarity_map
 from stableviton_sdk.evaluation.networks import FeatureExtractor, Networks
 from stableviton_sdk.evaluation.painting import PaintSettings, pair_generator, weights_sha256
@@ -317,7 +318,7 @@ def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, 
         stderr=subprocess.STDOUT,
         text=True,
     )
-    folder, deadline = tmp_path / "killed" / "pictures", time.monotonic() + 120
+    folder, deadline = tmp_path / "killed" / "pictures", time.monotonic() + 300
     try:
         while len(list(folder.glob("[!.]*.png")) if folder.is_dir() else []) < 3:
             assert process.poll() is None, process.stdout.read()
@@ -366,6 +367,15 @@ def test_two_runs_dont_mix_in_one_folder(pipeline, tmp_path, listed, changes, wo
         run(data, tmp_path / "run", pipeline=painter, settings=changes.get("settings", QUICK), metrics=("psnr",))
     assert "\n" not in str(error.value)
     assert snapshot(tmp_path / "run") == before
+
+
+def test_results_and_painting_dont_share_a_folder(pipeline, tmp_path, listed):
+    data = load_data(listed, size=SIZE, limit=2)
+    run(data, tmp_path / "run", pipeline=pipeline, metrics=("psnr",))
+    with pytest.raises(InvalidInput, match="another sort"):
+        run(data, tmp_path / "run", results=tmp_path / "run" / "pictures", metrics=("psnr",))
+    again = run(data, tmp_path / "scored", results=tmp_path / "run" / "pictures", metrics=("psnr",))
+    assert again["images"] == json.loads((tmp_path / "run" / "report.json").read_text())["images"]
 
 
 def test_a_folder_of_something_else_is_left_alone(pipeline, tmp_path, listed):
@@ -521,6 +531,11 @@ def test_a_download_that_was_agreed_to_and_failed_is_a_reason(model, tmp_path, c
     assert set(reasons) == {"lpips", "fid", "kid_x1000"}
     assert all("no route to host" in reason for reason in reasons.values())
     assert "ssim" in capsys.readouterr().out.lower()
+
+
+def test_the_command_offers_what_there_is():
+    assert command.METRICS == METRICS
+    assert command.KINDS == KINDS
 
 
 def test_usage_errors_of_the_command(capsys):

@@ -319,6 +319,12 @@ def check_size(size: Any) -> tuple[int, int]:
     return numbers
 
 
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture, after its EXIF orientation; its pixels aren't decoded."""
+    turned = "exif" in picture.info and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    return picture.size[::-1] if turned else picture.size
+
+
 def _look_at(path: Path, part: str, check: Check) -> tuple[int, int] | str | None:
     """A picture's width and height, or one line on what is wrong; None for a correspondence map that is fine."""
     try:
@@ -329,8 +335,7 @@ def _look_at(path: Path, part: str, check: Check) -> tuple[int, int] | str | Non
         if part in MASKS and check == "full":
             return load_mask(path, name=str(path)).size
         with Image.open(path) as picture:
-            turned = "exif" in picture.info and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            size = picture.size[::-1] if turned else picture.size
+            size = upright_size(picture)
             if check == "quick":
                 return size if _is_whole(path, picture.format) else f"{path} is cut off."
             picture.draft("RGB", (picture.width // 8, picture.height // 8))  # reads the whole file all the same

@@ -19,32 +19,31 @@ def resampled_means(values: np.ndarray, persons: Sequence[str], *, resamples: in
     garment. The draws depend on the number of persons only, never on a global generator.
 
     Args:
-        values (`np.ndarray`): float, (N,) or (N, measures), one row for each pair.
+        values (`np.ndarray`): float, (N, measures), one row for each pair.
         persons (`Sequence[str]`): Whose pair it is, N names.
         resamples (`int`, *optional*, defaults to 10000): How often.
 
     Returns:
-        `np.ndarray`: float64, (resamples,) or (resamples, measures).
+        `np.ndarray`: float64, (resamples, measures).
     """
     values = np.asarray(values, np.float64)
-    columns = values.reshape(len(values), -1)
     names, codes = np.unique(np.asarray(persons, str), return_inverse=True)
-    sums = np.zeros((len(names), columns.shape[1]))
-    np.add.at(sums, codes, columns)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, codes, values)
     counts = np.bincount(codes, minlength=len(names)).astype(np.float64)
     generator = np.random.default_rng(0)
     share = np.full(len(names), 1 / len(names))
-    means = np.empty((resamples, columns.shape[1]))
+    means = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, CHUNK):
         drawn = generator.multinomial(len(names), share, size=min(CHUNK, resamples - start)).astype(np.float64)
         means[start : start + len(drawn)] = (drawn @ sums) / (drawn @ counts)[:, None]
-    return means.reshape(resamples, *values.shape[1:])
+    return means
 
 
-def interval(means: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled means."""
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def intervals(means: np.ndarray) -> list[tuple[float, float]]:
+    """The middle 95 % of resampled means, (resamples, measures), for each measure."""
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def enough(persons: Sequence[str]) -> bool:

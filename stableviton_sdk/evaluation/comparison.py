@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
-from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, interval, resampled_means
+from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
 from .metrics import METRICS, PICTURE_METRICS, SET_METRICS
 from .painting import differences
 from .report import LABELS, format_value, load_report
@@ -39,21 +39,22 @@ def compare(first: str | os.PathLike | dict[str, Any], second: str | os.PathLike
     images = [{image["name"]: image for image in report["images"]} for report in (a, b)]
     names = sorted(images[0])
     persons = [images[0][name]["person"] for name in names]
+    common = [metric for metric in METRICS if metric in a["metrics"] and metric in b["metrics"]]
+    paired = [metric for metric in common if metric in PICTURE_METRICS]
+    gains = np.array([[images[1][name][metric] - images[0][name][metric] for metric in paired] for name in names])
+    bounds = {}
+    if enough(persons):
+        bounds = dict(zip(paired, intervals(resampled_means(gains, persons)), strict=True))
     metrics: dict[str, Any] = {}
-    for metric in METRICS:
-        if metric not in a["metrics"] or metric not in b["metrics"]:
-            continue
+    for metric in common:
         means = [report["metrics"][metric]["value"] for report in (a, b)]
-        entry: dict[str, Any] = {"first": means[0], "second": means[1], "difference": means[1] - means[0]}
-        entry |= {"interval": None, "real": None, "verdict": NO_INTERVAL}
-        if metric in PICTURE_METRICS:
-            gains = np.array([images[1][name][metric] - images[0][name][metric] for name in names])
-            entry["verdict"] = TOO_FEW
-            if enough(persons):
-                low, high = interval(resampled_means(gains, persons))
-                better = a["metrics"][metric]["higher_is_better"] == (low > 0)
-                entry |= {"interval": [low, high], "real": low > 0 or high < 0}
-                entry["verdict"] = f"{'second' if better else 'first'} is better" if entry["real"] else NO_DIFFERENCE
+        entry = {"first": means[0], "second": means[1], "difference": means[1] - means[0]}
+        entry |= {"interval": None, "real": None, "verdict": TOO_FEW if metric in paired else NO_INTERVAL}
+        if metric in bounds:
+            low, high = bounds[metric]
+            better = a["metrics"][metric]["higher_is_better"] == (low > 0)
+            entry |= {"interval": [low, high], "real": low > 0 or high < 0}
+            entry["verdict"] = f"{'second' if better else 'first'} is better" if entry["real"] else NO_DIFFERENCE
         metrics[metric] = entry
     missing = [name for name in METRICS if (name in a["metrics"]) != (name in b["metrics"])]
     return {"pairs": len(names), "persons": len(set(persons)), "metrics": metrics, "missing": missing}

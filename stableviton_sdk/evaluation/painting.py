@@ -178,6 +178,10 @@ def open_run(folder: Path, manifest: dict[str, Any]) -> None:
         differing = list(differences(old, manifest))
         if differing:
             name, before, now = differing[0]
+            if isinstance(before, dict) or isinstance(now, dict):
+                raise InvalidInput(
+                    f"{folder} holds a run of another sort (a model's, or about existing results): pass another one."
+                )
             more = f" (and {len(differing) - 1} more differences)" if differing[1:] else ""
             raise InvalidInput(
                 f"{folder} holds a run whose {name} is {before}, not {now}{more}: pass another folder, or the same "

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.folder import PICTURE_ENDINGS, BadDataSet, FileFinder, Record, check_size, find_problems, read_pairs
+from ..data.folder import (
+    PICTURE_ENDINGS,
+    BadDataSet,
+    FileFinder,
+    Record,
+    check_size,
+    find_problems,
+    read_pairs,
+    upright_size,
+)
 from ..errors import InvalidInput
 from ..images import load_image, load_mask
 from ..preprocessing.framing import choose_frame
@@ -41,7 +50,7 @@ class PhotoPairs:
         problems (`Sequence[str]`, *optional*): What has been found wrong before, for the same report.
 
     Raises:
-        `BadDataSet`: naming every missing or unreadable file.
+        `BadDataSet`: naming every missing or unreadable file, and maps that don't have their photo's proportions.
     """
 
     def __init__(
@@ -59,6 +68,8 @@ class PhotoPairs:
         problems += find_problems(self.records, self.size, "full", proportions=False)
         if not self.records and not problems:
             problems.append("it is empty: no pair is left to read.")
+        if not problems:
+            problems = _disproportionate(self.records)
         if problems:
             raise BadDataSet(what, list(dict.fromkeys(problems)))
 
@@ -71,13 +82,6 @@ class PhotoPairs:
         load = {part: load_mask if part == "mask" else load_image for part in PARTS}
         pictures = {part: load[part](path, name=str(path)) for part, path in record.files.items()}
         photo = pictures["person"]
-        for part in ("mask", "agnostic", "densepose", "truth"):
-            if part in pictures and not same_aspect(pictures[part].size, photo.size):
-                shown = f"{pictures[part].width} x {pictures[part].height}"
-                raise InvalidInput(
-                    f"{record.files[part]} is {shown} for a photo of {photo.width} x {photo.height}: it must show the "
-                    "whole photo, in its proportions."
-                )
         around = None
         if "mask" in pictures and (box := pictures["mask"].getbbox()) is not None:
             scale = photo.width / pictures["mask"].width
@@ -105,7 +109,8 @@ def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]
     """Read a list of pairs: CSV with a header, or a JSON object on each line.
 
     The columns are `person` and `garment`, and where there are any `mask`, `agnostic`, `densepose` and `truth` (what
-    the result should look like): paths, from the list's own folder. Empty cells are parts that a pair lacks.
+    the result should look like): paths, from the list's own folder. Empty cells are parts that a pair lacks. Pictures
+    are called by their file's name without ending; those of one name in several folders, by their paths.
 
     Args:
         path (`str` or `os.PathLike`): `.csv` or `.jsonl`.
@@ -123,7 +128,7 @@ def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} can't be read as a list of pairs ({error}): pass UTF-8 text.") from error
     rows = _json_rows(text) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path)
-    records, problems = [], []
+    pairs, problems = [], []
     for number, row in rows:
         where = f"{path}, line {number}"
         if not isinstance(row, dict):
@@ -138,13 +143,16 @@ def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]
         elif absent := [part for part in ("person", "garment") if part not in given]:
             problems.append(f"{where}: there is no {absent[0]}.")
         else:
-            files = {part: path.parent / given[part] for part in PARTS if part in given}
-            names = files["person"].stem, files["garment"].stem
-            if not painting and not files["garment"].is_file():
-                del files["garment"]  # its name is all that scoring needs
-            records.append(Record(*names, files))
+            pairs.append(given)
     if problems:
         raise BadDataSet(str(path), problems)
+    persons, garments = (_names([given[part] for given in pairs]) for part in ("person", "garment"))
+    records = []
+    for given in pairs:
+        files = {part: path.parent / given[part] for part in PARTS if part in given}
+        if not painting and not files["garment"].is_file():
+            del files["garment"]  # its name is all that scoring needs
+        records.append(Record(persons[given["person"]], garments[given["garment"]], files))
     return records
 
 
@@ -187,6 +195,39 @@ def pair_with_garments(
             files[part] = find(persons / folder, name.format(person), ending)
         records.append(Record(person, garment, files))
     return records, problems
+
+
+def _disproportionate(records: Sequence[Record]) -> list[str]:
+    """A line for every map or truth that can't show the whole photo."""
+    sizes: dict[Path, tuple[int, int]] = {}
+    problems = []
+    for record in records:
+        for part, path in record.files.items():
+            if part != "garment" and path not in sizes:
+                with Image.open(path) as picture:
+                    sizes[path] = upright_size(picture)
+        photo = sizes[record.files["person"]]
+        for part, path in record.files.items():
+            if part != "garment" and not same_aspect(sizes[path], photo):
+                problems.append(
+                    "{} is {} x {} for a photo of {} x {}: it must show the whole photo, in its proportions.".format(
+                        path, *sizes[path], *photo
+                    )
+                )
+    return problems
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for every path, unlike any other's."""
+    by_stem: dict[str, set[str]] = {}
+    for path in paths:
+        by_stem.setdefault(Path(path).stem, set()).add(path)
+    return {
+        path: Path(path).stem
+        if len(by_stem[Path(path).stem]) == 1
+        else Path(path).with_suffix("").as_posix().strip("./").replace("/", "-")
+        for path in paths
+    }
 
 
 def _draw(text: str, count: int) -> int:

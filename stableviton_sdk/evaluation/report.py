@@ -14,7 +14,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import InvalidInput
-from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, interval, resampled_means
+from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
 from .data import EvaluationData
 from .metrics import HIGHER_IS_BETTER, METRICS, PICTURE_METRICS, PSNR_CAP, FeatureLibrary
 from .networks import Networks
@@ -51,15 +51,19 @@ def build_report(
         `dict`: holds nothing but JSON.
     """
     persons = [entry["person"] for entry in scores.images]
+    measured = [name for name in PICTURE_METRICS if scores.images and name in scores.images[0]]
+    values = np.array([[image[name] for name in measured] for image in scores.images])
+    bounds: dict[str, Any] = dict.fromkeys(measured)
+    if enough(persons):
+        bounds = dict(zip(measured, map(list, intervals(resampled_means(values, persons))), strict=True))
     summary: dict[str, Any] = {}
     for name in METRICS:
         entry: dict[str, Any] = {"higher_is_better": HIGHER_IS_BETTER[name]}
         if name in scores.sets:
             summary[name] = {"value": scores.sets[name], "interval": None, **entry}
-        elif name in PICTURE_METRICS and scores.images and name in scores.images[0]:
-            values = np.array([image[name] for image in scores.images])
-            bounds = list(interval(resampled_means(values, persons))) if enough(persons) else None
-            summary[name] = {"value": float(values.mean()), "interval": bounds, **entry}
+        elif name in measured:
+            value = float(values[:, measured.index(name)].mean())
+            summary[name] = {"value": value, "interval": bounds[name], **entry}
     return {
         "format": FORMAT,
         "version": VERSION,
