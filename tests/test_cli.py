@@ -92,7 +92,7 @@ def usage_error(capsys, arguments):
 def test_help_needs_no_heavy_import_in_any_command():
     code = (
         "import sys\nfrom stableviton_sdk.cli import main\n"
-        "for arguments in (['--help'], ['try-on', '-h'], ['prepare', '-h'], ['convert', '-h']):\n"
+        "for arguments in (['--help'], ['try-on', '-h'], ['prepare', '-h'], ['convert', '-h'], ['evaluate', '-h']):\n"
         "    try: main(arguments)\n"
         "    except SystemExit as exit_: assert exit_.code == 0\n"
         "heavy = {'torch', 'numpy', 'PIL', 'diffusers', 'transformers', 'huggingface_hub', 'cv2'} & set(sys.modules)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ class DressCode(PairDataset):
         size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' pictures.
         check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
         limit (`int`, *optional*): Use the first pairs only.
+        parts (`Collection[str]`, *optional*): Read these only, so that the others may be missing; by default all.
 
     Raises:
         `BadDataSet`: naming every missing or unusable file.
@@ -47,6 +49,7 @@ class DressCode(PairDataset):
         size: tuple[int, int] = (512, 384),
         check: Check = "full",
         limit: int | None = None,
+        parts: Collection[str] | None = None,
     ):
         if split not in ("train", "test"):
             raise InvalidInput(f"split is {split!r}: pass 'train' or 'test'.")
@@ -66,19 +69,19 @@ class DressCode(PairDataset):
         records = []
         for person, garment in pairs[:limit]:
             name, garment_name = Path(person).stem, Path(garment).stem
-            files = {
-                "person": find(folder / "images", name),
-                "garment": find(folder / "images", garment_name),
-                "mask": find(folder / "agnostic-mask", f"{name}_mask", ".png"),
+            places = {
+                "person": (folder / "images", name),
+                "garment": (folder / "images", garment_name),
+                "mask": (folder / "agnostic-mask", f"{name}_mask", ".png"),
+                "densepose": (folder / "dense", name.removesuffix("_0") + "_5", ".png")
+                if self._labels
+                else (drawn, name),
             }
-            if self._labels:
-                files["densepose"] = find(folder / "dense", name.removesuffix("_0") + "_5", ".png")
-            else:
-                files["densepose"] = find(drawn, name)
             if has_agnostic:
-                files["agnostic"] = find(agnostic, name)
+                places["agnostic"] = (agnostic, name)
             if has_worn:
-                files["worn_mask"] = find(worn, name)
+                places["worn_mask"] = (worn, name)
+            files = {part: find(*place) for part, place in places.items() if parts is None or part in parts}
             records.append(Record(name, garment_name, files))
         what = f"DressCode in {folder} ({split}, {kind})"
         super().__init__(records, size, what=what, check=check, problems=problems + find.report())

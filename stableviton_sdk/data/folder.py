@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +63,7 @@ class PairDataset:
     Items are dictionaries: `person`, `garment`, `agnostic`, `densepose` (uint8, (H, W, 3)), `mask` (bool, (H, W), True
     = repaint), `name` and `garment_name`; where the data has them also `worn_mask` and `garment_mask` (bool, (H, W))
     and `correspondence` (float32, (H, W, 2)). An agnostic picture that isn't there is the person with the mask's
-    region greyed out.
+    region greyed out. Records may lack parts; their items lack them too.
 
     Args:
         records (`Sequence[Record]`): The pairs.
@@ -114,7 +114,7 @@ class PairDataset:
                 item[part] = resize(self.read_picture(part, path), (width, height), filter_)
             else:
                 item[part] = read_correspondence(path, (height, width))
-        if "agnostic" not in item:
+        if "agnostic" not in item and "mask" in item:
             item["agnostic"] = grey_out(item["person"], item["mask"])
         for part in (*PICTURES, *MASKS):
             if part in item:
@@ -149,6 +149,7 @@ class FolderDataset(PairDataset):
         size (`tuple[int, int]`): Height and width of the items' pictures.
         check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
         limit (`int`, *optional*): Use the first pairs only.
+        parts (`Collection[str]`, *optional*): Read these only, so that the others may be missing; by default all.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class FolderDataset(PairDataset):
         *,
         check: Check = "full",
         limit: int | None = None,
+        parts: Collection[str] | None = None,
     ):
         root = check_root(root)
         problems: list[str] = []
@@ -180,6 +182,9 @@ class FolderDataset(PairDataset):
         of_garment = {part: root / part for part in ("garment", "garment_mask")}
         if not of_garment["garment_mask"].is_dir():
             del of_garment["garment_mask"]
+        for read in (folders, optional, of_garment):
+            for part in [part for part in read if parts is not None and part not in parts]:
+                del read[part]
         find = FileFinder()
         records = []
         for person, garment in pairs[:limit]:
@@ -221,13 +226,16 @@ class FileFinder:
         return lines
 
 
-def find_problems(records: Sequence[Record], size: tuple[int, int], check: Check) -> list[str]:
+def find_problems(
+    records: Sequence[Record], size: tuple[int, int], check: Check, *, proportions: bool = True
+) -> list[str]:
     """Look at every file of the records once.
 
     Args:
         records (`Sequence[Record]`): Missing files are left to the finder that looked for them.
         size (`tuple[int, int]`): Height and width of the items, whose proportions the pictures must have.
         check (`str`): See `PairDataset`.
+        proportions (`bool`, *optional*, defaults to `True`): False: pictures of other proportions will be framed.
 
     Returns:
         `list[str]`: a line for every unreadable file, and for every one whose proportions don't fit.
@@ -242,6 +250,8 @@ def find_problems(records: Sequence[Record], size: tuple[int, int], check: Check
         looked = pool.map(lambda entry: _look_at(*entry, check), parts.items())
         seen = dict(zip(parts, looked, strict=True))
     problems = [seen_ for seen_ in seen.values() if isinstance(seen_, str)]
+    if not proportions:
+        return problems
     aspect = (size[1], size[0])
     for path, picture_size in seen.items():
         if isinstance(picture_size, tuple) and not same_aspect(picture_size, aspect):
@@ -309,6 +319,12 @@ def check_size(size: Any) -> tuple[int, int]:
     return numbers
 
 
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture, after its EXIF orientation; its pixels aren't decoded."""
+    turned = "exif" in picture.info and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    return picture.size[::-1] if turned else picture.size
+
+
 def _look_at(path: Path, part: str, check: Check) -> tuple[int, int] | str | None:
     """A picture's width and height, or one line on what is wrong; None for a correspondence map that is fine."""
     try:
@@ -319,8 +335,7 @@ def _look_at(path: Path, part: str, check: Check) -> tuple[int, int] | str | Non
         if part in MASKS and check == "full":
             return load_mask(path, name=str(path)).size
         with Image.open(path) as picture:
-            turned = "exif" in picture.info and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            size = picture.size[::-1] if turned else picture.size
+            size = upright_size(picture)
             if check == "quick":
                 return size if _is_whole(path, picture.format) else f"{path} is cut off."
             picture.draft("RGB", (picture.width // 8, picture.height // 8))  # reads the whole file all the same

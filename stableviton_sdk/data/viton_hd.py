@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ class VitonHD(PairDataset):
         garment_mask (`bool`, *optional*, defaults to `False`): Read the garment's outline too.
         check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
         limit (`int`, *optional*): Use the first pairs only.
+        parts (`Collection[str]`, *optional*): Read these only, so that the others may be missing; by default all.
 
     Raises:
         `BadDataSet`: naming every missing or unusable file.
@@ -39,6 +41,7 @@ class VitonHD(PairDataset):
         garment_mask: bool = False,
         check: Check = "full",
         limit: int | None = None,
+        parts: Collection[str] | None = None,
     ):
         if split not in ("train", "test"):
             raise InvalidInput(f"split is {split!r}: pass 'train' or 'test'.")
@@ -52,18 +55,19 @@ class VitonHD(PairDataset):
         for person, garment in pairs[:limit]:
             name = Path(person).stem
             garment_name = name if paired else Path(garment).stem
-            files = {
-                "person": find(folder / "image", name),
-                "densepose": find(folder / "image-densepose", name),
-                "mask": find(folder / "agnostic-mask", f"{name}_mask", ".png"),
-                "garment": find(folder / "cloth", garment_name),
+            places = {
+                "person": (folder / "image", name),
+                "densepose": (folder / "image-densepose", name),
+                "mask": (folder / "agnostic-mask", f"{name}_mask", ".png"),
+                "garment": (folder / "cloth", garment_name),
             }
             if has_agnostic:
-                files["agnostic"] = find(agnostic, name)
+                places["agnostic"] = (agnostic, name)
             if has_worn:
-                files["worn_mask"] = find(worn, name)
+                places["worn_mask"] = (worn, name)
             if garment_mask:
-                files["garment_mask"] = find(folder / "cloth-mask", garment_name)
+                places["garment_mask"] = (folder / "cloth-mask", garment_name)
+            files = {part: find(*place) for part, place in places.items() if parts is None or part in parts}
             records.append(Record(name, garment_name, files))
         what = f"VITON-HD in {root} ({split}, {'paired' if paired else 'unpaired'})"
         super().__init__(records, size, what=what, check=check, problems=problems + find.report())

@@ -1,0 +1,300 @@
+"""What is evaluated: pairs of a person and a garment from any data set, one at a time, all pictures at one size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data.dress_code import DressCode
+from ..data.folder import FolderDataset, PairDataset, check_root, check_size
+from ..data.viton_hd import VitonHD
+from ..errors import InvalidInput
+from .photo_pairs import PhotoPairs, pair_with_garments, read_list
+
+Setting = Literal["paired", "unpaired"]
+SETTINGS = ("paired", "unpaired")
+KINDS = ("viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic")
+STYLES = ("studio", "shifted")
+SYNTHETIC = "synthetic"
+SYNTHETIC_PAIRS = 64  # where no limit is given
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One pair. Pictures are uint8 RGB, (H, W, 3), masks bool, (H, W); what the data lacks is None.
+
+    Args:
+        name (`str`): Unlike any other pair's; the result is stored under it.
+        person_name (`str`), garment_name (`str`): Of the pictures, without ending.
+        person (`np.ndarray`): The photo.
+        garment (`np.ndarray`, *optional*): The garment to try on, of any size.
+        truth (`np.ndarray`, *optional*): What the result should look like.
+        mask (`np.ndarray`, *optional*): True = repaint.
+        agnostic (`np.ndarray`, *optional*), densepose (`np.ndarray`, *optional*): The network's other maps.
+    """
+
+    name: str
+    person_name: str
+    garment_name: str
+    person: np.ndarray
+    garment: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    agnostic: np.ndarray | None = None
+    densepose: np.ndarray | None = None
+
+
+class EvaluationData:
+    """Pairs to evaluate; subclasses load them.
+
+    Args:
+        pairs (`Sequence[tuple[str, str]]`): Names of each pair's person and garment.
+        size (`tuple[int, int]`): Height and width of all pictures but the garments'.
+        setting (`str`): `"paired"` (the garment that the person wears) or `"unpaired"`.
+        kind (`str`): Which sort of data, for the report.
+        details (`dict`, *optional*): What else says which data it is, for the report.
+
+    Raises:
+        `InvalidInput`: if two pairs have one name.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        size: tuple[int, int],
+        setting: Setting,
+        kind: str,
+        details: dict[str, Any] | None = None,
+    ):
+        if setting not in SETTINGS:
+            raise InvalidInput(f"setting is {setting!r}: pass 'paired' or 'unpaired'.")
+        self.pairs, self.size, self.setting = list(pairs), check_size(size), setting
+        self.names = [f"{person}_{garment}" for person, garment in self.pairs]
+        seen: set[str] = set()
+        for name in self.names:
+            # file systems that don't tell upper from lower case would mix up results as well
+            if name.lower() in seen:
+                raise InvalidInput(
+                    f"two pairs are called {name}, so their results can't be told apart: list each once."
+                )
+            seen.add(name.lower())
+        self.kind, self.details = kind, details or {}
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Case:
+        raise NotImplementedError
+
+    @property
+    def lacks_maps(self) -> bool:
+        """Whether some masks or DensePose pictures have to be derived from the photos."""
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        """Which data this is, in words that are the same on every machine."""
+        listing = "\n".join(sorted(self.names)).encode()
+        return {
+            "kind": self.kind,
+            **self.details,
+            "setting": self.setting,
+            "size": list(self.size),
+            "pairs": len(self),
+            "pairs_sha256": hashlib.sha256(listing).hexdigest(),
+        }
+
+
+class PictureData(EvaluationData):
+    """Pairs of a data set of pictures.
+
+    Args:
+        pictures (`PairDataset` or `PhotoPairs`): Reads them.
+        setting (`str`), kind (`str`), details (`dict`, *optional*): See `EvaluationData`.
+    """
+
+    def __init__(
+        self, pictures: PairDataset | PhotoPairs, setting: Setting, kind: str, details: dict[str, Any] | None = None
+    ):
+        self.pictures = pictures
+        pairs = [(record.name, record.garment_name) for record in pictures.records]
+        super().__init__(pairs, pictures.size, setting, kind, details)
+
+    @property
+    def lacks_maps(self) -> bool:
+        return not all({"mask", "densepose"} <= set(record.files) for record in self.pictures.records)
+
+    def __getitem__(self, index: int) -> Case:
+        item = self.pictures[index]
+        truth = item.get("truth")
+        if truth is None and self.setting == "paired":
+            truth = item["person"]
+        maps = {part: item.get(part) for part in ("person", "garment", "mask", "agnostic", "densepose")}
+        return Case(self.names[index], *self.pairs[index], truth=truth, **maps)
+
+
+class RenderedData(EvaluationData):
+    """Rendered figures, whose truth is known in the unpaired setting too.
+
+    Args:
+        length (`int`): How many pairs.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width, 4:3.
+        setting (`str`, *optional*, defaults to `"paired"`): Or `"unpaired"`.
+        seed (`int`, *optional*, defaults to 0): Which figures.
+        style (`str`, *optional*, defaults to `"studio"`): Or `"shifted"`, another domain.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        size: tuple[int, int] = (256, 192),
+        setting: Setting = "paired",
+        *,
+        seed: int = 0,
+        style: Literal["studio", "shifted"] = "studio",
+    ):
+        from ..data.synthetic import SyntheticDataset
+
+        if length < 1:
+            raise InvalidInput(f"{length} pairs are no data to evaluate: pass at least 1.")
+        self._samples = SyntheticDataset(length, seed, style, tuple(size), transform=lambda sample: sample)
+        which = "own" if setting == "paired" else "other"
+        pairs = [(f"{style}-{seed}-{index:05d}", which) for index in range(length)]
+        super().__init__(pairs, tuple(size), setting, "synthetic", {"style": style, "seed": seed})
+
+    def __getitem__(self, index: int) -> Case:
+        sample, paired = self._samples[index], self.setting == "paired"
+        return Case(
+            self.names[index],
+            *self.pairs[index],
+            person=sample.person,
+            garment=sample.garment if paired else sample.garment_other,
+            truth=sample.person if paired else sample.person_in_other,
+            mask=sample.mask,
+            agnostic=sample.agnostic,
+            densepose=sample.densepose,
+        )
+
+
+def load_data(
+    source: str | os.PathLike,
+    *,
+    kind: str | None = None,
+    setting: Setting = "paired",
+    size: tuple[int, int] = (512, 384),
+    limit: int | None = None,
+    painting: bool = True,
+    garments: str | os.PathLike | None = None,
+    pairs: str | os.PathLike | None = None,
+    style: Literal["studio", "shifted"] = "studio",
+    seed: int = 0,
+) -> EvaluationData:
+    """Open a data set for evaluation; every file is looked at first.
+
+    Args:
+        source (`str` or `os.PathLike`):
+            The folder of VITON-HD, of DressCode (upper bodies), of `person`, `garment`, `mask` and `densepose`; a
+            list of pairs (`.csv`, `.jsonl`); a folder of photos of persons, with `garments`; or `"synthetic"`.
+        kind (`str`, *optional*): One of `KINDS`; by default what the source looks like.
+        setting (`str`, *optional*, defaults to `"paired"`): `"paired"` or `"unpaired"`.
+        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width to paint and measure at.
+        limit (`int`, *optional*): The first pairs only; for rendered figures, how many (64).
+        painting (`bool`, *optional*, defaults to `True`): False: results exist, so maps and garments may be missing.
+        garments (`str` or `os.PathLike`, *optional*): For a folder of persons: another set's garments.
+        pairs (`str` or `os.PathLike`, *optional*):
+            For a folder of persons: lines of a person's and a garment's file name. Without it every person gets the
+            garment whose place in the sorted folder follows from `seed` and the person's name.
+        style (`str`, *optional*, defaults to `"studio"`), seed (`int`, *optional*, defaults to 0):
+            Of rendered figures, and of that choice of garments.
+
+    Returns:
+        `EvaluationData`
+
+    Raises:
+        `BadDataSet`: naming every missing or unusable file.
+        `InvalidInput`: if it's no data set, or an option doesn't go with it.
+    """
+    if setting not in SETTINGS:
+        raise InvalidInput(f"setting is {setting!r}: pass 'paired' or 'unpaired'.")
+    if limit is not None and limit < 1:
+        raise InvalidInput(f"the limit is {limit}: pass at least 1 pair.")
+    kind = _check_kind(kind, source, garments)
+    if kind != "persons" and (garments is not None or pairs is not None):
+        raise InvalidInput(f"garments and a list of pairs go with a folder of persons, not with {kind} data.")
+    if kind == "synthetic":
+        return RenderedData(limit or SYNTHETIC_PAIRS, size, setting, seed=seed, style=style)
+    if kind == "pairs":
+        pictures = PhotoPairs(read_list(source, painting=painting), size, what=os.fspath(source), limit=limit)
+        return PictureData(pictures, setting, kind)
+    root, paired = check_root(source), setting == "paired"
+    if kind == "persons":
+        if paired:
+            raise InvalidInput("persons with another set's garments are unpaired: pass setting='unpaired'.")
+        if garments is None:
+            raise InvalidInput("a folder of persons needs a folder of garments to try on them.")
+        records, problems = pair_with_garments(root, check_root(garments), pairs, seed)
+        pictures = PhotoPairs(records, size, what=str(root), limit=limit, problems=problems)
+        return PictureData(pictures, setting, kind, {"choice": "list"} if pairs else {"choice_seed": seed})
+    if kind == "viton-hd":
+        parts = None if painting else _parts(root / "test", mask="agnostic-mask", garment="cloth")
+        pictures = VitonHD(root, "test", paired=paired, size=size, limit=limit, parts=parts)
+        return PictureData(pictures, setting, kind, {"split": "test"})
+    if kind == "dress-code":
+        inner = root / "upper_body" if (root / "upper_body").is_dir() else root
+        parts = None if painting else _parts(inner, mask="agnostic-mask", garment="images")
+        pictures = DressCode(root, "test", paired=paired, size=size, limit=limit, parts=parts)
+        return PictureData(pictures, setting, kind, {"split": "test", "category": "upper_body"})
+    parts = None if painting else _parts(root, mask="mask", garment="garment")
+    pictures = FolderDataset(root, size, limit=limit, parts=parts)
+    foreign = [record.name for record in pictures.records if record.name != record.garment_name]
+    if paired and foreign:
+        raise InvalidInput(f"{root} lists pairs of other garments ({foreign[0]}, …): pass setting='unpaired'.")
+    if not paired and not foreign:
+        raise InvalidInput(f"{root} lists only the persons' own garments: pass setting='paired', or a pairs.txt.")
+    return PictureData(pictures, setting, kind)
+
+
+def recognise(source: str | os.PathLike, garments: Any = None) -> str:
+    """Which kind of data a source looks like.
+
+    Raises:
+        `InvalidInput`: if it looks like none.
+    """
+    path = Path(source)
+    if garments is not None:
+        return "persons"
+    if os.fspath(source) == SYNTHETIC and not path.exists():
+        return "synthetic"
+    if path.suffix.lower() in (".csv", ".jsonl"):
+        return "pairs"
+    check_root(source)
+    if (path / "test_pairs.txt").is_file():
+        return "viton-hd"
+    if (path / "upper_body").is_dir() or (path / "test_pairs_paired.txt").is_file():
+        return "dress-code"
+    if (path / "person").is_dir():
+        return "folder"
+    raise InvalidInput(
+        f"{path} looks like no known data set: it has no test_pairs.txt (VITON-HD), upper_body (DressCode) or person "
+        "folder; say what it is by its kind, or pass a .csv or .jsonl list of pairs."
+    )
+
+
+def _check_kind(kind: str | None, source: str | os.PathLike, garments: Any) -> str:
+    if not isinstance(source, (str, os.PathLike)):
+        raise InvalidInput(f"the data is a {type(source).__name__}: pass a path, or 'synthetic'.")
+    if kind is None:
+        return recognise(source, garments)
+    if kind not in KINDS:
+        raise InvalidInput(f"the kind of data is {kind!r}: pass one of {', '.join(map(repr, KINDS))}.")
+    return kind
+
+
+def _parts(folder: Path, **folders: str) -> Collection[str]:
+    """The person, and those other parts whose folders are there."""
+    return ["person", *(part for part, name in folders.items() if (folder / name).is_dir())]

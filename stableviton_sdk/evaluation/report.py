@@ -1,0 +1,221 @@
+"""The report: what was measured, by which protocol, and how sure it is; as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Collection
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..errors import InvalidInput
+from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
+from .data import EvaluationData
+from .metrics import HIGHER_IS_BETTER, METRICS, PICTURE_METRICS, PSNR_CAP, FeatureLibrary
+from .networks import Networks
+from .scoring import Scores
+
+FORMAT, VERSION = "stableviton-evaluation", 1
+LABELS = {"ssim": "SSIM", "psnr": "PSNR, dB", "lpips": "LPIPS", "fid": "FID", "kid_x1000": "KID x 1000"}
+LABELS |= {"ssim_region": "SSIM, repainted region", "psnr_region": "PSNR, repainted region, dB"}
+DIGITS = {"ssim": 4, "psnr": 2, "lpips": 4, "ssim_region": 4, "psnr_region": 2, "fid": 3, "kid_x1000": 3}
+PUBLISHED_SIZE, VITON_HD_TEST_PAIRS = (512, 384), 2032
+PAINTING_PACKAGES = ("torch", "diffusers", "transformers", "pillow", "numpy")
+MEASURING_PACKAGES = ("torchvision", "torchmetrics", "torch-fidelity", "clean-fid", "scipy")
+
+
+def build_report(
+    data: EvaluationData,
+    scores: Scores,
+    networks: Networks,
+    source: dict[str, Any],
+    metrics: Collection[str],
+    feature_library: FeatureLibrary,
+    timings: dict[str, Any],
+) -> dict[str, Any]:
+    """Put a report together.
+
+    Args:
+        data (`EvaluationData`), scores (`Scores`), networks (`Networks`): What was measured, and with what.
+        source (`dict`): `model` and `settings`, or `results`.
+        metrics (`Collection[str]`): What was asked for.
+        feature_library (`str`): Whose FID and KID.
+        timings (`dict`): All that differs between two runs of the same.
+
+    Returns:
+        `dict`: holds nothing but JSON.
+    """
+    persons = [entry["person"] for entry in scores.images]
+    measured = [name for name in PICTURE_METRICS if scores.images and name in scores.images[0]]
+    values = np.array([[image[name] for name in measured] for image in scores.images])
+    bounds: dict[str, Any] = dict.fromkeys(measured)
+    if enough(persons):
+        bounds = dict(zip(measured, map(list, intervals(resampled_means(values, persons))), strict=True))
+    summary: dict[str, Any] = {}
+    for name in METRICS:
+        entry: dict[str, Any] = {"higher_is_better": HIGHER_IS_BETTER[name]}
+        if name in scores.sets:
+            summary[name] = {"value": scores.sets[name], "interval": None, **entry}
+        elif name in measured:
+            value = float(values[:, measured.index(name)].mean())
+            summary[name] = {"value": value, "interval": bounds[name], **entry}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "data": data.describe() | {"pictures_sha256": scores.pictures_sha256},
+        **source,
+        "protocol": describe_protocol(data, feature_library),
+        "departures": departures(data, feature_library),
+        "versions": versions(),
+        "networks": dict(networks.weights),
+        "asked": [name for name in METRICS if name in metrics],
+        "complete": not scores.problems,
+        "measured": len(scores.images),
+        "problems": scores.problems,
+        "unused_pictures": scores.unused,
+        "metrics": summary,
+        "unavailable": scores.unavailable,
+        "images": scores.images,
+        "timings": timings,
+    }
+
+
+def describe_protocol(data: EvaluationData, feature_library: FeatureLibrary) -> dict[str, Any]:
+    """How everything is measured, in words that are equal wherever the numbers may be compared."""
+    clean = "clean-fid, mode clean" if feature_library == "clean-fid" else "torchmetrics, torch-fidelity's Inception"
+    return {
+        "setting": data.setting,
+        "height": data.size[0],
+        "width": data.size[1],
+        "pictures": "8-bit RGB; photos brought to the size by Pillow's Lanczos filter, results of exactly the size",
+        "ssim": "torchmetrics, Gaussian window 11 x 11, sigma 1.5, data range 1.0; mean over pictures",
+        "psnr": f"of each picture, {PSNR_CAP:g} dB where nothing differs; mean over pictures",
+        "region": "the agnostic mask's pixels; for SSIM the windows centred in it",
+        "lpips": "torchmetrics, AlexNet; mean over pictures",
+        "fid": f"{clean}, against the photos of the evaluated persons, each once, at the same size",
+        "kid_x1000": f"{clean}, same photos; 100 subsets of at most 1000 pictures, seed 0; times 1000",
+        "interval": f"{LEVEL:.0%}, percentile bootstrap over persons, {RESAMPLES} resamples",
+    }
+
+
+def departures(data: EvaluationData, feature_library: FeatureLibrary) -> list[str]:
+    """Why numbers can't stand beside the published ones of the StableVITON family; empty if they can."""
+    reasons = []
+    if data.kind != "viton-hd":
+        reasons.append(f"the data is {data.kind}, not VITON-HD's test split")
+    elif len(data) != VITON_HD_TEST_PAIRS:
+        reasons.append(f"{len(data)} pairs instead of {VITON_HD_TEST_PAIRS}")
+    if tuple(data.size) != PUBLISHED_SIZE:
+        reasons.append(f"{data.size[0]} x {data.size[1]} pixels instead of {PUBLISHED_SIZE[0]} x {PUBLISHED_SIZE[1]}")
+    if feature_library != "clean-fid":
+        reasons.append(f"FID and KID by {feature_library} instead of clean-fid")
+    return reasons
+
+
+def versions(*, painting: bool = False) -> dict[str, str]:
+    """Of everything that the numbers depend on; with `painting`, of what the pictures depend on."""
+    found = {"stableviton_sdk": __version__}
+    if not painting:
+        found["python"] = platform.python_version()
+    for package in PAINTING_PACKAGES if painting else (*PAINTING_PACKAGES, *MEASURING_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def dump(report: dict[str, Any]) -> str:
+    """JSON text; a number that JSON can't hold is a defect and raises `ValueError`."""
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def load_report(path: str | os.PathLike) -> dict[str, Any]:
+    """Read what `evaluate` wrote.
+
+    Raises:
+        `InvalidInput`: if it's no report of this version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "report.json"
+    if not path.is_file():
+        raise InvalidInput(f"there is no report {path}: check the path.")
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInput(f"{path} is damaged ({error}): evaluate again.") from error
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise InvalidInput(f"{path} is no report of `stableviton evaluate`: pass its report.json.")
+    if report.get("version") != VERSION:
+        raise InvalidInput(f"{path} is a report of version {report.get('version')}, not {VERSION}: evaluate again.")
+    return report
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The report as a table, with everything that must be said beside it."""
+    data, lines = report["data"], []
+    lines += [f"# Evaluation of {_subject(report)}", ""]
+    lines.append(f"{data['kind']}, {data['setting']}, {data['size'][0]} x {data['size'][1]}: {_coverage(report)}")
+    lines += ["", *_table(report), ""]
+    persons = {image["person"] for image in report["images"]}
+    if len(persons) < MIN_PERSONS:
+        lines += [f"No intervals: {len(persons)} persons are too few to resample.", ""]
+    if {"fid", "kid_x1000"} & set(report["metrics"]):
+        lines.append("FID and KID belong to the whole set and have no interval here: resampling it would bias them.")
+        lines += ["FID falls with the number of pictures; compare only where it's the same.", ""]
+    for title, entries in (
+        ("Not measured", {LABELS[name]: reason for name, reason in report["unavailable"].items()}),
+        ("Pairs without a result", report["problems"]),
+    ):
+        if entries:
+            lines += [f"## {title}", "", *(f"- {name}: {reason}" for name, reason in entries.items()), ""]
+    lines += ["## Protocol", ""]
+    if report["departures"]:
+        lines.append(f"Not the protocol of the published numbers: {'; '.join(report['departures'])}.")
+    else:
+        lines.append("The protocol of the published StableVITON-family numbers, as far as it is published.")
+    lines += ["", *(f"- {name}: {text}" for name, text in report["protocol"].items())]
+    if "settings" in report:
+        told = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
+        lines.append(f"- painting: {told}")
+        lines.append(f"- weights: sha256 {report['model']['weights_sha256']} ({report['model']['dtype']})")
+    lines += [f"- {name}: sha256 {digest}" for name, digest in report["networks"].items()]
+    lines.append(f"- versions: {', '.join(f'{name} {version}' for name, version in report['versions'].items())}")
+    if report["unused_pictures"]:
+        lines.append(f"- {report['unused_pictures']} pictures in the folder of results belong to no pair")
+    return "\n".join(lines) + "\n"
+
+
+def format_value(name: str, value: float) -> str:
+    """A metric's value with its digits."""
+    return f"{value:.{DIGITS[name]}f}"
+
+
+def _table(report: dict[str, Any]) -> list[str]:
+    rows = ["| metric | value | 95 % interval | better is |", "|---|---|---|---|"]
+    for name, entry in report["metrics"].items():
+        bounds = " to ".join(format_value(name, bound) for bound in entry["interval"] or ()) or "-"
+        better = "higher" if entry["higher_is_better"] else "lower"
+        rows.append(f"| {LABELS[name]} | {format_value(name, entry['value'])} | {bounds} | {better} |")
+    rows += [f"| {LABELS[name]} | not measured | - | |" for name in report["unavailable"]]
+    return rows
+
+
+def _coverage(report: dict[str, Any]) -> str:
+    count = report["data"]["pairs"]
+    if report["complete"]:
+        return f"all {count} pairs."
+    left = count - report["measured"]
+    return f"**incomplete: {left} of {count} pairs have no usable result, and all numbers are over the others.**"
+
+
+def _subject(report: dict[str, Any]) -> str:
+    if "model" in report:
+        return report["model"]["name"] or f"weights {report['model']['weights_sha256'][:12]}"
+    return f"the results in {report['results']}"

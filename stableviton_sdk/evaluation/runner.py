@@ -1,0 +1,149 @@
+"""Evaluate: paint what is missing, measure everything, write the report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput
+from ..images import save_atomically
+from . import painting
+from .data import EvaluationData
+from .metrics import METRICS, FeatureLibrary, require
+from .networks import Networks, check_library, load_networks
+from .painting import PaintSettings, describe_model, mask_path, open_run, paint, settings_of, write_atomically
+from .report import build_report, dump, to_markdown, versions
+from .scoring import ResultsFolder, Scores, score
+from .sheet import draw_sheet
+
+if TYPE_CHECKING:
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+
+REPORT, TABLE, SHEET = "report.json", "report.md", "contact.png"
+
+
+class IncompleteResults(InvalidInput):
+    """Some pairs have no result that can be measured.
+
+    Args:
+        problems (`dict[str, str]`): One sentence for each, by the pair's name.
+        count (`int`): How many pairs there are in all.
+        outcome (`str`): What that means for the report.
+    """
+
+    def __init__(self, problems: dict[str, str], count: int, outcome: str):
+        self.problems, self.count, self.outcome = dict(problems), count, outcome
+        head = f"{len(problems)} of {count} pairs have no result that can be measured, so {outcome}:"
+        super().__init__("\n  - ".join([head, *(f"{name}: {why}" for name, why in problems.items())]))
+
+    def __reduce__(self):
+        return IncompleteResults, (self.problems, self.count, self.outcome)
+
+
+def evaluate(
+    data: EvaluationData,
+    output: str | os.PathLike,
+    *,
+    pipeline: TryOnPipeline | None = None,
+    results: str | os.PathLike | None = None,
+    settings: PaintSettings | None = None,
+    metrics: Collection[str] = METRICS,
+    feature_library: FeatureLibrary = "clean-fid",
+    networks: Networks | None = None,
+    model_name: str | None = None,
+    incomplete: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Evaluate a pipeline, or results that exist.
+
+    Args:
+        data (`EvaluationData`): The pairs; see `load_data`.
+        output (`str` or `os.PathLike`):
+            Folder for `report.json`, `report.md`, `contact.png`, and a pipeline's results in `pictures`. A run that
+            was interrupted goes on in it; one with other settings is refused.
+        pipeline (`TryOnPipeline`, *optional*): Paints; on its device already.
+        results (`str` or `os.PathLike`, *optional*):
+            Instead: a folder of pictures of the data's size, called `PERSON_GARMENT` or `PERSON`.
+        settings (`PaintSettings`, *optional*): How to paint.
+        metrics (`Collection[str]`, *optional*): Some of `METRICS`; all by default.
+        feature_library (`str`, *optional*, defaults to `"clean-fid"`): Whose FID and KID; or `"torchmetrics"`.
+        networks (`Networks`, *optional*): For LPIPS, FID and KID; by default what `load_networks` finds.
+        model_name (`str`, *optional*): What the report calls the pipeline.
+        incomplete (`bool`, *optional*, defaults to `False`):
+            Report on what is left if results are missing or unusable; the report says so, and names them.
+        progress (`bool`, *optional*, defaults to `True`): Show bars.
+
+    Returns:
+        `dict`: the report, as in `report.json`.
+
+    Raises:
+        `IncompleteResults`: naming every pair without a usable result, unless `incomplete`.
+        `InvalidInput`: if an argument can't be used, or the folder holds another run.
+        `MissingDependency`: without the extra `[eval]`.
+    """
+    if (pipeline is None) == (results is None):
+        raise InvalidInput("pass either a pipeline that paints or a folder of results.")
+    unknown = sorted(set(metrics) - set(METRICS))
+    if unknown or not metrics:
+        raise InvalidInput(f"the metrics are {unknown or 'none'}: pass some of {', '.join(METRICS)}.")
+    check_library(feature_library)
+    require("torchmetrics.functional.image")
+    output = Path(output)
+    if pipeline is not None:
+        settings = settings or PaintSettings()
+        device = pipeline._execution_device
+        model = {**describe_model(pipeline, model_name), "device": device.type}
+        source: dict[str, Any] = {"model": model, "settings": settings_of(settings)}
+        # the same weights under another name are the same model
+        identity = {name: value for name, value in model.items() if name != "name"}
+        open_run(
+            output,
+            {"data": data.describe(), **source, "model": identity, "versions": versions(painting=True)},
+        )
+    else:
+        folder = Path(results).absolute()
+        found = ResultsFolder(folder, data)
+        if folder == output.absolute():
+            raise InvalidInput(f"{output} holds the results: pass another folder for the report.")
+        source, device = {"results": folder.name}, "cpu"
+        open_run(output, {"data": data.describe(), "results": str(folder)})
+    for name in (REPORT, TABLE, SHEET):
+        (output / name).unlink(missing_ok=True)  # of an earlier run, about other pictures
+    began = time.perf_counter()
+    problems: dict[str, str] = {}
+    if pipeline is not None:
+        problems = paint(pipeline, data, output, settings, progress=progress)
+        (output / painting.PICTURES).mkdir(exist_ok=True)
+        found = ResultsFolder(output / painting.PICTURES, data)
+    painted = time.perf_counter()
+    if networks is None:
+        networks = load_networks(metrics, feature_library, device)
+    scores = score(
+        data,
+        found,
+        networks,
+        metrics=metrics,
+        masks=None if pipeline is None else lambda name: mask_path(output, name),
+        known_problems=problems,
+        progress=progress,
+    )
+    if scores.problems and not (incomplete and scores.images):
+        raise IncompleteResults(scores.problems, len(data), "nothing was averaged and there is no report")
+    timings = {
+        "painting_seconds": painted - began,
+        "measuring_seconds": time.perf_counter() - painted,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    report = build_report(data, scores, networks, source, metrics, feature_library, timings)
+    _write(report, data, found, scores, output)
+    return report
+
+
+def _write(report: dict[str, Any], data: EvaluationData, results: ResultsFolder, scores: Scores, output: Path) -> None:
+    save_atomically(draw_sheet(report, data, results), output / SHEET)
+    write_atomically(output / TABLE, to_markdown(report))
+    write_atomically(output / REPORT, dump(report))  # last: where it is, the rest is
