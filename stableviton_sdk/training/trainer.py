@@ -184,10 +184,12 @@ def train(
             if main:
                 metrics.write(done, {**means, "learning_rate": rate, "gradient_norm": float(norm)})
         if main and (done % config.checkpoint_every == 0 or done == config.steps):
+            metrics.flush()
             save(output, done, config, trained, optimizer, average, accelerator.scaler)
         if main and config.validation.every and done % config.validation.every == 0:
             with averaged(average, trained):
-                paint_sheet(pipeline, validation_data, config, output / "validation" / f"step-{done:08d}.png")
+                path = output / "validation" / f"step-{done:08d}.png"
+                metrics.show(done, "validation", paint_sheet(pipeline, validation_data, config, path))
         accelerator.wait_for_everyone()
     bar.close()
 
