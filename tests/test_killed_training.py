@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import assert_equal_weights, weights
+from tiny_training import assert_equal_weights, tiny_components, weights
 
 from stableviton_sdk.training import checkpoints
 from stableviton_sdk.training.metrics import read_metrics
@@ -129,6 +129,10 @@ def test_a_training_killed_again_and_again_ends_with_the_weights_of_one_that_was
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def joined(state):
+    return torch.cat([state[name].double().flatten() for name in sorted(state)])
+
+
 def test_two_processes_train_what_one_does_with_their_batches_together(trainings, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -145,9 +149,18 @@ def test_two_processes_train_what_one_does_with_their_batches_together(trainings
     assert trainings.wait() == [0, 0]
     trainings.start(job(tmp_path / "one", batch_size=4, **options))
     assert trainings.wait() == [0]
-    one, two = (weights(tmp_path / name / "pipeline") for name in ("one", "two"))
-    assert all(torch.allclose(one[name], two[name], atol=2e-5) for name in one)
-    assert any(not torch.equal(one[name], two[name]) for name in one)  # the same sums, in another order
+    one, two = (joined(weights(tmp_path / name / "pipeline")) for name in ("one", "two"))
+    start = joined(
+        {
+            f"{component}.{key}": value
+            for component, network in tiny_components().items()
+            if isinstance(network, torch.nn.Module)
+            for key, value in network.state_dict().items()
+        }
+    )
+    assert float((one - start).norm()) > 0.1
+    assert float((one - two).norm()) < 1e-3 * float((one - start).norm())
+    assert not torch.equal(one, two)  # the same sums, in another order
     lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
     assert [line["step"] for line in lines[1]] == [1, 2]
     for ours, theirs in zip(*lines, strict=True):
