@@ -138,7 +138,7 @@ def test_two_processes_train_what_one_does_with_their_batches_together(trainings
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = {"steps": 2, "stage": "base", "loss": {}}
-    # what `accelerate launch --cpu --num_processes 2` tells its processes
+    # what `torchrun --nproc_per_node 2` tells its processes; `accelerate launch --cpu` would start one only
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     trainings.start(
         *(
