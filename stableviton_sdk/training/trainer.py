@@ -52,7 +52,8 @@ def train(
     """Train, from the start or from the last checkpoint in the output folder.
 
     Order, augmentation and noise follow from seed and step, so a run that was killed and resumed ends with the weights
-    of one that wasn't. With several devices, start it through `accelerate launch`.
+    of one that wasn't. With several devices, start it through `accelerate launch`; on CPUs alone through `torchrun`,
+    since accelerate would start a single process.
 
     Args:
         config (`TrainingConfig`): See there; `load_config` reads one from YAML.
