@@ -1,11 +1,11 @@
-"""How good the bundled model is, on rendered figures that it has never seen, against what is easy to beat and what isn't.
+"""How good the bundled model is, on rendered figures that it has never seen.
 
 python benchmarks/bundled_model.py --samples 200 --json numbers.json --sheet sheet.png
 
 Unpaired: the figure wears one garment and is dressed in another; the renderer knows the truth. Everything is measured
-inside the agnostic mask, at 256 x 192. Baselines: the mask filled with the garment's mean colour; the truth with its worn garment
-filled with the garment's mean colour (the "oracle": silhouette, arms and background are the truth's own); and the
-truth after the autoencoder, which no result can beat.
+inside the agnostic mask, at 256 x 192. Baselines: the mask filled with the garment's mean colour; the truth with its
+worn garment filled with the garment's mean colour (the "oracle": silhouette, arms and background are the truth's own);
+and the truth after the autoencoder, which no result can beat.
 """
 
 from __future__ import annotations
@@ -110,32 +110,23 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
 
 
 def summary(rows: list[dict]) -> dict:
-    def mean(pick) -> float:
-        return round(float(np.mean([pick(row) for row in rows])), 4)
+    def mean(values: list[float]) -> float:
+        return round(float(np.mean(values)), 4)
 
-    table = {
-        name: {key: mean(lambda row: row[name][key]) for key in ("psnr", "ssim", "worn psnr")}
-        for name in ("model", "oracle", "mean colour", "autoencoder")
-    }
+    told = {"samples": len(rows)}
+    for name in ("model", "oracle", "mean colour", "autoencoder"):
+        told[name] = {key: mean([row[name][key] for row in rows]) for key in ("psnr", "ssim", "worn psnr")}
     textured = [row for row in rows if row["textured"]]
+    told["textured"] = {"samples": len(textured)}
+    for name in ("model", "mean colour"):
+        told["textured"][name] = mean([row[name]["worn psnr"] for row in textured])
+    told["colour error"] = mean([row["colour error"] for row in rows])
     blocks = sorted({block for row in rows for block in row["attention"]})
-    return {
-        "samples": len(rows),
-        **table,
-        "textured": {
-            "samples": len(textured),
-            **{
-                name: round(float(np.mean([row[name]["worn psnr"] for row in textured])), 4)
-                for name in ("model", "mean colour")
-            },
-        },
-        "colour error": mean(lambda row: row["colour error"]),
-        "attention error": {
-            block: round(float(np.mean([row["attention"][block] for row in rows if block in row["attention"]])), 4)
-            for block in blocks
-        },
-        f"recognised among {CANDIDATES}": mean(lambda row: row["recognised"]),
+    told["attention error"] = {
+        block: mean([row["attention"][block] for row in rows if block in row["attention"]]) for block in blocks
     }
+    told[f"recognised among {CANDIDATES}"] = mean([row["recognised"] for row in rows])
+    return told
 
 
 def draw_sheet(shown: list[tuple[np.ndarray, ...]], path: Path) -> None:

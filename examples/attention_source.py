@@ -4,9 +4,12 @@
         --model path-or-repository --pixel 300,400 --pixel 420,510 --output sources.png
 
 Pixels are x,y of the photo. Without --pixel, twelve spots of the mask are taken. The lines' opacity is the certainty.
+Beside sources.png, sources.correspondence.png shows colours on the garment and where they landed on the body, and
+sources.warp.png the garment as the attention warps it.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +27,7 @@ def main() -> None:
     parser.add_argument("garment", help="picture of the garment")
     parser.add_argument("--model", required=True, help="folder or Hub repository")
     parser.add_argument("--pixel", action="append", type=parse_pixel, metavar="X,Y", help="may be repeated")
-    parser.add_argument("--output", default="sources.png")
+    parser.add_argument("--output", default="sources.png", type=Path)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -41,12 +44,14 @@ def main() -> None:
         generator=torch.Generator().manual_seed(arguments.seed),
         output_attention=True,
     )
-    result, garment = out.images[0], out.attention.garments[0]
+    result, garment = out.images[0], out.attention.garments[0].original
     pixels = arguments.pixel or spots(load_mask(arguments.mask).resize(result.size, Image.Resampling.NEAREST))
     sources = [out.attention.source_of(x, y) for x, y in pixels]
     for (x, y), source in zip(pixels, sources, strict=True):
         print(f"({x}, {y}) came from ({source.x:.0f}, {source.y:.0f}), certainty {source.certainty:.2f}")
     save_atomically(draw(result, garment, pixels, sources), arguments.output)
+    save_atomically(out.attention.to_image(), arguments.output.with_suffix(".correspondence.png"))
+    save_atomically(out.attention.warp(), arguments.output.with_suffix(".warp.png"))
 
 
 def parse_pixel(text: str) -> tuple[int, int]:

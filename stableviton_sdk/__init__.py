@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 _PUBLIC = {
+    "AttentionRequest": "pipelines.attention_recording",
     "BodyAnalysis": "preprocessing.body",
     "BodyAnalyzer": "preprocessing.body",
     "Frame": "preprocessing.inputs",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .models.unet import TryOnUNet
     from .models.zero_cross_attention import ZeroCrossAttention
     from .pipelines.attention import TryOnAttention
+    from .pipelines.attention_recording import AttentionRequest
     from .pipelines.pipeline_output import TryOnPipelineOutput
     from .pipelines.pipeline_tryon import TryOnPipeline
     from .preprocessing.body import BodyAnalysis, BodyAnalyzer

@@ -1,4 +1,4 @@
-"""The command line: `stableviton try-on | prepare | convert | train`.
+"""The command line: `stableviton demo | try-on | prepare | convert | train`.
 
 Exit status: 0 done, 1 failed (one line on stderr says why), 2 arguments that make no sense, 130 interrupted.
 """
@@ -14,10 +14,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from ._version import __version__
-from .commands import convert, prepare, train, try_on
+from .commands import convert, demo, prepare, train, try_on
 from .errors import TryOnError
 
-COMMANDS = (try_on, prepare, convert, train)
+COMMANDS = (demo, try_on, prepare, convert, train)
 FAILED, INTERRUPTED = 1, 130
 
 

@@ -4,12 +4,14 @@ import runpy
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from test_preprocessor import FigureAnalyzer, photo_of
 from tiny import mask_picture, picture, tiny_pipeline
 
+from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.preprocessing import photo_body
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
@@ -85,5 +87,21 @@ def test_sources_of_pixels_are_printed_and_drawn(run, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" came")[0] for line in lines] == ["(120, 160)", "(100, 200)"]
     assert Image.open("sources.png").size == (2 * SIZE[0], SIZE[1])
+    assert Image.open("sources.warp.png").size == SIZE
+    assert Image.open("sources.correspondence.png").size == (2 * (480 + 12) + 12, 640 + 26 + 2 * 12)
     run("attention_source.py", "person.png", "mask.png", "densepose.png", "garment.png")
     assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def test_a_figures_correspondence_is_drawn_in_colour_where_it_wears_the_garment(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["draw_correspondence.py", "--output", "drawn.png"])
+    runpy.run_path(str(EXAMPLES / "draw_correspondence.py"), run_name="__main__")
+    sheet = Image.open("drawn.png")
+    body = np.asarray(sheet.crop((504, 38, 984, 678)).resize((384, 512), Image.Resampling.BOX)).astype(int)
+    sample = render_pair(0, 3, size=(512, 384))
+    inside = cv2.erode(sample.worn_mask.astype(np.uint8), np.ones((25, 25), np.uint8)).astype(bool)
+    x, y = sample.correspondence[inside].T
+    red, green, blue = (body[inside][:, channel] for channel in range(3))
+    # rose above, blue and green below; reddish to the left, greenish to the right
+    assert np.corrcoef(y, red - blue)[0, 1] < -0.5
+    assert np.corrcoef(x, green - blue)[0, 1] > 0.5

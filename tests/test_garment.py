@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
-from stableviton_sdk.preprocessing.garment import CANVAS, prepare_garment
+from stableviton_sdk.preprocessing.garment import CANVAS, garment_area, place_garment, prepare_garment
 from stableviton_sdk.preprocessing.labels import CIHP
 
 SHARED = Path(os.environ.get("STABLEVITON_SHARED", Path(__file__).parents[1].parent / "shared"))
@@ -236,3 +236,27 @@ def test_real_garments_of_the_data_set_are_only_resized():
     assert paths
     for path in paths:
         assert (np.asarray(prepare_garment(path)) == resized(Image.open(path).convert("RGB"))).all(), path.name
+
+
+def test_the_garments_area_has_no_holes_where_it_is_as_pale_as_its_background():
+    picture = shirt((384, 512), (50, 60, 330, 450), CANVAS)
+    ImageDraw.Draw(picture).rectangle((120, 150, 260, 350), fill=CANVAS)  # a pale print
+    area = garment_area(picture)
+    expected = np.zeros((512, 384), bool)
+    expected[60:450, 50:330] = True
+    assert (area != expected).mean() < 0.001
+    noise = np.random.default_rng(0).integers(0, 255, (512, 384, 3), dtype=np.uint8)
+    assert garment_area(Image.fromarray(noise)) is None
+    assert garment_area(Image.new("RGB", (384, 512), CANVAS)) is None
+
+
+@pytest.mark.parametrize("background", [CANVAS, (90, 120, 240), (255, 255, 255)])
+def test_a_placed_garment_knows_its_way_back(background):
+    box = (500, 200, 700, 500)
+    placed = place_garment(shirt((900, 800), box, background))
+    left, top, right, bottom = garment_box(placed.picture)
+    x, y = placed.to_original(np.array([left - 0.5, right - 0.5]), np.array([top - 0.5, bottom - 0.5]))
+    assert np.allclose(x + 0.5, (box[0], box[2]), atol=2)
+    assert np.allclose(y + 0.5, (box[1], box[3]), atol=2)
+    assert placed.original.size == (900, 800)
+    assert (np.asarray(placed.picture) == np.asarray(prepare_garment(placed.original))).all()

@@ -504,3 +504,23 @@ def test_the_contact_sheet_of_odd_photos_stays_small(photo_size):
         TryOnInputs(Image.new("RGB", (3000, 20)), strip, strip_picture, strip_picture.convert("L"), strip_picture)
     )
     assert max(sheet.size) < 4000
+
+
+@pytest.mark.parametrize(
+    "box, size", [((0, 0, 90, 120), (45, 60)), ((-30, 10, 120, 210), (48, 64)), ((3, 4, 9, 12), (6, 8))]
+)
+def test_pixels_of_a_frame_picture_lead_to_the_photo_and_back(box, size):
+    rows, columns = np.mgrid[:200, :90].astype(np.float32)
+    frame = Frame((90, 200), box)
+    x, y = np.arange(size[0]), np.arange(size[1])[:, None]
+    photo_x, photo_y = frame.to_photo(x, y, size)
+    assert np.allclose(frame.from_photo(photo_x, photo_y, size)[0], x)
+    assert np.allclose(frame.from_photo(photo_x, photo_y, size)[1], y)
+    # a ramp, cropped as pictures are, says which photo pixel each pixel shows
+    for ramp, places in ((columns, photo_x), (rows, photo_y)):
+        picture = Image.fromarray(ramp)
+        seen = np.asarray(frame.crop(picture, size, resample=Image.Resampling.BOX, fill=-1000))
+        known = seen > -500
+        assert known.mean() > 0.5
+        inner = known & (np.broadcast_to(photo_x, seen.shape) > 2) & (np.broadcast_to(photo_x, seen.shape) < 87)
+        assert np.allclose(seen[inner], np.broadcast_to(places, seen.shape)[inner], atol=0.02)

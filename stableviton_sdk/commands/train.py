@@ -1,14 +1,12 @@
-"""`stableviton train`: one training run, from the start or from its last checkpoint."""
+"""`stableviton train`: training runs, from the start or from their last checkpoints."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-
-CONFIGS = Path(__file__).parents[1] / "training" / "configs"
+from ..training import CONFIGS
 
 
 def add_parser(commands: Any, **options: Any) -> None:
@@ -21,7 +19,9 @@ def add_parser(commands: Any, **options: Any) -> None:
         "accelerate launch -m stableviton_sdk train CONFIG.",
         **options,
     )
-    parser.add_argument("config", metavar="CONFIG", help=f"YAML file, or one of the package's own: {names}")
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs="+", help=f"YAML files, one run after another, or the package's own: {names}"
+    )
     parser.add_argument("--output", metavar="FOLDER", help="instead of the configuration's output")
     parser.add_argument("--data-root", metavar="FOLDER", help="instead of the configuration's data.options.root")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -31,20 +31,23 @@ def add_parser(commands: Any, **options: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     import dataclasses
 
-    from ..training.config import load_config
+    from ..training.tasks import read_task
 
-    own = CONFIGS / f"{arguments.config}.yaml"
-    path = own if own.is_file() else Path(arguments.config)
-    if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-        raise InvalidInput(f"there is no configuration {path}: pass a YAML file, or one of {known}.")
-    config = load_config(path)
+    if arguments.output and len(arguments.config) > 1:
+        raise InvalidInput("--output is for one configuration: leave it out, each of them names its own.")
+    tasks = [read_task(path) for path in arguments.config]  # all are checked before the first one runs
     if arguments.output:
-        config = dataclasses.replace(config, output=arguments.output)
+        tasks = [task._replace(config=dataclasses.replace(task.config, output=arguments.output)) for task in tasks]
     if arguments.data_root:
-        options = {**config.data.options, "root": arguments.data_root}
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, options=options))
+        tasks = [task._replace(config=_with_data_root(task, arguments.data_root)) for task in tasks]
+    for task in tasks:
+        print(task.run(progress=not arguments.quiet), flush=True)
 
-    from ..training.trainer import train
 
-    print(train(config, progress=not arguments.quiet))
+def _with_data_root(task: Any, root: str) -> Any:
+    import dataclasses
+
+    if task.name != "try-on":
+        raise InvalidInput(f"--data-root is for try-on data, the task {task.name!r} renders its own: leave it out.")
+    data = task.config.data
+    return dataclasses.replace(task.config, data=dataclasses.replace(data, options={**data.options, "root": root}))

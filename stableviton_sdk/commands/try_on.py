@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..preprocessing.preprocessor import PersonPreprocessor
 
 DEFAULT_MODEL = "rlawjdghek/StableVITON"
+BUNDLED_MODEL = "bundled"
 CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 ALL, PARSING = "", "human_parsing"
 MAPS = ("mask", "agnostic", "densepose")
@@ -75,7 +76,12 @@ def add_parser(commands: Any, **options: Any) -> None:
         default="flat-lay",
         help="model: worn by somebody, to cut out",
     )
-    painting.add_argument("--steps", type=parse_steps, default=50, metavar="N", help="denoising steps (%(default)s)")
+    painting.add_argument(
+        "--steps",
+        type=parse_steps,
+        metavar="N",
+        help="denoising steps; default: the model's own, 50 for the authors'",
+    )
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise; default: another one every time")
     painting.add_argument(
         "--guidance-scale",
@@ -99,7 +105,8 @@ def add_parser(commands: Any, **options: Any) -> None:
         "--model",
         default=DEFAULT_MODEL,
         metavar="PLACE",
-        help="a converted folder, a released checkpoint file, or a Hub repository (%(default)s)",
+        help="a converted folder, a released checkpoint file, a Hub repository (%(default)s), or bundled: the small "
+        "one for rendered figures that comes with the package",
     )
     model.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
     add_device(model)
@@ -203,7 +210,7 @@ def load_pipeline(
     """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
 
     Args:
-        model (`str`): Path of a folder or checkpoint file, or name of a repository.
+        model (`str`): Path of a folder or checkpoint file, name of a repository, or `"bundled"`.
         checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
         dtype (`torch.dtype`): Type of the weights.
         consent (`Consent`): Asks.
@@ -212,6 +219,10 @@ def load_pipeline(
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
     options = {"checkpoint": checkpoint, "dtype": dtype}
+    if model == BUNDLED_MODEL:
+        if checkpoint is not None:
+            raise InvalidInput("--checkpoint picks from a repository, and the bundled model is one: leave it out.")
+        return TryOnPipeline.from_bundled(dtype=dtype)
     if os.path.isdir(model):
         return TryOnPipeline.from_pretrained(model, **options)
     if os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):

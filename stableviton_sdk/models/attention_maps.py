@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
+CHUNK_ELEMENTS = 2**22  # entries of maps in memory at once, where only a sum over them is wanted: 16 MiB
+
 
 class AttentionRecorder(Protocol):
     """What a zero cross-attention block shows its queries and keys to."""
@@ -51,7 +53,7 @@ def project_query_and_key(
 
 
 def expected_coordinates(
-    query: torch.Tensor, key: torch.Tensor, key_size: tuple[int, int]
+    query: torch.Tensor, key: torch.Tensor, key_size: tuple[int, int], chunk_elements: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Where each query looks on average, and how far its attention spreads, without materialising the map.
 
@@ -62,14 +64,21 @@ def expected_coordinates(
         query (`torch.Tensor`): (batch, heads, queries, head width).
         key (`torch.Tensor`): (batch, heads, keys, head width).
         key_size (`tuple[int, int]`): Height and width of the key grid.
+        chunk_elements (`int`, *optional*):
+            Scores of all heads that may be in memory at once on a device whose attention writes them out; the queries
+            are taken in parts. All at once by default.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor]`: (batch, queries, 2), y and x in [0, 1] of the garment's height and width;
         and (batch, queries), the standard deviation in the same unit (root of the two variances' sum). float32, or
         float64 where the queries are.
     """
+    batch, heads, queries = query.shape[:3]
     values = coordinate_moments(key_size, query.device, _precise(query).dtype)
-    moments = _attend_to(query, key, values).mean(dim=1)  # (batch, queries, 3)
+    key = _precise(key)
+    rows = queries if chunk_elements is None else max(1, chunk_elements // (batch * heads * key.shape[2]))
+    parts = [_attend_to(part, key, values).mean(dim=1) for part in query.split(rows, dim=2)]
+    moments = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (batch, queries, 3)
     mean = moments[..., :2]
     variance = moments[..., 2] - mean.square().sum(-1)
     return mean, variance.clamp_min(0).sqrt()
@@ -118,6 +127,49 @@ def attention_map(query: torch.Tensor, key: torch.Tensor, queries: torch.Tensor 
             scores = _precise(query[:, head]) @ _precise(key[:, head]).transpose(-1, -2)
             share = (scores * scale).softmax(dim=-1) / heads
             total = share if total is None else total + share
+    return total
+
+
+def attention_entropy(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    queries: torch.Tensor | None = None,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> torch.Tensor:
+    """Entropy of the head-averaged map of every query: 0 for a map on one key, log(keys) for an even one.
+
+    Args:
+        query, key, queries: As for `attention_map`.
+        chunk_elements (`int`, *optional*): Entries of the map that may be in memory at once.
+
+    Returns:
+        `torch.Tensor`: (batch, queries), in nats; float32, or float64 where the queries are.
+    """
+    if queries is None:
+        queries = torch.arange(query.shape[2], device=query.device)
+    rows = max(1, chunk_elements // (query.shape[0] * key.shape[2]))
+    parts = [torch.special.entr(attention_map(query, key, part)).sum(-1) for part in queries.split(rows)]
+    return torch.cat(parts, dim=1) if parts else query.new_zeros(query.shape[0], 0, dtype=_precise(query).dtype)
+
+
+def coordinate_total_variation(cells: torch.Tensor, worn: torch.Tensor) -> torch.Tensor:
+    """How much neighbours on the worn garment differ in where they look (StableVITON, section 3.3).
+
+    The absolute difference (y and x added) between vertical neighbours that both lie on the worn garment, averaged
+    over such pairs of the whole batch; the same horizontally; added.
+
+    Args:
+        cells (`torch.Tensor`): Expected coordinates in key cells, (batch, height, width, 2).
+        worn (`torch.Tensor`): bool, (batch, height, width).
+
+    Returns:
+        `torch.Tensor`: a scalar; 0 where no two neighbours lie on a garment.
+    """
+    total = cells.new_zeros(())
+    for axis in (1, 2):
+        length = worn.shape[axis] - 1
+        pairs = worn.narrow(axis, 1, length) & worn.narrow(axis, 0, length)
+        total = total + (cells.diff(dim=axis).abs().sum(-1) * pairs).sum() / pairs.sum().clamp_min(1)
     return total
 
 

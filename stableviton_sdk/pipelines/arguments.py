@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,16 +48,6 @@ def check_numbers(
         raise InvalidInput(f"output_type is {output_type!r}: pass one of {', '.join(map(repr, OUTPUT_TYPES))}.")
     if not isinstance(feather, numbers.Real) or not math.isfinite(feather) or feather < 0:
         raise InvalidInput(f"feather is {feather!r}: pass a number of pixels from 0.")
-
-
-def check_steps(steps: bool | Collection[int], count: int) -> set[int] | None:
-    """The steps to note, None for all; negative ones count from the end, as in a list."""
-    if steps is True:
-        return None
-    chosen = list(steps) if isinstance(steps, Collection) and not isinstance(steps, str) else [steps]
-    if not chosen or not all(_is_count(step) and -count <= step < count for step in chosen):
-        raise InvalidInput(f"output_attention is {steps!r}: pass True, or steps between 0 and {count - 1}.")
-    return {int(step) % count for step in chosen}
 
 
 def check_tensors(

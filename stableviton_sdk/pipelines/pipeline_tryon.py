@@ -24,11 +24,12 @@ from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
-from ..preprocessing.garment import prepare_garment
+from ..preprocessing.garment import PlacedGarment, place_garment
 from ..preprocessing.inputs import TryOnInputs, grey_out
 from ..preprocessing.preprocessor import PersonPreprocessor
-from .arguments import check_numbers, check_steps, check_tensors, collect_inputs, pair_up
-from .attention import CoordinateRecorder, TryOnAttention
+from .arguments import check_numbers, check_tensors, collect_inputs, pair_up
+from .attention import TryOnAttention
+from .attention_recording import AttentionRequest, PicturesBranch, StepRecorder, open_recorder, read_request
 from .call_state import CallPropertiesMixin, OffloadGuard
 from .pictures import finish, resize, resize_mask, to_tensor
 from .pipeline_loading import TryOnLoadingMixin
@@ -151,7 +152,11 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         Returns:
             `PIL.Image.Image`: RGB.
         """
-        size = self._size(height, width)
+        return self._place_garment(garment, self._size(height, width), garment_photo, category).picture
+
+    def _place_garment(
+        self, garment: ImageLike, size: tuple[int, int], garment_photo: str, category: str
+    ) -> PlacedGarment:
         parser = None
         if garment_photo == "model":
             if self.preprocessor is None:
@@ -160,7 +165,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                     "alone, or make the pipeline with preprocessor=PersonPreprocessor()."
                 )
             parser = self.preprocessor.parser(self._execution_device)
-        return prepare_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category)
+        return place_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category)
 
     def encode_pictures(self, pictures: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
         """Scaled latents of pictures by the mode of the VAE's posterior, (N, 4, h, w).
@@ -251,7 +256,7 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         feather: float = 6.0,
         output_type: str = "pil",
         return_dict: bool = True,
-        output_attention: bool | Collection[int] = False,
+        output_attention: bool | Collection[int] | AttentionRequest | StepRecorder = False,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: list[str] = ["latents"],  # noqa: B006 (diffusers' own signature)
     ) -> TryOnPipelineOutput | tuple:
@@ -288,8 +293,9 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 Width of the seam, inside the mask, in pixels of the network's picture.
             output_type (`str`, *optional*, defaults to `"pil"`): `"pil"`, `"np"`, `"pt"` or `"latent"`.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
-            output_attention (`bool` or a collection of `int`, *optional*, defaults to `False`):
-                Note where the network looked, at all steps or the given ones. Changes no pixel.
+            output_attention (`bool`, a collection of `int` or `AttentionRequest`, *optional*, defaults to `False`):
+                Note where the network looked, at all steps or the given ones, or what the request says. Changes no
+                pixel. Or a `StepRecorder` of your own, which is shown queries and keys; `attention` is None then.
             callback_on_step_end (`Callable`, *optional*): Called as `callback(pipeline, step, timestep, tensors)`.
             callback_on_step_end_tensor_inputs (`list[str]`, *optional*): Of `_callback_tensor_inputs`.
 
@@ -339,10 +345,16 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 aspect=size,
                 prepare=lambda photo: self.prepare(photo, category, height=height, width=width),
             )
-            garments = [
-                self.prepare_garment(entry, height=height, width=width, garment_photo=garment_photo, category=category)
-                for entry in garments
-            ]
+            request = read_request(
+                output_attention, self.unet.num_zero_cross_attentions, [entry.frame for entry in inputs]
+            )
+            placed, originals = [], garments
+            garments = []
+            for entry in originals:
+                one = self._place_garment(entry, size, garment_photo, category)
+                garments.append(one.picture)
+                if request is not None:  # otherwise a catalogue's pictures needn't all be in memory at full size
+                    placed.append(one)
             pairs = [pair for pair in pair_up(len(inputs), len(garments)) for _ in range(int(num_images_per_prompt))]
             person_index, garment_index = (list(indices) for indices in zip(*pairs, strict=True))
             factor = self.vae_scale_factor
@@ -384,10 +396,8 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 garment_embeds = torch.cat([unconditional.to(dtype).expand_as(garment_embeds), garment_embeds])
                 garment_latents = torch.cat([garment_latents] * 2)
                 conditioning = torch.cat([conditioning] * 2)
-            recorder = None
-            if output_attention is not False:
-                steps = check_steps(output_attention, len(timesteps))
-                recorder = CoordinateRecorder(slice(-len(pairs), None), steps)
+            recorder = open_recorder(request, [inputs[index].frame for index in person_index], len(timesteps))
+            watcher = None if recorder is None else PicturesBranch(recorder, len(pairs))
 
             # 6. denoising
             num_warmup_steps = len(timesteps) - num_inference_steps * scheduler.order
@@ -400,10 +410,10 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                     noisy = scheduler.scale_model_input(noisy, t).to(dtype)
                     sample = torch.cat([noisy, conditioning], dim=1)
                     garment_features = self.spatial_encoder(sample, t, garment_embeds, garment_latents)
-                    if recorder is not None:
-                        recorder.step = i
+                    if watcher is not None:
+                        watcher.start_step(i)
                     prediction = self.unet(
-                        sample, t, garment_embeds, garment_features, attention_recorder=recorder, return_dict=False
+                        sample, t, garment_embeds, garment_features, attention_recorder=watcher, return_dict=False
                     )[0].float()
                     if self.do_classifier_free_guidance:
                         without, with_garment = prediction.chunk(2)
@@ -434,10 +444,10 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
                 arrays = self.image_processor.postprocess(pixels.float(), output_type="np")
                 images = finish(arrays, used, repaint=repaint, feather=feather, output_type=output_type)
             attention = None
-            if recorder is not None:
-                attention = TryOnAttention(
-                    recorder.records, [entry.frame for entry in used], [garments[index] for index in garment_index]
-                )
+            if isinstance(request, AttentionRequest):
+                own_garments = [placed[index] for index in garment_index]
+                pictures = () if output_type == "latent" else images
+                attention = TryOnAttention.of_call(recorder, request, used, own_garments, pictures)
             self.maybe_free_model_hooks()
         output = TryOnPipelineOutput(images=images, attention=attention, inputs=used)
         return output if return_dict else output.to_tuple()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from .drawing import colour_parsing, tint
+from .drawing import arrange, colour_parsing, tint
 from .inputs import TryOnInputs, grey_out
 from .pose import draw_pose
 
 TILE = 384  # pixels, the height of a tile's picture
-COLUMNS = 4
-GAP, LABEL = 12, 26
-PAPER, INK, FRAME_COLOUR = (250, 250, 250), (40, 40, 40), (255, 120, 0)
+FRAME_COLOUR = (255, 120, 0)
 
 
 def contact_sheet(inputs: TryOnInputs) -> Image.Image:
@@ -41,7 +39,7 @@ def contact_sheet(inputs: TryOnInputs) -> Image.Image:
         tiles.append(("parse", colour_parsing(np.asarray(parsing))))
     if inputs.keypoints is not None:
         tiles.append(("joints", draw_pose(person, np.asarray(inputs.keypoints) * (*size, 1.0))))
-    return _arrange(tiles, size)
+    return arrange(tiles, size)
 
 
 def _photo_with_frame(inputs: TryOnInputs, size: tuple[int, int]) -> Image.Image:
@@ -62,18 +60,3 @@ def _photo_with_frame(inputs: TryOnInputs, size: tuple[int, int]) -> Image.Image
     corner = (max(start[0], stop[0] - 1), max(start[1], stop[1] - 1))
     ImageDraw.Draw(tile).rectangle((*start, *corner), outline=FRAME_COLOUR, width=2)
     return tile
-
-
-def _arrange(tiles: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Image.Image:
-    columns = min(COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    # narrow frames still need room for their labels
-    cell_width, cell_height = max(size[0], 180) + GAP, size[1] + LABEL + GAP
-    sheet = Image.new("RGB", (columns * cell_width + GAP, rows * cell_height + GAP), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=15)
-    for index, (label, picture) in enumerate(tiles):
-        x, y = GAP + index % columns * cell_width, GAP + index // columns * cell_height
-        draw.text((x, y + 2), label, fill=INK, font=font)
-        sheet.paste(picture, (x, y + LABEL))
-    return sheet

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -29,6 +30,25 @@ GARMENT_LABELS = {
     "lower": (CIHP.TROUSERS, CIHP.SKIRT),
     "dress": (*UPPER_GARMENTS, CIHP.TROUSERS, CIHP.SKIRT),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedGarment:
+    """A garment on the network's canvas, and the way back to its own picture.
+
+    Args:
+        original (`PIL.Image.Image`): The garment's picture as it came, RGB, upright, at its own resolution.
+        picture (`PIL.Image.Image`): The canvas that the network sees, RGB.
+        frame (`Frame`): The part of `original` that `picture` shows; what lies outside of `original` is added canvas.
+    """
+
+    original: Image.Image
+    picture: Image.Image
+    frame: Frame
+
+    def to_original(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Pixel of `original` that a pixel of `picture` shows; outside of `original` where that is added canvas."""
+        return self.frame.to_photo(x, y, self.picture.size)
 
 
 def prepare_garment(
@@ -63,6 +83,28 @@ def prepare_garment(
         `InvalidInput`: if an argument can't be used, or the photo shows a person without such a garment.
         `NoPersonFound`: for `"model"`, if the photo shows nobody.
     """
+    return place_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category).picture
+
+
+def place_garment(
+    garment: ImageLike,
+    *,
+    size: tuple[int, int] = (384, 512),
+    garment_photo: GarmentPhoto = "flat-lay",
+    parser: Callable[[Image.Image], np.ndarray] | None = None,
+    category: Literal["upper", "lower", "dress"] = "upper",
+) -> PlacedGarment:
+    """What `prepare_garment` does, with the way back to the garment's own pixels.
+
+    Args:
+        garment, size, garment_photo, parser, category: As for `prepare_garment`.
+
+    Returns:
+        `PlacedGarment`
+
+    Raises:
+        `InvalidInput`, `NoPersonFound`: As from `prepare_garment`.
+    """
     if garment_photo not in GARMENT_PHOTOS:
         raise InvalidInput(f"garment_photo is {garment_photo!r}: pass one of {', '.join(map(repr, GARMENT_PHOTOS))}.")
     if category not in GARMENT_LABELS:
@@ -80,12 +122,40 @@ def prepare_garment(
     background = _even_background(picture)
     found = None if background is None else _find_garment(picture, *background)
     if found is None:
-        return choose_frame(picture.size, size).crop(picture, size, fill=CANVAS)
+        frame = choose_frame(picture.size, size)
+        return PlacedGarment(picture, frame.crop(picture, size, fill=CANVAS), frame)
     colour, tolerance = background
     frame = _centred(picture.size, found, size)
     if min(colour) >= LIGHT and same_aspect(picture.size, size) and _is_usual(frame):
-        return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-    return _exchange_background(frame.crop(picture, size, fill=colour), colour, tolerance)
+        whole = Frame(picture.size, (0, 0, *picture.size))
+        resized = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+        return PlacedGarment(picture, resized, whole)
+    exchanged = _exchange_background(frame.crop(picture, size, fill=colour), colour, tolerance)
+    return PlacedGarment(picture, exchanged, frame)
+
+
+def garment_area(picture: Image.Image) -> np.ndarray | None:
+    """Where a prepared picture shows the garment and not its background.
+
+    Args:
+        picture (`PIL.Image.Image`): RGB, as from `prepare_garment`.
+
+    Returns:
+        `np.ndarray`: bool, (H, W), holes filled: a garment's pale middle is still the garment. None where the
+        background isn't even, or hardly anything stands out from it.
+    """
+    background = _even_background(picture)
+    if background is None:
+        return None
+    colour, tolerance = background
+    stands_out = (_distance(np.asarray(picture), colour) > tolerance).astype(np.uint8)
+    reach = max(3, round(0.02 * picture.width)) | 1
+    closed = cv2.morphologyEx(stands_out, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))
+    main = _main_parts(closed).astype(np.uint8)
+    if main.mean() < 0.005:
+        return None
+    outlines, _ = cv2.findContours(main, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(main, outlines, -1, 1, thickness=cv2.FILLED).astype(bool)
 
 
 def _even_background(picture: Image.Image) -> tuple[tuple[int, int, int], float] | None:
@@ -178,7 +248,7 @@ def _cut_out(
     parser: Callable[[Image.Image], np.ndarray],
     labels: tuple[int, ...],
     size: tuple[int, int],
-) -> Image.Image:
+) -> PlacedGarment:
     small = _small(picture)
     parsing = np.asarray(parser(small))
     if parsing.shape != (small.height, small.width):
@@ -202,7 +272,7 @@ def _cut_out(
     opacity = frame.crop(shape, size, resample=Image.Resampling.BILINEAR, fill=0)
     canvas = Image.new("RGB", size, CANVAS)
     canvas.paste(frame.crop(picture, size, fill=CANVAS), (0, 0), opacity)
-    return canvas
+    return PlacedGarment(picture, canvas, frame)
 
 
 def _distance(values: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

@@ -157,7 +157,7 @@ def _parse(
             f"the parsing network's second output has shape {logits.shape}, where (1, {label_count}, height, width) "
             "belongs: pass the .onnx file of the right label set."
         )
-    return _label_map(_upsample(logits[0], input_size), scale, offset, picture.size)
+    return label_map(_upsample(logits[0], input_size), (scale, scale), offset, picture.size)
 
 
 def _upsample(logits: np.ndarray, size: int) -> np.ndarray:
@@ -172,8 +172,20 @@ def _interpolation(length: int, size: int) -> np.ndarray:
     return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(length))).astype(np.float32)
 
 
-def _label_map(logits: np.ndarray, scale: float, offset: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
-    """Interpolate logits (labels, n, n) at every photo pixel and keep the best label: uint8 (H, W)."""
+def label_map(
+    logits: np.ndarray, scale: tuple[float, float], offset: tuple[float, float], size: tuple[int, int]
+) -> np.ndarray:
+    """Interpolate logits at every pixel of a picture, and keep the best label.
+
+    Args:
+        logits (`np.ndarray`): float32, (labels, h, w); beyond their edges they go on as they end there.
+        scale (`tuple[float, float]`), offset (`tuple[float, float]`):
+            The picture's pixel p lies at `scale * p + offset` of the logits, along x and y, in whole pixels' centres.
+        size (`tuple[int, int]`): Width and height of the picture.
+
+    Returns:
+        `np.ndarray`: uint8, (H, W).
+    """
     import cv2
 
     width, height = size
@@ -181,10 +193,12 @@ def _label_map(logits: np.ndarray, scale: float, offset: tuple[float, float], si
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             tile = labels[top : top + TILE, left : left + TILE]
-            matrix = np.array([[scale, 0.0, offset[0] + scale * left], [0.0, scale, offset[1] + scale * top]])
+            matrix = np.array(
+                [[scale[0], 0.0, offset[0] + scale[0] * left], [0.0, scale[1], offset[1] + scale[1] * top]]
+            )
             best = None
             for label, plane in enumerate(logits):
-                # No photo pixel lies outside the input; repeating the edge keeps rounding from reaching over it.
+                # Repeating the edge keeps pixels between the outermost centres and the edge, and rounding, from zeros.
                 warped = cv2.warpAffine(
                     plane,
                     matrix,

@@ -112,6 +112,24 @@ class Frame:
         values = np.asarray(patch)
         return Image.fromarray(np.pad(values, pad + ((0, 0),) * (values.ndim - 2), mode="edge"))
 
+    def to_photo(self, x: Any, y: Any, size: tuple[int, int]) -> tuple[Any, Any]:
+        """Photo pixel that a pixel of a frame picture shows; the inverse of `from_photo`.
+
+        Args:
+            x, y (`float` or `np.ndarray`): Pixel of the frame picture; whole numbers are pixel centres.
+            size (`tuple[int, int]`): Width and height of the frame picture.
+
+        Returns:
+            `tuple`: x and y in photo pixels, unclamped: where the frame reaches out of the photo, so do they.
+        """
+        (left, top), (width, height) = self.box[:2], self.size
+        return (x + 0.5) * (width / size[0]) - 0.5 + left, (y + 0.5) * (height / size[1]) - 0.5 + top
+
+    def from_photo(self, x: Any, y: Any, size: tuple[int, int]) -> tuple[Any, Any]:
+        """Pixel of a frame picture of `size` that shows a photo pixel; the inverse of `to_photo`."""
+        (left, top), (width, height) = self.box[:2], self.size
+        return (x + 0.5 - left) * (size[0] / width) - 0.5, (y + 0.5 - top) * (size[1] / height) - 0.5
+
     def to_frame_box(self, box: Box, size: tuple[int, int]) -> Box:
         """Convert a box from photo pixels to whole pixels of a frame picture of `size`; at least one pixel wide."""
         left, top = self.box[:2]

@@ -30,7 +30,7 @@ from .photo_body import Lazy
 ANALYSIS_PIXELS = 768 * 1024  # the analysis works at this many pixels, in the frame's proportions
 MAX_PERSON_SIDE = 4096  # pixels, where `aspect` says how large the network works
 # Analyzers that go by a name: the module that has their `WEIGHTS` and `make_analyzer`.
-ANALYZERS = {"photo": "photo_body"}
+ANALYZERS = {"photo": "photo_body", "figure": "figure_body"}
 
 
 class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
@@ -42,8 +42,9 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
 
     Args:
         analyzer (`str` or `BodyAnalyzer`, *optional*, defaults to `"photo"`):
-            Who analyses the body. `"photo"`: human parsing, pose and DensePose networks. An object of your own that
-            follows [`BodyAnalyzer`] works too, but isn't saved.
+            Who analyses the body. `"photo"`: human parsing, pose and DensePose networks. `"figure"`: the bundled
+            model's network, for rendered figures. An object of your own that follows [`BodyAnalyzer`] works too, but
+            isn't saved.
         weights (`dict`, *optional*):
             Other sources of the analyzer's weights than the known ones, by name: a local path; or None for weights
             to do without (`"human_parsing_atr"`, which finds the neck, can be spared for upper bodies); or a

@@ -1,22 +1,120 @@
-"""The small autoencoder: components of a data set's patches, and the training of what corrects them."""
+"""Training of the small autoencoder: components of the rendered pictures' patches, and what corrects them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..data.synthetic import SyntheticDataset
 from ..models.patch_autoencoder import PatchAutoencoder
+from . import checkpoints
+from .config import refuse, too_small
+from .supervised import Batch, FitConfig, fit
 
-# How often a crop is of which picture: garments and persons are painted, the others only read.
+# How often a crop is of which picture: persons and garments are painted or looked up, the others only read.
 SHARES = {"person": 0.45, "garment": 0.4, "agnostic": 0.05, "densepose": 0.1}
 # Gains are a component's standard deviation to this power: -1 would make faint components, which are mostly noise, as
 # important as strong ones; 0 would leave colour alone to count.
 WHITENING = -0.6
 ABSOLUTE_WEIGHT = 0.05  # of the absolute error beside the squared one: flat regions stay flat
+
+
+@dataclass(frozen=True)
+class PicturesConfig:
+    """Which pictures.
+
+    Args:
+        seed (`int`, *optional*, defaults to 1000), length (`int`, *optional*, defaults to 20000):
+            Of the rendered samples, each with two persons and two garments.
+        components (`int`, *optional*, defaults to 150): Samples that the linear map is computed from.
+        crop (`int`, *optional*, defaults to 128): Side of the square that is looked at, in pixels.
+        noise (`float`, *optional*, defaults to 0.05): Largest standard deviation of what is added to latents.
+    """
+
+    seed: int = 1000
+    length: int = 20_000
+    components: int = 150
+    crop: int = 128
+    noise: float = 0.05
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """One training run of the autoencoder.
+
+    Args:
+        output (`str`): Folder for checkpoints, metrics and the trained autoencoder.
+        data (`PicturesConfig`), fit (`FitConfig`): See there.
+        latent_channels (`int`, *optional*, defaults to 16), layers_per_block (`int`, *optional*, defaults to 2),
+            block_out_channels (`list[int]`, *optional*): See `PatchAutoencoder`.
+    """
+
+    output: str
+    data: PicturesConfig = field(default_factory=PicturesConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    latent_channels: int = 16
+    block_out_channels: list[int] = field(default_factory=lambda: [12, 24, 48, 96])
+    layers_per_block: int = 2
+
+    def __post_init__(self):
+        least = {
+            "latent_channels": 1, "layers_per_block": 0, "data.seed": 0, "data.length": 1, "data.components": 1,
+            "data.crop": 1, "data.noise": 0,
+        }  # fmt: skip
+        problems = too_small(self, least)
+        side = 2 ** (len(self.block_out_channels) - 1)
+        if self.data.crop % side or self.data.crop > 192:
+            problems.append(f"data.crop is {self.data.crop}: pass a multiple of {side} up to 192.")
+        refuse(problems)
+
+
+def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Path:
+    """Train the autoencoder on rendered pictures, from the start or from the last checkpoint in the output folder.
+
+    The linear map is the patches' principal components and stays; what corrects its way back is trained.
+
+    Args:
+        config (`AutoencoderConfig`): See there.
+        progress (`bool`, *optional*, defaults to `True`): Show a progress bar with the time left.
+
+    Returns:
+        `Path`: the folder of the autoencoder.
+
+    Raises:
+        `IncompatibleCheckpoint`, `TrainingDiverged`: see `fit`.
+    """
+    output = Path(config.output)
+    data = SyntheticDataset(config.data.length, config.data.seed, garments="both")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.fit.seed)
+        vae = PatchAutoencoder(
+            latent_channels=config.latent_channels,
+            block_out_channels=tuple(config.block_out_channels),
+            layers_per_block=config.layers_per_block,
+        )
+    if not checkpoints.list_checkpoints(output / "checkpoints"):
+        samples = min(2 * config.data.components, len(data))
+        initialise_components(vae, sample_pictures(data, range(samples)))
+    for linear in (vae.encoder, vae.decoder):
+        linear.requires_grad_(False)  # the best there is; steps as large as the correction needs would only spoil it
+    fit(
+        vae,
+        reconstruction_loss,
+        data,
+        config.fit,
+        output,
+        collate=collate_crops,
+        augmentation=Crops(config.data.crop, vae.encoder.kernel_size[0], config.latent_channels, config.data.noise),
+        progress=progress,
+    )
+    vae.save_pretrained(output / "autoencoder")
+    return output / "autoencoder"
 
 
 def initialise_components(vae: PatchAutoencoder, pictures: Mapping[str, np.ndarray]) -> None:
@@ -48,22 +146,60 @@ def initialise_components(vae: PatchAutoencoder, pictures: Mapping[str, np.ndarr
     )
 
 
-def reconstruction_loss(vae: PatchAutoencoder, pictures: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """How far pictures are from what is made of their latents.
+def sample_pictures(data: Any, indices: Sequence[int]) -> dict[str, np.ndarray]:
+    """The pictures of some items, stacked by kind."""
+    pictures: dict[str, list[np.ndarray]] = {name: [] for name in SHARES}
+    for index in indices:
+        item = data[index]
+        for name in SHARES:
+            pictures[name].append(item[name])
+    return {name: np.stack(stacked) for name, stacked in pictures.items()}
+
+
+class Crops:
+    """Makes a training item of a rendered one: a square of one of its pictures, and noise for its latents.
+
+    Args:
+        side (`int`): Of the square, in pixels.
+        patch (`int`): Side of a patch, in pixels.
+        channels (`int`): Of latents.
+        noise (`float`): Largest standard deviation.
+    """
+
+    def __init__(self, side: int, patch: int, channels: int, noise: float):
+        self.side, self.noise = side, noise
+        self.latent_shape = (channels, side // patch, side // patch)
+
+    def __call__(self, item: Mapping[str, Any], random: np.random.Generator) -> dict[str, np.ndarray]:
+        picture = item[random.choice(list(SHARES), p=list(SHARES.values()))]
+        top, left = (random.integers(length - self.side + 1) for length in picture.shape[:2])
+        crop = picture[top : top + self.side, left : left + self.side]
+        if random.random() < 0.5:
+            crop = crop[:, ::-1]
+        deviation = self.noise * random.random(dtype=np.float32)
+        return {"picture": crop, "noise": deviation * random.standard_normal(self.latent_shape, np.float32)}
+
+
+def collate_crops(items: Sequence[Mapping[str, np.ndarray]]) -> Batch:
+    """`picture`, float in [-1, 1], (N, 3, side, side), and `noise`."""
+    pictures = torch.from_numpy(np.stack([item["picture"] for item in items])).permute(0, 3, 1, 2)
+    return {
+        "picture": (pictures.float() / 127.5 - 1).contiguous(),
+        "noise": torch.from_numpy(np.stack([item["noise"] for item in items])),
+    }
+
+
+def reconstruction_loss(vae: PatchAutoencoder, batch: Batch) -> Batch:
+    """How far pictures are from what is made of their latents, which diffusion never hits exactly either.
 
     Args:
         vae (`PatchAutoencoder`): Whose correction is trained.
-        pictures (`torch.Tensor`): In [-1, 1], (batch, 3, H, W).
-        noise (`torch.Tensor`):
-            Added to the latents, which diffusion never hits exactly either; (batch, channels, h, w).
+        batch (`dict[str, torch.Tensor]`): Of `collate_crops`.
     """
-    decoded = vae.decode(vae.encode(pictures).latents + noise).sample
-    return F.mse_loss(decoded, pictures) + ABSOLUTE_WEIGHT * F.l1_loss(decoded, pictures)
-
-
-def peak_signal_to_noise(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """PSNR of pictures in [-1, 1], in dB, (batch,)."""
-    return -10 * torch.log10(((first - second) / 2).square().flatten(1).mean(1))
+    pictures = batch["picture"]
+    decoded = vae.decode(vae.encode(pictures).latents + batch["noise"]).sample
+    squared, absolute = F.mse_loss(decoded, pictures), F.l1_loss(decoded, pictures)
+    return {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
 
 
 def _patches(pictures: np.ndarray, side: int) -> np.ndarray:
@@ -71,9 +207,3 @@ def _patches(pictures: np.ndarray, side: int) -> np.ndarray:
     count, height, width, channels = pictures.shape
     split = pictures.reshape(count, height // side, side, width // side, side, channels)
     return split.transpose(0, 1, 3, 5, 2, 4).reshape(-1, channels * side * side).astype(np.float64) / 127.5 - 1
-
-
-def sample_pictures(data: Any, indices: Sequence[int]) -> dict[str, np.ndarray]:
-    """The pictures of some items, stacked by kind."""
-    items = [data[index] for index in indices]
-    return {name: np.stack([item[name] for item in items]) for name in SHARES}

@@ -162,11 +162,7 @@ class TrainingConfig:
     cpu: bool = False
 
     def __post_init__(self):
-        problems = [
-            f"{name} is {value!r}: pass a number from {least}."
-            for name, least in LEAST.items()
-            if (value := _get(self, name)) is not None and not value >= least
-        ]
+        problems = too_small(self, LEAST)
         problems += [
             f"{name} is {value!r}: pass a number from 0 to 1."
             for name in ("unconditional_probability", "ema_decay")
@@ -180,7 +176,7 @@ class TrainingConfig:
             problems.append("data.latent_cache keeps items as they are: pass augmentation: null, or no cache.")
         if len(self.data.size) != 2:
             problems.append(f"data.size is {self.data.size!r}: pass height and width.")
-        _refuse(problems)
+        refuse(problems)
 
 
 LEAST = {
@@ -198,28 +194,40 @@ def load_config(path: str | os.PathLike) -> TrainingConfig:
     Raises:
         `InvalidInput`: naming everything that is wrong with it.
     """
+    return parse_config(read_yaml(path))
+
+
+def read_yaml(path: str | os.PathLike) -> Any:
+    """What a YAML file says.
+
+    Raises:
+        `InvalidInput`: if it can't be read.
+    """
     try:
         import yaml
     except ImportError as error:
         raise MissingDependency("training configurations need the package pyyaml: pip install pyyaml.") from error
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"the configuration {os.fspath(path)} can't be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the configuration {os.fspath(path)} is no valid YAML: {error}") from error
-    return parse_config(content)
 
 
-def parse_config(content: Any) -> TrainingConfig:
+def parse_config(content: Any, kind: type = TrainingConfig) -> Any:
     """Make a configuration of nested mappings.
+
+    Args:
+        content: What a YAML file says.
+        kind (`type`, *optional*, defaults to `TrainingConfig`): The dataclass to make.
 
     Raises:
         `InvalidInput`: naming every unknown, missing or unfit entry, with the likely intention.
     """
     problems: list[str] = []
-    values = _parse(TrainingConfig, content, "", problems)
-    _refuse(problems)
+    values = _parse(kind, content, "", problems)
+    refuse(problems)
     return values
 
 
@@ -293,7 +301,21 @@ def _get(config: Any, name: str) -> Any:
     return config
 
 
-def _refuse(problems: list[str]) -> None:
+def too_small(config: Any, least: Mapping[str, float]) -> list[str]:
+    """A sentence for every option, by dotted name, that is less than it may be; None is no number and may stay."""
+    return [
+        f"{name} is {value!r}: pass a number from {limit}."
+        for name, limit in least.items()
+        if (value := _get(config, name)) is not None and not value >= limit
+    ]
+
+
+def refuse(problems: list[str]) -> None:
+    """Refuse a configuration for all its problems at once.
+
+    Raises:
+        `InvalidInput`: if there are any.
+    """
     if problems:
         error = InvalidInput("\n  - ".join(["the training configuration can't be used:", *problems]))
         error.problems = problems

@@ -17,11 +17,11 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import InvalidInput
-from .objective import PICTURES, Batch, collate, encode
+from .objective import Batch, collate, encode
+from .steps import one_thread
 
 MANIFEST, DONE = "manifest.json", "done.npy"
 BATCH = 16
-# by name in a batch: whether half precision holds it
 LATENTS = ("latents", "garment_latents", "conditioning")
 
 
@@ -159,14 +159,6 @@ def fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def one_thread(worker: int) -> None:
-    """In a process that reads data: as many threads as there are processes are enough."""
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-
-
 class _Numbered(torch.utils.data.Dataset):
     def __init__(self, data: Any):
         self.data = data
@@ -215,6 +207,3 @@ def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     os.replace(partial, path)
-
-
-__all__ = ["PICTURES", "LatentCache", "collate_encoded", "fill_latent_cache", "fingerprint", "one_thread"]

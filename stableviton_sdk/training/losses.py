@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InvalidInput
-from ..models.attention_maps import expected_coordinates
+from ..models.attention_maps import coordinate_total_variation, expected_coordinates
 
 # The authors' choice of blocks for the attention total variation loss: neither too coarse nor too fine.
 FEWEST_KEYS, MOST_KEYS = 700, 3000
@@ -97,12 +97,7 @@ def attention_total_variation(
     coordinates, _ = expected_coordinates(query, key, key_size)
     cells = (coordinates * coordinates.new_tensor(key_size)).unflatten(1, query_size)  # (batch, h, w, 2)
     worn = F.interpolate(_with_channel(worn_mask).float(), size=query_size, mode="nearest")[:, 0] > 0
-    loss = cells.new_zeros(())
-    for axis in (1, 2):
-        length = worn.shape[axis] - 1
-        pairs = worn.narrow(axis, 1, length) & worn.narrow(axis, 0, length)
-        loss = loss + (cells.diff(dim=axis).abs().sum(-1) * pairs).sum() / pairs.sum().clamp_min(1)
-    return loss
+    return coordinate_total_variation(cells, worn)
 
 
 def correspondence_targets(

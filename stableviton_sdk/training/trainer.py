@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,18 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm import tqdm
 
-from ..errors import IncompatibleCheckpoint, InvalidInput, TryOnError
+from ..errors import IncompatibleCheckpoint, InvalidInput
 from ..pipelines.pipeline_tryon import TryOnPipeline
 from . import checkpoints
 from .config import DataConfig, TrainingConfig, as_mapping
 from .initialise import PAINT_BY_EXAMPLE, from_paint_by_example, from_scratch, load_autoencoder
-from .latent_cache import LatentCache, collate_encoded, fill_latent_cache, one_thread
+from .latent_cache import LatentCache, collate_encoded, fill_latent_cache
 from .losses import authors_blocks
 from .memory import estimate_memory
 from .metrics import MetricsLog
 from .objective import TryOnObjective, check_item, collate, draw, encode
 from .order import Batches, ShuffledItems
+from .steps import TrainingDiverged, explain_divergence, learning_rate, one_thread
 from .trainable import choose_trainable, merge_lora
 from .validation import paint_sheet
 
@@ -35,10 +35,6 @@ READERS = {
     "folder": ("folder", "FolderDataset"),
     "synthetic": ("synthetic", "SyntheticDataset"),
 }
-
-
-class TrainingDiverged(TryOnError):
-    """The loss or its gradient is no number any more."""
 
 
 def train(
@@ -289,17 +285,6 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
     return objective
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Of the step that follows `step` others: linear warm-up, then constant, or a half cosine to zero."""
-    rate = config.learning_rate
-    if step < config.warmup_steps:
-        return rate * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return rate
-    part = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return rate * 0.5 * (1 + math.cos(math.pi * part))
-
-
 def save(
     output: Path,
     step: int,
@@ -372,25 +357,6 @@ def resume(
     if scaler is not None and state["scaler"] is not None:
         scaler.load_state_dict(state["scaler"])
     return state["step"]
-
-
-def explain_divergence(
-    config: TrainingConfig, step: int, rate: float, names: list[str], sums: Mapping[str, torch.Tensor], output: Path
-) -> str:
-    """What to say when the loss is no number."""
-    values = ", ".join(f"{name} {float(value):.4g}" for name, value in sums.items())
-    found = checkpoints.list_checkpoints(output / "checkpoints")
-    advice = ["a lower learning_rate" if rate > 1e-6 else "a longer warmup"]
-    if config.mixed_precision == "fp16":
-        advice.append("mixed_precision: bf16")
-    if config.max_grad_norm > 1:
-        advice.append("max_grad_norm: 1")
-    advice.append("a look at these pairs")
-    again = f"it goes on from {found[-1].name}" if found else "it starts anew, there is no checkpoint yet"
-    return (
-        f"training diverged at step {step + 1}, learning rate {rate:.3g}: {values}; the batch was "
-        f"{', '.join(names)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, {again}."
-    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""How good a try-on is, in numbers that others can repeat."""

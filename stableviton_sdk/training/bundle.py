@@ -1,0 +1,98 @@
+"""Trained parts -> the folder of the bundled model: half precision, few steps, and held-out pictures to try it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+
+from ..conversion.architecture import SCHEDULER
+from ..data.synthetic import render_pair
+from ..errors import IncompatibleCheckpoint, InvalidInput
+from ..images import save_atomically
+from ..pipelines.pipeline_tryon import TryOnPipeline
+from ..preprocessing.preprocessor import PersonPreprocessor
+from .config import refuse, too_small
+from .initialise import load_autoencoder
+
+LICENCE = "Apache-2.0"
+MAX_FILE_BYTES, MAX_BYTES = 16e6, 25e6
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What the bundled model is put together from.
+
+    Args:
+        output (`str`): Folder to write; a README.md that is there stays.
+        try_on (`str`), autoencoder (`str`), preprocessor (`str`): Folders that the other trainings have written.
+        steps (`int`, *optional*, defaults to 4): Denoising steps that suit the weights.
+        sample_seed (`int`, *optional*, defaults to 3), samples (`list[int]`, *optional*):
+            Of the rendered pictures to try it on; trained with were others.
+    """
+
+    output: str
+    try_on: str
+    autoencoder: str
+    preprocessor: str
+    steps: int = 4
+    sample_seed: int = 3
+    samples: list[int] = field(default_factory=lambda: [18, 17])
+
+    def __post_init__(self):
+        refuse(too_small(self, {"steps": 1, "sample_seed": 0}))
+
+
+def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
+    """Put the bundled model together.
+
+    Args:
+        config (`BundleConfig`): See there.
+        progress (`bool`, *optional*, defaults to `True`): Unused: it takes a second.
+
+    Returns:
+        `Path`: the folder, for `TryOnPipeline.from_pretrained`.
+
+    Raises:
+        `IncompatibleCheckpoint`: if the networks were trained with latents of another autoencoder.
+        `InvalidInput`: if it became too large for a package.
+    """
+    pipeline = TryOnPipeline.from_pretrained(config.try_on, dtype=torch.float32)
+    vae = load_autoencoder(config.autoencoder)
+    if not torch.equal(vae.encoder.weight, pipeline.vae.encoder.weight):
+        raise IncompatibleCheckpoint(
+            f"{config.try_on} was trained with another autoencoder than {config.autoencoder}: train it anew."
+        )
+    schedule = {**SCHEDULER, "prediction_type": pipeline.scheduler.config.prediction_type}
+    schedule = {name: value for name, value in schedule.items() if name != "skip_prk_steps"}
+    bundle = TryOnPipeline(
+        vae=vae.half(),
+        garment_encoder=pipeline.garment_encoder.half(),
+        spatial_encoder=pipeline.spatial_encoder.half(),
+        unet=pipeline.unet.half(),
+        # from the last timestep, where the start is noised to, in equal strides
+        scheduler=DDIMScheduler(
+            **{**schedule, "timestep_spacing": "trailing", "steps_offset": 0, "clip_sample": False}
+        ),
+        preprocessor=PersonPreprocessor.from_pretrained(config.preprocessor),
+        weights_licence=LICENCE,
+        default_steps=config.steps,
+    )
+    folder = Path(config.output)
+    bundle.save_pretrained(folder)
+    (folder / "samples").mkdir(exist_ok=True)
+    for number, index in enumerate(config.samples, 1):
+        sample = render_pair(config.sample_seed, index)
+        for name, picture in (("person", sample.person), ("garment", sample.garment_other)):
+            save_atomically(Image.fromarray(picture), folder / "samples" / f"{name}_{number}.png")
+    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    largest = max(sizes, key=sizes.get)
+    if sizes[largest] > MAX_FILE_BYTES or sum(sizes.values()) > MAX_BYTES:
+        raise InvalidInput(
+            f"{folder} has {sum(sizes.values()) / 1e6:.1f} MB, {sizes[largest] / 1e6:.1f} MB of them {largest.name}: "
+            "too much for a package, train smaller networks."
+        )
+    return folder
