@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from stand_in_hub import served_hub
 from tiny import CONTEXT, awaken, tiny_components
 
-from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, TryOnError, WeightsUnavailable
 from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.initialise import from_paint_by_example, from_scratch
@@ -209,6 +210,73 @@ def test_folders_that_are_not_paint_by_example_are_refused(paint_by_example, tmp
     (damaged / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(WeightsUnavailable, match="download the whole folder"):
         from_paint_by_example(damaged, size=(32, 24))
+
+
+def test_the_hub_gives_what_is_needed_and_nothing_else(paint_by_example, tmp_path):
+    name, huge = "them/Paint-by-Example", b"never read" * 1000
+    surplus = {
+        "safety_checker/config.json": b"{}",
+        "safety_checker/model.safetensors": huge,
+        "safety_checker/pytorch_model.bin": huge,
+        "feature_extractor/preprocessor_config.json": b"{}",
+        "scheduler/scheduler_config.json": b"{}",
+        "unet/diffusion_pytorch_model.bin": huge,
+        "model.ckpt": huge,
+    }
+    expected = states(from_paint_by_example(paint_by_example, size=(32, 24)))
+    with served_hub(tmp_path / "home") as served:
+        served.commit_folder(name, paint_by_example)
+        served.commit(name, surplus)
+        served.take_requests()
+        loaded = from_paint_by_example(name, size=(32, 24))
+        assert_equal_states(states(loaded), expected)
+        asked = {
+            path.split("/resolve/")[1].split("/", 1)[1] for _, path in served.take_requests() if "/resolve/" in path
+        }
+        assert not asked & set(surplus)
+        assert asked >= {"unet/diffusion_pytorch_model.safetensors", "image_encoder/pytorch_model.bin"}
+
+        # as it was first published, without a single safetensors file
+        plain = copied(paint_by_example, tmp_path / "plain")
+        for component in ("unet", "vae"):
+            path = plain / component / "diffusion_pytorch_model.safetensors"
+            torch.save(load_file(path), path.with_suffix(".bin"))
+            path.unlink()
+        served.commit_folder("them/older", plain)
+        assert_equal_states(states(from_paint_by_example("them/older", size=(32, 24))), expected)
+
+        served.stop()
+        for again in (name, "them/older"):
+            assert_equal_states(states(from_paint_by_example(again, size=(32, 24), local_files_only=True)), expected)
+
+
+def test_a_repository_that_is_not_paint_by_example_is_refused_before_its_weights_are_downloaded(tmp_path):
+    with served_hub(tmp_path / "home") as served:
+        index = json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}).encode()
+        served.commit("them/inpainting", {"model_index.json": index, "unet/diffusion_pytorch_model.safetensors": b"w"})
+        with pytest.raises(IncompatibleCheckpoint, match="not a PaintByExamplePipeline"):
+            from_paint_by_example("them/inpainting")
+        assert not any("unet" in path for _, path in served.take_requests())
+        with pytest.raises(TryOnError, match="them/nothing"):
+            from_paint_by_example("them/nothing")
+        served.commit(
+            "them/part", {"model_index.json": json.dumps({"_class_name": "PaintByExamplePipeline"}).encode()}
+        )
+        with pytest.raises(WeightsUnavailable, match="vae"):
+            from_paint_by_example("them/part")
+
+
+def states(pipeline):
+    return {
+        f"{name}.{key}": value
+        for name in ("vae", "unet", "spatial_encoder", "garment_encoder")
+        for key, value in getattr(pipeline, name).state_dict().items()
+    }
+
+
+def assert_equal_states(first, second):
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
 def test_from_scratch_makes_networks_that_fit_each_other():

@@ -57,14 +57,14 @@ def save_checkpoint(
         _flush(partial / STATE)
         partial.chmod(0o755)
         if target.exists():
-            shutil.rmtree(target)
+            _discard(target)
         partial.rename(target)
         _flush(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        _discard(old)
     return target
 
 
@@ -109,6 +109,14 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what a killed run has left half-written."""
     for path in folder.glob(".partial-*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _discard(checkpoint: Path) -> None:
+    """Delete a checkpoint that is never seen with only some of its files."""
+    away = checkpoint.with_name(f".partial-old-{checkpoint.name}")
+    shutil.rmtree(away, ignore_errors=True)
+    checkpoint.rename(away)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _split(tensors: Mapping[str, torch.Tensor], max_file_bytes: float) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -32,7 +33,9 @@ UNET_OPTIONS = (
     "sample_size", "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels",
     "layers_per_block", "cross_attention_dim", "attention_head_dim", "num_attention_heads", "norm_num_groups",
 )  # fmt: skip
+NOT_NEEDED = ("safety_checker", "feature_extractor", "scheduler")
 WEIGHT_FILES = {
+    "vae": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
     "unet": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
     "image_encoder": ("model.safetensors", "pytorch_model.bin"),
 }
@@ -69,10 +72,14 @@ def from_paint_by_example(
     repo = None if os.path.isdir(name) else name
     if repo is not None and (os.path.isabs(name) or name.startswith(".") or name.count("/") != 1):
         raise InvalidInput(f"{name} is neither a folder nor a Hub repository (owner/name): check the path.")
-    folder = Path(name) if repo is None else hub.fetch_folder(name, **hub_options)
-    _check_pipeline(folder, name)
+    if repo is None:
+        folder = Path(name)
+        _check_pipeline(folder, name)
+    else:
+        check = functools.partial(_check_kind, name=name)
+        folder = hub.fetch_folder(name, check_index=check, skip=NOT_NEEDED, **hub_options)
 
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
+    vae = AutoencoderKL.from_pretrained(_weights_file(folder, "vae", repo, hub_options).parent)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if any(not isinstance(side, int) or side < factor or side % factor for side in size):
         raise InvalidInput(f"size is {size!r}: pass height and width in pixels, multiples of {factor}.")
@@ -257,7 +264,11 @@ def _check_pipeline(folder: Path, name: str) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise InvalidInput(f"{name} holds no model_index.json, so it is no diffusers folder: check the path.")
-    kind = _read_config(index, name).get("_class_name")
+    _check_kind(_read_config(index, name), name)
+
+
+def _check_kind(index: Mapping[str, Any], name: str) -> None:
+    kind = index.get("_class_name")
     if kind != "PaintByExamplePipeline":
         # an inpainting Stable Diffusion has nine channels too, but in another order
         raise IncompatibleCheckpoint(f"{name} is a {kind}, not a PaintByExamplePipeline: pass Paint-by-Example.")
@@ -275,12 +286,18 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
 def _read_weights(
     folder: Path, component: str, repo: str | None, hub_options: Mapping[str, Any]
 ) -> Mapping[str, torch.Tensor]:
+    return read_checkpoint(_weights_file(folder, component, repo, hub_options))[0]
+
+
+def _weights_file(folder: Path, component: str, repo: str | None, hub_options: Mapping[str, Any]) -> Path:
+    """A component's weights; of a repository, the older file is downloaded only where there is no safetensors."""
     for file in WEIGHT_FILES[component]:
         if (folder / component / file).is_file():
-            return read_checkpoint(folder / component / file)[0]
+            return folder / component / file
     if repo is not None:
-        path = hub.fetch_file(repo, f"{component}/{WEIGHT_FILES[component][1]}", **hub_options)
-        return read_checkpoint(path)[0]
+        # of the same commit as the folder, whatever the branch has become meanwhile
+        options = {**hub_options, "revision": folder.name}
+        return hub.fetch_file(repo, f"{component}/{WEIGHT_FILES[component][1]}", **options)
     raise WeightsUnavailable(
         f"{folder / component} holds no {' or '.join(WEIGHT_FILES[component])}: download the whole folder."
     )

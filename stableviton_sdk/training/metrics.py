@@ -1,11 +1,15 @@
-"""Scalars of a run: lines of JSON, and TensorBoard where it is installed."""
+"""What a run tells along the way: scalars as lines of JSON, and with the pictures in TensorBoard where installed."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 
 class MetricsLog:
@@ -20,7 +24,9 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.jsonl"
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        rewritten = self.path.with_suffix(".partial")
+        rewritten.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(rewritten, self.path)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -37,8 +43,18 @@ class MetricsLog:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
+    def show(self, step: int, name: str, picture: Image.Image) -> None:
+        """Put a picture of a step into TensorBoard, which keeps the last few of a name."""
+        if self._board is not None:
+            self._board.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Write what TensorBoard holds back, so that a run that is killed later doesn't lose it."""
+        if self._board is not None:
+            self._board.flush()
+
     def close(self) -> None:
-        """Write what TensorBoard still holds back."""
+        """End TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 

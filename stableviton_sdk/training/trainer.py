@@ -48,7 +48,8 @@ def train(
     """Train, from the start or from the last checkpoint in the output folder.
 
     Order, augmentation and noise follow from seed and step, so a run that was killed and resumed ends with the weights
-    of one that wasn't. With several devices, start it through `accelerate launch`.
+    of one that wasn't. With several devices, start it through `accelerate launch`; on CPUs alone through `torchrun`,
+    since accelerate would start a single process.
 
     Args:
         config (`TrainingConfig`): See there; `load_config` reads one from YAML.
@@ -180,10 +181,12 @@ def train(
             if main:
                 metrics.write(done, {**means, "learning_rate": rate, "gradient_norm": float(norm)})
         if main and (done % config.checkpoint_every == 0 or done == config.steps):
+            metrics.flush()
             save(output, done, config, trained, optimizer, average, accelerator.scaler)
         if main and config.validation.every and done % config.validation.every == 0:
             with averaged(average, trained):
-                paint_sheet(pipeline, validation_data, config, output / "validation" / f"step-{done:08d}.png")
+                path = output / "validation" / f"step-{done:08d}.png"
+                metrics.show(done, "validation", paint_sheet(pipeline, validation_data, config, path))
         accelerator.wait_for_everyone()
     bar.close()
 

@@ -17,7 +17,7 @@ GAP = 4  # pixels between pictures
 
 
 @torch.no_grad()
-def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path: Path) -> None:
+def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path: Path) -> Image.Image:
     """Dress the first persons of a data set: rows of garment, agnostic picture, result, and photo.
 
     Args:
@@ -25,6 +25,9 @@ def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path
         data: A map-style data set of item dictionaries.
         config (`TrainingConfig`): For `validation`, `mixed_precision` and the seed.
         path (`Path`): The picture to write.
+
+    Returns:
+        `PIL.Image.Image`: the same picture.
     """
     options = config.validation
     items = [data[index] for index in range(min(options.count, len(data)))]
@@ -55,4 +58,6 @@ def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path
         for row, image in enumerate(images):
             top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
             sheet[top : top + height, left : left + width] = np.asarray(image)
-    save_atomically(Image.fromarray(sheet), path)
+    picture = Image.fromarray(sheet)
+    save_atomically(picture, path)
+    return picture

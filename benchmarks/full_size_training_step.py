@@ -1,0 +1,139 @@
+"""Peak memory and seconds of a training step at the released model's size, with random weights and random pictures.
+
+```bash
+OMP_NUM_THREADS=2 python benchmarks/full_size_training_step.py --limit-gb 24
+```
+
+It is the trainer itself that runs, as configured by the authors' first stage (bf16 autocast, gradient checkpointing,
+averaged weights, batch 1 at 512 x 384), and that is interrupted when it asks for the pair after the last step: nothing
+of the model is written. Reads Linux's /proc/self/status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stableviton_sdk.training.config import parse_config
+from stableviton_sdk.training.initialise import from_scratch
+from stableviton_sdk.training.memory import estimate_memory
+from stableviton_sdk.training.metrics import read_metrics
+from stableviton_sdk.training.trainable import choose_trainable
+from stableviton_sdk.training.trainer import train
+
+LEVELS = (1, 2, 4, 4)  # widths of the U-Net in its first one's, which is 320 in the released model
+VAE = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "sample_size": 512,
+}
+
+
+class EnoughSteps(BaseException):
+    """Ends the training after the last step that is measured."""
+
+
+class RandomPairs:
+    """Pictures of noise; notes when each was asked for."""
+
+    def __init__(self, size: tuple[int, int], steps: int):
+        self.size, self.last = size, steps + 1  # the first is asked for to be checked
+        self.asked: list[float] = []
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.asked.append(time.perf_counter())
+        if len(self.asked) > self.last:
+            raise EnoughSteps
+        rng = np.random.default_rng(index)
+        height, width = self.size
+        item: dict[str, Any] = {
+            name: rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            for name in ("person", "garment", "agnostic", "densepose")
+        }
+        item["mask"] = np.zeros(self.size, bool)
+        item["mask"][height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = True
+        return item
+
+
+def status(name: str) -> float:
+    """A line of /proc/self/status, in GB."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name + ":")]
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1, help="steps to take (default 1)")
+    parser.add_argument("--size", type=int, nargs=2, default=(512, 384), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--channels", type=int, default=320, help="width of the U-Net's first level (default 320)")
+    parser.add_argument("--stage", choices=("base", "atv"), default="base")
+    parser.add_argument("--frozen-bf16", action="store_true", help="keep what isn't trained in bf16, not in float32")
+    parser.add_argument("--limit-gb", type=float, help="fail, instead of swapping, beyond so much memory of its own")
+    options = parser.parse_args(arguments)
+    if options.limit_gb:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(options.limit_gb * 1e9), resource.RLIM_INFINITY))
+
+    size = tuple(options.size)
+    widths = tuple(options.channels * level for level in LEVELS)
+    sample_size = tuple(side // 8 for side in size)
+    architecture = {"unet": {"block_out_channels": widths, "sample_size": sample_size}, "vae": VAE}
+    pipeline = from_scratch(architecture)
+    networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder)
+    trained = list(choose_trainable(*networks).values())
+    if options.frozen_bf16:
+        for network in networks:
+            for parameter in network.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.bfloat16()
+    total = sum(parameter.numel() for network in (*networks, pipeline.vae) for parameter in network.parameters())
+    print(f"parameters  {total / 1e6:.0f} M, trained {sum(parameter.numel() for parameter in trained) / 1e6:.0f} M")
+    print(f"networks    {status('VmRSS'):.2f} GB resident", flush=True)
+
+    with tempfile.TemporaryDirectory() as output:
+        config = parse_config(
+            {
+                "output": output,
+                "stage": options.stage,
+                "data": {"size": list(size)},
+                "steps": options.steps + 1,
+                "batch_size": 1,
+                "mixed_precision": "bf16",
+                "gradient_checkpointing": True,
+                "workers": 0,
+                "checkpoint_every": 10**9,
+                "log_every": 1,
+                "cpu": not torch.cuda.is_available(),
+            }
+        )
+        print(estimate_memory(pipeline, trained, config).summary(), flush=True)
+        data = RandomPairs(size, options.steps)
+        try:
+            train(config, data=data, pipeline=pipeline, progress=False)
+        except EnoughSteps:
+            lines = read_metrics(Path(output) / "metrics.jsonl")
+    seconds = np.diff(data.asked)[1:]
+    for line, took in zip(lines, seconds, strict=True):
+        print(
+            f"step {line['step']:2d}     {took:.1f} s, loss {line['loss']:.4f}, gradient {line['gradient_norm']:.3g}"
+        )
+    print(f"peak        {status('VmHWM'):.2f} GB resident, {torch.get_num_threads()} threads")
+    return 0 if all(line["loss"] is not None and math.isfinite(line["loss"]) for line in lines) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
