@@ -14,7 +14,6 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -22,30 +21,11 @@ from tqdm import tqdm
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
+from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.preprocessing.garment import CANVAS
 
 CANDIDATES = 8  # garments that the right one has to be told from
 SHEET_ROWS = 24
-
-
-def psnr(first: np.ndarray, second: np.ndarray, region: np.ndarray) -> float:
-    difference = first[region].astype(np.float64) - second[region]
-    return float(-10 * np.log10(max(np.mean(difference**2), 1e-6) / 255**2))
-
-
-def ssim_map(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Structural similarity (Wang et al. 2004) of every pixel, averaged over the channels."""
-
-    def blur(picture: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(picture, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
-
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    mean1, mean2 = blur(first), blur(second)
-    variance1, variance2 = blur(first**2) - mean1**2, blur(second**2) - mean2**2
-    covariance = blur(first * second) - mean1 * mean2
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = (2 * mean1 * mean2 + c1) * (2 * covariance + c2)
-    return (similarity / ((mean1**2 + mean2**2 + c1) * (variance1 + variance2 + c2))).mean(-1)
 
 
 def mean_colour(garment: np.ndarray) -> np.ndarray:
@@ -96,9 +76,10 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
     pictures = {"model": result, "oracle": oracle, "mean colour": fill, "autoencoder": ceiling}
     values = {"textured": bool(sample.other.design.textured), "attention": attention_error(out.attention, sample)}
     for name, picture in pictures.items():
+        picture = picture.round().astype(np.uint8)
         values[name] = {
             "psnr": psnr(picture, truth, region),
-            "ssim": float(ssim_map(picture, truth)[region].mean()),
+            "ssim": similarity_map(picture, truth).over(region),
             "worn psnr": psnr(picture, truth, worn),
         }
     values["colour error"] = float(np.abs(result[worn].mean(0) - truth[worn].mean(0)).mean())

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     image = result.images[0]
     save_atomically(image, output, quality=95)
     if sheet is not None:
-        correspondence = result.attention.to_image(result=image)
+        correspondence = result.attention.to_image(height=image.height)
         save_atomically(side_by_side([person, garment, image, correspondence]), sheet, quality=95)
     written = " and ".join(str(path) for path in (output, sheet) if path is not None)
     print(f"{written} ({image.width} x {image.height}, the bundled model)")
