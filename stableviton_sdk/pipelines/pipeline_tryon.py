@@ -24,7 +24,6 @@ from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
-from ..preprocessing.garment import PlacedGarment, place_garment
 from ..preprocessing.inputs import TryOnInputs, grey_out
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .arguments import check_numbers, check_tensors, collect_inputs, pair_up
@@ -34,9 +33,10 @@ from .call_state import CallPropertiesMixin, OffloadGuard
 from .pictures import finish, resize, resize_mask, to_tensor
 from .pipeline_loading import TryOnLoadingMixin
 from .pipeline_output import TryOnPipelineOutput
+from .preparation import PreparationMixin
 
 
-class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
+class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, DiffusionPipeline):
     """Virtual try-on with StableVITON (arXiv 2312.01725).
 
     Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
@@ -81,91 +81,6 @@ class TryOnPipeline(TryOnLoadingMixin, CallPropertiesMixin, DiffusionPipeline):
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._offload_guard = OffloadGuard()
-
-    @property
-    def default_size(self) -> tuple[int, int]:
-        """Height and width in pixels that the weights were trained at."""
-        height, width = self.unet.config.sample_size
-        return height * self.vae_scale_factor, width * self.vae_scale_factor
-
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        """Width and height that a call works at."""
-        own_height, own_width = self.default_size
-        return own_width if width is None else width, own_height if height is None else height
-
-    def prepare(
-        self,
-        person: ImageLike | list[ImageLike],
-        category: str = "upper",
-        *,
-        height: int | None = None,
-        width: int | None = None,
-        **options: Any,
-    ) -> TryOnInputs | list[TryOnInputs]:
-        """Derive from a raw photo what the network needs: frame, agnostic mask, DensePose.
-
-        Args:
-            person (`ImageLike` or a list): Photo of a person.
-            category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`.
-            height (`int`, *optional*), width (`int`, *optional*): What the network will work at, for the proportions.
-            options: The preprocessor's own options: `person_box`, `pose`, `mask_grow`, `close` … (see
-                [`PersonPreprocessor.__call__`]).
-
-        Returns:
-            `TryOnInputs`, or a list of them for a list: to look at, correct and use again and again.
-
-        Raises:
-            `InvalidInput`: if the pipeline has no preprocessor, or the photo can't be used.
-            `NoPersonFound`: if the photo shows nobody.
-        """
-        if self.preprocessor is None:
-            raise InvalidInput(
-                "this pipeline has no preprocessor to derive mask and densepose with: pass both along, or make the "
-                "pipeline with preprocessor=PersonPreprocessor()."
-            )
-        aspect = self._size(height, width)
-        photos, batched = as_image_list(person, name="person")
-        prepared = [
-            self.preprocessor(photo, category=category, aspect=aspect, device=self._execution_device, **options)
-            for photo in photos
-        ]
-        return prepared if batched else prepared[0]
-
-    def prepare_garment(
-        self,
-        garment: ImageLike,
-        *,
-        height: int | None = None,
-        width: int | None = None,
-        garment_photo: str = "flat-lay",
-        category: str = "upper",
-    ) -> Image.Image:
-        """Put a garment on the canvas that the network was trained with.
-
-        Args:
-            garment (`ImageLike`): Garment picture of any size; transparency is respected.
-            height (`int`, *optional*), width (`int`, *optional*): Size of the result; the trained one by default.
-            garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
-                `"flat-lay"` (the garment alone), or `"model"` (worn by somebody: it is cut out).
-            category (`str`, *optional*, defaults to `"upper"`): What to cut out of a photo of somebody.
-
-        Returns:
-            `PIL.Image.Image`: RGB.
-        """
-        return self._place_garment(garment, self._size(height, width), garment_photo, category).picture
-
-    def _place_garment(
-        self, garment: ImageLike, size: tuple[int, int], garment_photo: str, category: str
-    ) -> PlacedGarment:
-        parser = None
-        if garment_photo == "model":
-            if self.preprocessor is None:
-                raise InvalidInput(
-                    'garment_photo="model" needs a preprocessor to cut the garment out: pass a picture of the garment '
-                    "alone, or make the pipeline with preprocessor=PersonPreprocessor()."
-                )
-            parser = self.preprocessor.parser(self._execution_device)
-        return place_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category)
 
     def encode_pictures(self, pictures: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
         """Scaled latents of pictures by the mode of the VAE's posterior, (N, 4, h, w).

@@ -30,15 +30,15 @@ class PicturesConfig:
     """Which pictures.
 
     Args:
-        seed (`int`, *optional*, defaults to 1000), length (`int`, *optional*, defaults to 20000):
-            Of the rendered samples, each with two persons and two garments.
+        seed (`int`, *optional*, defaults to 1000), length (`int`, *optional*, defaults to 400):
+            Of the rendered samples, each with two persons and two garments. They stay in memory, 1.2 MB each.
         components (`int`, *optional*, defaults to 150): Samples that the linear map is computed from.
         crop (`int`, *optional*, defaults to 128): Side of the square that is looked at, in pixels.
         noise (`float`, *optional*, defaults to 0.05): Largest standard deviation of what is added to latents.
     """
 
     seed: int = 1000
-    length: int = 20_000
+    length: int = 400
     components: int = 150
     crop: int = 128
     noise: float = 0.05
@@ -90,7 +90,7 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
         `IncompatibleCheckpoint`, `TrainingDiverged`: see `fit`.
     """
     output = Path(config.output)
-    data = SyntheticDataset(config.data.length, config.data.seed, garments="both")
+    data = Remembered(SyntheticDataset(config.data.length, config.data.seed, garments="both"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.fit.seed)
         vae = PatchAutoencoder(
@@ -154,6 +154,27 @@ def sample_pictures(data: Any, indices: Sequence[int]) -> dict[str, np.ndarray]:
         for name in SHARES:
             pictures[name].append(item[name])
     return {name: np.stack(stacked) for name, stacked in pictures.items()}
+
+
+class Remembered:
+    """A data set whose pictures are kept once they are read: drawing one takes longer than learning from a crop of it.
+
+    Args:
+        data: A map-style data set of item dictionaries.
+    """
+
+    def __init__(self, data: Any):
+        self.data = data
+        self._items: dict[int, dict[str, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if index not in self._items:
+            item = self.data[index]
+            self._items[index] = {name: item[name] for name in SHARES}
+        return self._items[index]
 
 
 class Crops:
