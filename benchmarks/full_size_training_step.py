@@ -6,8 +6,7 @@ OMP_NUM_THREADS=2 python benchmarks/full_size_training_step.py --limit-gb 24
 
 It is the trainer itself that runs, as configured by the authors' first stage (bf16 autocast, gradient checkpointing,
 averaged weights, batch 1 at 512 x 384), and that is interrupted when it asks for the pair after the last step: nothing
-of the model is written. Reads Linux's /proc/self/status. A processor without bf16 instructions (AVX-512 BF16 or AMX)
-computes in bf16 many times slower than in float32, in the same memory or less.
+of the model is written. Reads Linux's /proc/self/status.
 """
 
 from __future__ import annotations
