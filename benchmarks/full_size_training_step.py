@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, nargs=2, default=(512, 384), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--channels", type=int, default=320, help="width of the U-Net's first level (default 320)")
     parser.add_argument("--stage", choices=("base", "atv"), default="base")
+    parser.add_argument("--precision", choices=("bf16", "no"), default="bf16", help="of the autocast (default bf16)")
     parser.add_argument("--frozen-bf16", action="store_true", help="keep what isn't trained in bf16, not in float32")
     parser.add_argument("--limit-gb", type=float, help="fail, instead of swapping, beyond so much memory of its own")
     options = parser.parse_args(arguments)
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "data": {"size": list(size)},
                 "steps": options.steps + 1,
                 "batch_size": 1,
-                "mixed_precision": "bf16",
+                "mixed_precision": options.precision,
                 "gradient_checkpointing": True,
                 "workers": 0,
                 "checkpoint_every": 10**9,
