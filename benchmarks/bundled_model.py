@@ -43,7 +43,7 @@ def attention_error(attention, sample: SyntheticSample) -> dict[int, float]:
         scale_y, scale_x = sample.mask.shape[0] / height, sample.mask.shape[1] / width
         rows = ((np.arange(height) + 0.5) * scale_y).astype(int)
         columns = ((np.arange(width) + 0.5) * scale_x).astype(int)
-        true = sample.correspondence_other[rows][:, columns] + 0.5
+        true = sample.correspondence_other[rows][:, columns]
         known = np.isfinite(true).all(-1)
         if known.any():
             errors[block] = float(np.linalg.norm(found[..., :2] - true, axis=-1)[known].mean() / 2)

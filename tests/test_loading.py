@@ -322,7 +322,7 @@ def test_a_pipeline_that_was_pushed_loads_back_with_equal_weights_and_its_licenc
     assert_same(again, pipe)
     assert again.config.weights_licence == "for tests only"
     card = hub.read("me/mine", "README.md").decode()
-    assert card.startswith("---\nlibrary_name: stableviton_sdk\n")
+    assert "\nlibrary_name: stableviton_sdk\n" in card
     assert "Licence of the weights: for tests only." in card
 
 

@@ -307,8 +307,12 @@ def _write_index(folder: Path, licence: str | None) -> None:
 def model_card(source: str | None, licence: str | None) -> str:
     """Text of the README.md that goes with weights; `source` is the name of the file they come from."""
     terms = licence or "unknown: the licence of the checkpoint that this was converted from applies"
+    # the Hub's own words for licences, which it shows and filters by
+    known = {"CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0", "Apache-2.0": "apache-2.0"}
+    tag = next((tag for name, tag in known.items() if terms.startswith(name)), "other")
     return (
-        "---\nlibrary_name: stableviton_sdk\npipeline_tag: image-to-image\ntags: [virtual-try-on, stableviton]\n---\n"
+        f"---\nlicense: {tag}\nlibrary_name: stableviton_sdk\npipeline_tag: image-to-image\n"
+        "tags: [virtual-try-on, stableviton]\n---\n"
         "\n# StableVITON weights for stableviton_sdk\n"
         + (f"\nConverted from `{source}`.\n" if source else "")
         + f"\nLicence of the weights: {terms}.\n\n"

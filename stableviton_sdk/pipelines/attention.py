@@ -51,6 +51,7 @@ class TryOnAttention:
             By step: float32, (pictures, queries, height, width): the full maps asked for; each sums to 1.
         map_cells (`np.ndarray`, *optional*): Row and column of each query in its block, (pictures, queries, 2).
         map_size (`tuple[int, int]`, *optional*): Height and width of that block.
+        own_block (`int`, *optional*): The block that answers by default, where the weights name one.
     """
 
     records: dict[int, dict[int, np.ndarray]]
@@ -61,6 +62,7 @@ class TryOnAttention:
     maps: dict[int, np.ndarray] = field(default_factory=dict)
     map_cells: np.ndarray | None = None
     map_size: tuple[int, int] | None = None
+    own_block: int | None = None
 
     @classmethod
     def of_call(
@@ -70,11 +72,11 @@ class TryOnAttention:
         inputs: list[TryOnInputs],
         garments: list[PlacedGarment],
         results: Sequence[Any],
+        own_block: int | None = None,
     ) -> TryOnAttention:
         """What a recorder noted of a call, with the pictures that belong to it."""
-        return cls(
-            recorder.records, inputs, garments, results, request, recorder.maps, recorder.map_cells, recorder.map_size
-        )
+        maps = recorder.maps, recorder.map_cells, recorder.map_size
+        return cls(recorder.records, inputs, garments, results, request, *maps, own_block)
 
     @property
     def blocks(self) -> list[int]:
@@ -92,9 +94,13 @@ class TryOnAttention:
         return [entry.frame for entry in self.inputs]
 
     def sharpest_block(self, *, step: int | None = None, image: int = 0) -> int:
-        """The block whose attention is the least spread out on average; what `block=None` stands for."""
+        """The block whose attention is the least spread out on average."""
         self._check_image(image)
         return min(self.blocks, key=lambda block: float(self._note(block, step, image)[..., 2].mean()))
+
+    def answering_block(self, *, step: int | None = None, image: int = 0) -> int:
+        """What `block=None` stands for: the block that the weights name, if it was noted, else the sharpest."""
+        return self.own_block if self.own_block in self.records else self.sharpest_block(step=step, image=image)
 
     def coordinates(self, block: int | None = None, *, step: int | None = None, image: int = 0) -> np.ndarray:
         """Garment place that every cell of a block's map expects, in pixels of the prepared garment.
@@ -103,7 +109,7 @@ class TryOnAttention:
         `garments[image].to_original(x, y)` leads on to the picture that was passed in, as `source_of` does.
 
         Args:
-            block (`int`, *optional*): One of `blocks`; by default the sharpest (the most certain on average).
+            block (`int`, *optional*): One of `blocks`; by default `answering_block`.
             step (`int`, *optional*): One of `steps`; by default the mean over the last half of them.
             image (`int`, *optional*, defaults to 0): Which picture.
 
@@ -115,7 +121,7 @@ class TryOnAttention:
             `InvalidInput`: for a block, step or picture that wasn't noted.
         """
         self._check_image(image)
-        block = self.sharpest_block(step=step, image=image) if block is None else block
+        block = self.answering_block(step=step, image=image) if block is None else block
         note = self._note(block, step, image)
         width, height = self.garments[image].picture.size
         certainty = (1.0 - note[..., 2] / EVEN_SPREAD).clip(0.0, 1.0)

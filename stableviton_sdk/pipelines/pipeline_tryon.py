@@ -50,6 +50,9 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         preprocessor (`PersonPreprocessor`, *optional*): Derives agnostic mask and DensePose from a raw photo.
         weights_licence (`str`, *optional*): Licence of the weights; goes where the weights go.
         default_steps (`int`, *optional*, defaults to 50): Denoising steps where a call doesn't say.
+        attention_block (`int`, *optional*):
+            The zero cross-attention that tells where pixels came from, where a call doesn't say; by default each
+            picture's sharpest. (A block that nothing trained for it may be sure of a wrong place.)
     """
 
     # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
@@ -67,6 +70,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         preprocessor: PersonPreprocessor | None = None,
         weights_licence: str | None = None,
         default_steps: int = 50,
+        attention_block: int | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -77,7 +81,9 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             scheduler=scheduler,
             preprocessor=preprocessor,
         )
-        self.register_to_config(weights_licence=weights_licence, default_steps=default_steps)
+        self.register_to_config(
+            weights_licence=weights_licence, default_steps=default_steps, attention_block=attention_block
+        )
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._offload_guard = OffloadGuard()
@@ -362,7 +368,8 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             if isinstance(request, AttentionRequest):
                 own_garments = [placed[index] for index in garment_index]
                 pictures = () if output_type == "latent" else images
-                attention = TryOnAttention.of_call(recorder, request, used, own_garments, pictures)
+                own_block = self.config.attention_block
+                attention = TryOnAttention.of_call(recorder, request, used, own_garments, pictures, own_block)
             self.maybe_free_model_hooks()
         output = TryOnPipelineOutput(images=images, attention=attention, inputs=used)
         return output if return_dict else output.to_tuple()

@@ -29,7 +29,8 @@ class BundleConfig:
     Args:
         output (`str`): Folder to write; a README.md that is there stays.
         try_on (`str`), autoencoder (`str`), preprocessor (`str`): Folders that the other trainings have written.
-        steps (`int`, *optional*, defaults to 4): Denoising steps that suit the weights.
+        steps (`int`, *optional*, defaults to 1): Denoising steps that suit the weights.
+        attention_block (`int`, *optional*, defaults to 2): The block that was trained to look at the right place.
         sample_seed (`int`, *optional*, defaults to 3), samples (`list[int]`, *optional*):
             Of the rendered pictures to try it on; trained with were others.
     """
@@ -38,12 +39,13 @@ class BundleConfig:
     try_on: str
     autoencoder: str
     preprocessor: str
-    steps: int = 4
+    steps: int = 1
+    attention_block: int = 2
     sample_seed: int = 3
     samples: list[int] = field(default_factory=lambda: [18, 17])
 
     def __post_init__(self):
-        refuse(too_small(self, {"steps": 1, "sample_seed": 0}))
+        refuse(too_small(self, {"steps": 1, "sample_seed": 0, "attention_block": 0}))
 
 
 def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
@@ -80,6 +82,7 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
         preprocessor=PersonPreprocessor.from_pretrained(config.preprocessor),
         weights_licence=LICENCE,
         default_steps=config.steps,
+        attention_block=config.attention_block,
     )
     folder = Path(config.output)
     bundle.save_pretrained(folder)
