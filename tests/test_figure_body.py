@@ -22,12 +22,13 @@ FOLDER = Path(stableviton_sdk.__file__).parent / "bundled" / "preprocessor"
 SEED = 904  # neither the training's nor the report's
 # A little below what was measured on a hundred figures of another seed.
 STUDIO_BARS = {
-    "parsing_miou": 0.6, "parsing_iou_upper_clothes": 0.8, "densepose_accuracy_on_body": 0.88, "mask_iou": 0.9,
-    "joint_error_mean": 4.0, "joints_missed": 0.05, "joints_made_up": 0.1, "leak_share_of_garment": 0.02,
+    "parsing_miou": 0.65, "parsing_iou_upper_clothes": 0.84, "densepose_accuracy_on_body": 0.86, "mask_iou": 0.91,
+    "joint_error_mean": 3.5, "joints_missed": 0.03, "joints_made_up": 0.03, "leak_share_of_garment": 0.01,
 }  # fmt: skip
+# The second domain is a fifth of the training data; feet, which few figures show, are often missed.
 SHIFTED_BARS = {
     "parsing_miou": 0.5, "parsing_iou_upper_clothes": 0.7, "densepose_accuracy_on_body": 0.8, "mask_iou": 0.85,
-    "joint_error_mean": 6.0, "joints_missed": 0.1, "joints_made_up": 0.15, "leak_share_of_garment": 0.05,
+    "joint_error_mean": 6.0, "joints_missed": 0.2, "joints_made_up": 0.05, "leak_share_of_garment": 0.02,
 }  # fmt: skip
 OFF_CENTRE_JOINTS, OFF_CENTRE_IOU = 6.0, 0.7  # pixels of 256 x 192; of the upper clothes
 
