@@ -55,7 +55,9 @@ def write_report(results: Path, work: Path | None = None) -> None:
     for style in STYLES:
         draw_chart(chart_panels(runs, style, baselines[style]), results / f"chart-{style}.png")
         if work is not None:
-            draw_sheet(results / f"sheet-{style}.png", work, [run for run in runs if run["seed"] == runs[0]["seed"]], style)
+            draw_sheet(
+                results / f"sheet-{style}.png", work, [run for run in runs if run["seed"] == runs[0]["seed"]], style
+            )
 
 
 def read_runs(results: Path) -> list[Run]:
@@ -245,5 +247,7 @@ def chart_panels(runs: Sequence[Run], style: str, baselines: Mapping[str, Any]) 
         if head in COMPARED:
             arrow = {True: " (higher is better)", False: " (lower is better)", None: ""}[better]
             dots = {VARIANTS[name].label: row[head]["values"] if head in row else [] for name, row in summary.items()}
-            panels.append({"title": f"{style}: {head}{arrow}", "dots": dots, "line": lines.get(head), "digits": digits})
+            panels.append(
+                {"title": f"{style}: {head}{arrow}", "dots": dots, "line": lines.get(head), "digits": digits}
+            )
     return panels

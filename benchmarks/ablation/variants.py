@@ -179,7 +179,7 @@ def build(variant: Variant, options: Mapping[str, Any], vae: nn.Module, seed: in
 
 
 def widened(options: Mapping[str, Any]) -> list[int]:
-    """Widths with which `AddedFeaturesUNet` has as many parameters as `TryOnUNet` with `options`, as near as may be."""
+    """Widths with which `AddedFeaturesUNet` is as near to the parameters of `TryOnUNet` with `options` as may be."""
     *upper, lowest = options["block_out_channels"]
     with torch.device("meta"):  # nothing is drawn, nothing is allocated
         wanted = parameters(TryOnUNet(**options))
