@@ -185,7 +185,7 @@ class Experiment:
             ema_decay=0.98,
             seed=seed + 1000 * second,  # another order and other noise
             workers=0,
-            checkpoint_every=steps,
+            checkpoint_every=min(steps, 1000),
             keep_checkpoints=1,
             log_every=max(1, steps // 20),
             cpu=self.cpu,

@@ -79,9 +79,15 @@ def read_runs(results: Path) -> list[Run]:
 
 
 def best_block(run: Run) -> str | None:
-    """The block with the smallest error on paired figures of the trained style; it stands for the run everywhere."""
+    """The block that stands for a run everywhere: of those at the latents' resolution, whose cells are the same in all
+    runs, the one with the smallest error on paired figures of the trained style."""
     blocks = run["measured"]["studio"]["paired"].get("blocks")
-    return min(blocks, key=lambda block: blocks[block]["mean"]) if blocks else None
+    if not blocks:
+        return None
+    finest = max(block["query_size"] for block in blocks.values())
+    return min(
+        (block for block in blocks if blocks[block]["query_size"] == finest), key=lambda block: blocks[block]["mean"]
+    )
 
 
 def value_of(run: Run, style: str, place: Sequence[str]) -> float | None:
@@ -223,9 +229,9 @@ def describe(runs: Sequence[Run], results: Path) -> str:
             f"- measured on {protocol['test_figures']} other figures of either style, {protocol['steps']} denoising "
             "steps; PSNR (dB) and SSIM inside the agnostic mask, worn PSNR on the worn garment's pixels alone",
             "- parameters: " + ", ".join(f"{VARIANTS[name].label} {sizes[name]:,}" for name in counts),
-            "- error: distance in garment pixels between where a cell's attention looks on average and the truth, of "
-            "the block that is best on paired studio figures; entropy in nats "
-            f"(even: {np.log(height * width // 64):.2f}); ATV in cells",
+            "- error: distance in garment pixels between where a cell's attention looks on average and the truth, "
+            "unpaired, of the better one (on paired studio figures) of the blocks at the latents' resolution; entropy "
+            f"in nats (even: {np.log(height * width // 64):.2f}); ATV in cells",
             "- ± is the sample standard deviation over seeds; a step counts as better or worse where all seeds agree "
             "and the mean difference is more than twice its standard error",
         ]
