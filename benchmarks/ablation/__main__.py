@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test-figures", type=int, default=24, help="to measure on, of either style (default 24)")
     parser.add_argument("--height", type=int, default=96, help="of the pictures, which are 3:4 (default 96)")
     parser.add_argument("--widths", nargs=3, type=int, default=[16, 32, 48], help="channels (default 16 32 48)")
-    parser.add_argument("--steps", type=int, default=4, help="denoising steps (default 4)")
+    parser.add_argument("--steps", type=int, default=1, help="denoising steps (default 1)")
     parser.add_argument("--total-variation", type=float, default=0.01, help="weight of that loss (default 0.01)")
     parser.add_argument("--correspondence", type=float, default=0.03, help="weight of the supervision (default 0.03)")
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="for what can be made again")

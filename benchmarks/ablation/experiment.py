@@ -34,6 +34,7 @@ TRAINED_SEED, TEST_SEED = 1, 2  # of the renderer
 LATENT_CHANNELS = 16
 COMPONENT_FIGURES = 100  # that the autoencoder's linear map is computed from
 SHOWN = 6  # unpaired results that are kept for the sheet
+MEASURED_WITH = ("test_figures", "steps")  # of the protocol: weights don't depend on it
 NETWORKS = ("unet", "spatial_encoder", "garment_encoder")
 
 
@@ -110,8 +111,10 @@ class Experiment:
         tell: Callable[[str], None] = print,
     ):
         self.protocol, self.work, self.results, self.cpu, self.tell = protocol, work, results, cpu, tell
-        for folder in (work, results):
-            _claim(folder, dataclasses.asdict(protocol))
+        told = dataclasses.asdict(protocol)
+        # what is trained may be measured again, in another way, into another folder
+        _claim(work, {name: value for name, value in told.items() if name not in MEASURED_WITH})
+        _claim(results, told)
         self._pairs: dict[str, RenderedPairs] = {}
         self._vae: PatchAutoencoder | None = None
 

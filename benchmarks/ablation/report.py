@@ -175,7 +175,7 @@ def differences(runs: Sequence[Run], style: str, before: str, after: str, head: 
 
 
 def verdict(changes: Sequence[float], better: bool | None) -> str:
-    """What differences of the same seeds allow to say: whether their mean's 95 % interval, by Student's t, leaves out 0.
+    """What differences of the same seeds allow to say: whether their mean's 95 % interval (Student's t) has a sign.
 
     Args:
         changes (`Sequence[float]`): One for each seed.
@@ -236,8 +236,8 @@ def describe(runs: Sequence[Run], results: Path) -> str:
             "- error: distance in garment pixels between where a cell's attention looks on average and the truth, "
             "unpaired, of the better one (on paired studio figures) of the blocks at the latents' resolution; entropy "
             f"in nats (even: {np.log(height * width // 64):.2f}); ATV in cells",
-            "- ± is the sample standard deviation over seeds; a difference between variants is taken seed by seed, and "
-            "counts where the 95 % interval of its mean (Student's t) leaves out 0",
+            "- ± is the sample standard deviation over seeds; differences between variants are taken seed by seed; "
+            "one counts where the 95 % interval of its mean (Student's t) leaves out 0",
         ]
     )
 
