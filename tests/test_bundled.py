@@ -88,7 +88,7 @@ def test_it_beats_a_silhouette_less_fill_and_gets_the_garments_colour_right(pipe
 def test_attention_looks_where_the_garment_is_worn_from(pipe):
     report = measure_correspondence(pipe, SyntheticDataset(8, seed=UNSEEN), steps=2, setting="unpaired")
     best = report.blocks[report.best_block]
-    assert best.mean < 6  # pixels of the garment at 256 x 192; a constant map is at 40
+    assert best.mean < 10  # pixels of the garment at 256 x 192; a constant map is at 57
     assert best.constant_mean > 4 * best.mean
 
 
