@@ -118,7 +118,7 @@ class TrainingConfig:
         unconditional_probability (`float`, *optional*, defaults to 0.2): How often the unconditional token is seen.
         timestep_exponent (`float`, *optional*, defaults to 1.0):
             Timesteps are drawn as u ** exponent of the schedule, u being uniform: below 1, noisy ones come more often,
-            where all that is known of the picture is the garment and the body.
+            where all that is known of the picture is the garment and the body; 0 is the last one alone.
         ema_decay (`float`, *optional*, defaults to 0.9999): Of the averaged weights; None for none.
         mixed_precision (`str`, *optional*, defaults to `"no"`): `"no"`, `"bf16"` or `"fp16"`.
         gradient_checkpointing (`bool`, *optional*, defaults to `False`): Compute activations twice, keep few.
