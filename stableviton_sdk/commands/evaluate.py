@@ -81,7 +81,9 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
 
     painting = parser.add_argument_group("painting")
-    painting.add_argument("--steps", type=parse_steps, metavar="N", help="denoising steps (50)")
+    painting.add_argument(
+        "--steps", type=parse_steps, metavar="N", help="denoising steps; default: the model's own, 50 for the authors'"
+    )
     painting.add_argument("--guidance-scale", type=parse_guidance, metavar="X", help="1 turns guidance off (1.0)")
     painting.add_argument("--start", choices=("agnostic", "person", "noise"), help="what is noised (agnostic)")
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise, with each pair's name (0)")
@@ -168,6 +170,7 @@ def run(arguments: argparse.Namespace) -> None:
             sizes = ["{} x {}".format(*size) for size in (pipeline.default_size, data.size)]
             LOGGER.warning("the model was trained at %s and paints at %s: --size sets it.", *sizes)
         pipeline.to(device)
+        painting.setdefault("steps", pipeline.config.default_steps)
     refusals = _fetch_metric_weights(arguments, consent)
     networks = load_networks(arguments.metrics, arguments.feature_library, device, refusals=refusals)
     report = evaluate(

@@ -94,7 +94,7 @@ def evaluate(
     require("torchmetrics.functional.image")
     output = Path(output)
     if pipeline is not None:
-        settings = settings or PaintSettings()
+        settings = settings or PaintSettings(steps=pipeline.config.default_steps)
         device = pipeline._execution_device
         model = {**describe_model(pipeline, model_name), "device": device.type}
         source: dict[str, Any] = {"model": model, "settings": settings_of(settings)}
