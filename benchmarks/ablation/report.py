@@ -230,8 +230,8 @@ def describe(runs: Sequence[Run], results: Path) -> str:
             f"- device: {', '.join(sorted({run['device'] for run in runs}))}",
             f"- training: {protocol['samples']} samples a run ({first} + {second} steps of {protocol['batch_size']}), "
             f"of {protocol['figures']} rendered figures in two garments each, {width} x {height}",
-            f"- measured on {protocol['test_figures']} other figures of either style, {protocol['steps']} denoising "
-            "steps; PSNR (dB) and SSIM inside the agnostic mask, worn PSNR on the worn garment's pixels alone",
+            f"- measured on {protocol['test_figures']} other figures of either style, denoising steps: "
+            f"{protocol['steps']}; PSNR (dB) and SSIM inside the mask, worn PSNR on the worn garment's pixels",
             "- parameters: " + ", ".join(f"{VARIANTS[name].label} {sizes[name]:,}" for name in counts),
             "- error: distance in garment pixels between where a cell's attention looks on average and the truth, "
             "unpaired, of the better one (on paired studio figures) of the blocks at the latents' resolution; entropy "
