@@ -203,7 +203,7 @@ def test_what_moves_with_a_varied_figure_moves_alike(tmp_path):
     figures = RenderedFigures(tmp_path, FigureOptions(seed=5, studio=1, shifted=0, empty=1), progress=False)
     item = figures[0]
     twice = body_figures.mirrored(body_figures.mirrored(item))
-    assert all(np.array_equal(value, twice[name]) for name, value in item.items())
+    assert all(np.allclose(value, twice[name], atol=1e-4) for name, value in item.items())
     vary = FigureAugmentation(figures, as_is=0.0, colour=0.0, soft=0.0)
     for seed in range(12):
         varied = vary(item, np.random.default_rng(seed))

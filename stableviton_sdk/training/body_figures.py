@@ -45,9 +45,7 @@ class FigureOptions:
 
     def __post_init__(self):
         if self.studio < 0 or self.shifted < 0 or self.studio + self.shifted < 1 or self.empty < 1 or self.seed < 0:
-            raise InvalidInput(
-                "data needs at least one figure (studio or shifted), one empty scene, and a seed from 0."
-            )
+            raise InvalidInput("data needs a figure (studio or shifted), an empty scene, and a seed from 0.")
 
 
 class RenderedFigures:

@@ -37,7 +37,7 @@ def explain_divergence(
     config: Any, step: int, rate: float, names: list[str], sums: Mapping[str, torch.Tensor], output: Path
 ) -> str:
     """What to say when the loss is no number."""
-    values = ", ".join(f"{name} {float(value):.4g}" for name, value in sums.items())
+    values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in sums.items())
     found = checkpoints.list_checkpoints(output / "checkpoints")
     advice = ["a lower learning_rate" if rate > 1e-6 else "a longer warmup"]
     if config.mixed_precision == "fp16":
