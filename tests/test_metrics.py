@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -59,6 +60,7 @@ def test_what_a_killed_run_told_after_its_checkpoint_is_replaced(tmp_path):
     killed.flush()  # and never closed
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "lo')
+    time.sleep(1.1)  # TensorBoard reads files in the order of their names, which are of the second they began in
     resumed = MetricsLog(tmp_path, 2)
     resumed.write(3, {"loss": 30.0})
     resumed.show(3, "validation", picture(seed=4))
