@@ -42,7 +42,7 @@ class BundleConfig:
     steps: int = 1
     attention_block: int = 2
     sample_seed: int = 3
-    samples: list[int] = field(default_factory=lambda: [18, 17])
+    samples: list[int] = field(default_factory=lambda: [0, 12])
 
     def __post_init__(self):
         refuse(too_small(self, {"steps": 1, "sample_seed": 0, "attention_block": 0}))
