@@ -241,6 +241,33 @@ def test_a_dropped_embedding_is_the_unconditional_token():
     assert torch.equal(context[1:], encoder(garment).embedding[1:])
 
 
+@torch.no_grad()
+def test_channel_weights_weigh_the_error_of_every_latent_channel():
+    pipeline = TryOnPipeline(**tiny_components())
+    batch = collate([{**Pairs()[index], "position": index} for index in range(2)])
+    batch = draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+
+    def loss(outside=0.2, **options):
+        networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
+        return float(TryOnObjective(*networks, outside_weight=outside, **options)(batch)["denoising"])
+
+    plain = loss()
+    assert loss(channel_weights=[3.0] * 4) == pytest.approx(plain, rel=1e-6)
+    alone = [loss(channel_weights=[1e-9 if other != channel else 1.0 for other in range(4)]) for channel in range(4)]
+    assert len({round(value, 6) for value in alone}) == 4
+    assert np.mean(alone) == pytest.approx(plain, rel=1e-5)
+    assert loss(channel_weights=[5.0, 1.0, 1.0, 1.0]) == pytest.approx((5 * alone[0] + sum(alone[1:])) / 8, rel=1e-5)
+    everywhere = [loss(1.0, channel_weights=[1e-9 if place else 1.0 for place in range(4)]), loss(1.0)]
+    assert everywhere[0] != pytest.approx(everywhere[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("channel_weights", [[1.0] * 3, [1.0, 1.0, 0.0, 1.0], [1.0, 1.0, float("nan"), 1.0]])
+def test_channel_weights_that_do_not_fit_are_refused(tmp_path, channel_weights):
+    config = config_of(tmp_path, stage="base", loss={"channel_weights": channel_weights})
+    with pytest.raises(InvalidInput, match="a positive number for each of 4 channels"):
+        make_objective(config, TryOnPipeline(**tiny_components()))
+
+
 def test_every_epoch_is_another_order_of_all_items():
     class Numbers:
         def __len__(self):

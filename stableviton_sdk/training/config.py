@@ -68,6 +68,9 @@ class LossConfig:
         correspondence_weight (`float`, *optional*, defaults to 0.03): Its weight.
         blocks (`list[int]`, *optional*): Decoder places that both losses look at; by default the authors' choice.
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
+        channel_weights (`list[float]`, *optional*):
+            Weight of the denoising error of every latent channel, 1 by default: for latents that were scaled to equal
+            variance, and whose channels therefore count for unequal parts of the picture.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
     """
 
@@ -76,6 +79,7 @@ class LossConfig:
     correspondence_weight: float = 0.03
     blocks: list[int] | None = None
     outside_weight: float = 1.0
+    channel_weights: list[float] | None = None
     min_snr_gamma: float | None = None
 
 

@@ -37,7 +37,7 @@ def denoising_loss(
         timesteps (`torch.Tensor`): int, (batch,).
         scheduler (`SchedulerMixin`): For its `alphas_cumprod` and `prediction_type`.
         weight (`torch.Tensor`, *optional*):
-            Of every place, (batch, 1, height, width); the loss is the weighted mean. 1 everywhere by default.
+            Of every place, (batch, 1 or channels, height, width); the loss is the weighted mean. 1 by default.
         min_snr_gamma (`float`, *optional*):
             Weigh timesteps by min(SNR, gamma), as Min-SNR does (arXiv 2303.09556); 5 is usual. Off by default.
 

@@ -144,6 +144,7 @@ class TryOnObjective(nn.Module):
         correspondence_weight (`float`, *optional*, defaults to 0.0): Its weight.
         blocks (`list[int]`, *optional*): Decoder places that both look at; see `AttentionLossRecorder`.
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
+        channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
     """
 
@@ -159,6 +160,7 @@ class TryOnObjective(nn.Module):
         correspondence_weight: float = 0.0,
         blocks: list[int] | None = None,
         outside_weight: float = 1.0,
+        channel_weights: list[float] | None = None,
         min_snr_gamma: float | None = None,
     ):
         super().__init__()
@@ -169,6 +171,7 @@ class TryOnObjective(nn.Module):
         self.correspondence_weight = correspondence_weight
         self.blocks = blocks
         self.outside_weight, self.min_snr_gamma = outside_weight, min_snr_gamma
+        self.channel_weights = channel_weights
 
     @property
     def needs(self) -> list[str]:
@@ -195,8 +198,10 @@ class TryOnObjective(nn.Module):
         prediction = self.unet(sample, timesteps, context, features, attention_recorder=recorder).sample
 
         weight = None
-        if self.outside_weight != 1:
+        if self.outside_weight != 1 or self.channel_weights is not None:
             weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.outside_weight)
+        if self.channel_weights is not None:
+            weight = weight * weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
         losses = {
             "denoising": denoising_loss(
                 prediction, noise, latents, timesteps, self.scheduler, weight=weight, min_snr_gamma=self.min_snr_gamma

@@ -264,6 +264,9 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
     if blocks is None:
         blocks = authors_blocks(unet.config.up_block_types, unet.config.layers_per_block, latent_size)
     unknown = [block for block in blocks if not 0 <= block < unet.num_zero_cross_attentions]
+    channels, weights = unet.config.out_channels, loss.channel_weights
+    if weights is not None and (len(weights) != channels or not all(0 < weight < float("inf") for weight in weights)):
+        raise InvalidInput(f"loss.channel_weights is {weights}: pass a positive number for each of {channels} channels.")
     objective = TryOnObjective(
         unet,
         pipeline.spatial_encoder,
@@ -274,6 +277,7 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
         correspondence_weight=loss.correspondence_weight,
         blocks=blocks,
         outside_weight=loss.outside_weight,
+        channel_weights=loss.channel_weights,
         min_snr_gamma=loss.min_snr_gamma,
     )
     if unknown or (objective.needs and not blocks):
