@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
+from stableviton_sdk.evaluation.correspondence_recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.preprocessing.garment import CANVAS
 
@@ -37,16 +38,13 @@ def mean_colour(garment: np.ndarray) -> np.ndarray:
 def attention_error(attention, sample: SyntheticSample) -> dict[int, float]:
     """Mean distance of the expected garment place from the true one, in pixels of 128 x 96, by block."""
     errors = {}
+    seam = sample.garment_other.shape[0] * SEAM
     for block in attention.blocks:
         found = attention.coordinates(block)
-        height, width = found.shape[:2]
-        scale_y, scale_x = sample.mask.shape[0] / height, sample.mask.shape[1] / width
-        rows = ((np.arange(height) + 0.5) * scale_y).astype(int)
-        columns = ((np.arange(width) + 0.5) * scale_x).astype(int)
-        true = sample.correspondence_other[rows][:, columns]
-        known = np.isfinite(true).all(-1)
-        if known.any():
-            errors[block] = float(np.linalg.norm(found[..., :2] - true, axis=-1)[known].mean() / 2)
+        true = true_places(sample.correspondence_other, sample.worn_mask_other, found.shape[:2], seam)
+        distances = correspondence_distances(found[..., :2], true)
+        if distances.size:
+            errors[block] = float(distances.mean() / 2)
     return errors
 
 
