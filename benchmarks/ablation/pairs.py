@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from stableviton_sdk._files import replacing
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.data.synthetic.labels import PARULA
 from stableviton_sdk.preprocessing.inputs import Frame, TryOnInputs
@@ -81,9 +81,8 @@ def render_pairs(
             if progress is not None:
                 progress(index + 1, figures)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.partial.npz")
-        np.savez(partial, **{name: np.stack(values) for name, values in parts.items()})
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            np.savez(partial, **{name: np.stack(values) for name, values in parts.items()})
     with np.load(path) as stored:
         return RenderedPairs({name: stored[name] for name in stored.files})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from .._files import write_text_atomically
 from ..errors import InvalidInput
 from ..images import save_atomically
 from .data import Case, EvaluationData
@@ -191,7 +191,7 @@ def open_run(folder: Path, manifest: dict[str, Any]) -> None:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InvalidInput(f"{folder} holds something else than an evaluation: pass a new or empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    write_text_atomically(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def differences(first: Any, second: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
@@ -201,16 +201,6 @@ def differences(first: Any, second: Any, name: str = "") -> Iterable[tuple[str, 
             yield from differences(first.get(key), second.get(key), f"{name}.{key}" if name else str(key))
     elif first != second:
         yield name, first, second
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def settings_of(settings: PaintSettings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from diffusers.utils import logging
 from safetensors import SafetensorError
 
 from .. import hub
+from .._files import write_text_atomically
 from ..conversion import convert_checkpoint
 from ..conversion.convert import DTYPES, parse_dtype
 from ..errors import InvalidInput, WeightsUnavailable
@@ -170,8 +171,6 @@ def _write(note: Path, etag: str) -> None:
         return
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_name(f"{note.name}.{os.getpid()}")
-        partial.write_text(etag, encoding="ascii")
-        partial.replace(note)
+        write_text_atomically(note, etag)
     except OSError:
         logger.info(f"{note} can't be written: without a network, these weights won't be found by their revision.")

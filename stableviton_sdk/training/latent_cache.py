@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from .._files import write_text_atomically
 from ..errors import InvalidInput
 from .objective import Batch, collate, encode
 from .steps import one_thread
@@ -204,6 +204,4 @@ def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
                 f"{folder} holds latents of other data or of another autoencoder: delete it, or name another folder."
             )
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    write_text_atomically(path, json.dumps(manifest, indent=1))
