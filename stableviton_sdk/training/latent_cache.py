@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .._files import write_text_atomically
 from ..errors import InvalidInput
 from .objective import Batch, collate, encode
-from .steps import one_thread
+from .steps import open_loader
 
 MANIFEST, DONE = "manifest.json", "done.npy"
 BATCH = 16
@@ -111,15 +111,9 @@ def fill_latent_cache(
         arrays = {
             path.stem: np.lib.format.open_memmap(path, "r+") for path in folder.glob("*.npy") if path != done_path
         }
-        loader = torch.utils.data.DataLoader(
-            _Numbered(data),
-            batch_sampler=_Runs(missing, BATCH),
-            collate_fn=collated,
-            num_workers=workers,
-            worker_init_fn=one_thread,
-            multiprocessing_context="spawn" if workers else None,
-            generator=torch.Generator(),
-        )
+        # in order: neighbours may share work
+        runs = [missing[start : start + BATCH].tolist() for start in range(0, len(missing), BATCH)]
+        loader = open_loader(_Numbered(data), runs, collated, workers=workers)
         bar = tqdm(total=len(data), initial=len(data) - len(missing), unit="item", disable=not progress)
         for items in loader:
             places = items["positions"].numpy()
@@ -165,20 +159,6 @@ class _Numbered(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return dict(self.data[index], position=index)
-
-
-class _Runs:
-    """The given indices in batches, in their order: neighbours may share work."""
-
-    def __init__(self, indices: np.ndarray, size: int):
-        self.indices, self.size = indices, size
-
-    def __len__(self) -> int:
-        return -(-len(self.indices) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, len(self.indices), self.size):
-            yield self.indices[start : start + self.size].tolist()
 
 
 def _compact(batch: Batch, garment_side: int) -> dict[str, np.ndarray]:
