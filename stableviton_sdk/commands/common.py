@@ -1,4 +1,4 @@
-"""What several commands share: devices, number types, options of the preparation, and asking before a download."""
+"""What several commands share: reading arguments, devices, number types, preparation, and asking before a download."""
 
 from __future__ import annotations
 
@@ -75,6 +75,28 @@ def parse_share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return share
+
+
+def parse_steps(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
+
+
+def parse_seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
+def parse_guidance(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = -1.0
+    if not 0 <= scale < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 (1 turns guidance off)")
+    return scale
 
 
 def choose_device(name: str | None) -> torch.device:
