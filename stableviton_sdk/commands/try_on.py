@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import secrets
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
 from .common import (
     Consent,
     add_preparation,
+    check_outputs,
     choose_device,
     choose_dtype,
     missing_networks,
@@ -103,7 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
     if needed is None and preparation_of(arguments):
         arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
     # Everything that can be refused is refused before the long work begins.
-    output, sheet = _check_outputs(arguments)
+    sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
+    output, sheet = check_outputs(arguments, "show_inputs", sources)
     person, maps = _load_person(arguments)
     garment = _load_garment(arguments.garment)
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
@@ -166,20 +166,6 @@ def _networks_needed(arguments: argparse.Namespace) -> str | None:
     if arguments.inputs is None and (arguments.mask is None or arguments.densepose is None):
         return ALL
     return PARSING if arguments.garment_photo == "model" else None
-
-
-def _check_outputs(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
-    from ..images import check_picture_path
-
-    output = check_picture_path(arguments.output)
-    sheet = None if arguments.show_inputs is None else check_picture_path(arguments.show_inputs)
-    sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
-    for path in filter(None, (output, sheet)):
-        if any(source and os.path.exists(source) and path.exists() and path.samefile(source) for source in sources):
-            raise InvalidInput(f"{path} is one of the pictures to read: write the result to another file.")
-    if sheet is not None and sheet.absolute() == output.absolute():
-        raise InvalidInput(f"--output and --show-inputs both name {output}: pass two files.")
-    return output, sheet
 
 
 def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Image]]:
