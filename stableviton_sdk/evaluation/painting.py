@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from .._files import write_text_atomically
@@ -251,21 +250,18 @@ def _prepare(pipeline: TryOnPipeline, case: Case) -> TryOnInputs:
     Raises:
         `InvalidInput`: if the person can't be prepared.
     """
-    from ..preprocessing.inputs import Frame, TryOnInputs
+    from ..preprocessing.inputs import TryOnInputs
 
     if case.garment is None:
         raise InvalidInput("there is no picture of the garment.")
     if case.mask is not None and (case.mask.all() or not case.mask.any()):
         raise InvalidInput("its mask is all of one value, so there is nothing to repaint, or nothing to keep.")
-    person = Image.fromarray(case.person)
-    mask = None if case.mask is None else Image.fromarray(case.mask.astype(np.uint8) * np.uint8(255))
-    densepose = None if case.densepose is None else Image.fromarray(case.densepose)
-    if mask is None or densepose is None:
-        inputs = pipeline.prepare(person, height=person.height, width=person.width)
-        given = {"mask": mask, "densepose": densepose}
+    if case.mask is None or case.densepose is None:
+        height, width = case.person.shape[:2]
+        inputs = pipeline.prepare(Image.fromarray(case.person), height=height, width=width)
+        given = {"mask": case.mask, "densepose": case.densepose}
         return inputs.replace(**{name: picture for name, picture in given.items() if picture is not None})
-    agnostic = None if case.agnostic is None else Image.fromarray(case.agnostic)
-    return TryOnInputs(person, Frame(person.size, (0, 0, *person.size)), person, mask, densepose, agnostic)
+    return TryOnInputs.of_whole_photo(case.person, case.mask, case.densepose, case.agnostic)
 
 
 def _mask_of(inputs: TryOnInputs) -> Image.Image:
