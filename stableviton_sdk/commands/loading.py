@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import hub_downloads
 from ..errors import InvalidInput, WeightsUnavailable
-from ..hub import known_repo
 from ..hub_downloads import Download
+from ..hub_repos import known_repo
 from .common import DTYPES, Consent, add_consent, add_device, bars_on_terminals_only, filter_log
 
 if TYPE_CHECKING:
