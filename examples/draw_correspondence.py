@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stableviton_sdk import Frame, TryOnAttention, TryOnInputs
+from stableviton_sdk import TryOnAttention, TryOnInputs
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.evaluation.correspondence_recorder import true_places
 from stableviton_sdk.images import save_atomically
@@ -30,21 +30,14 @@ def main() -> None:
     parser.add_argument("--index", type=int, default=3, help="figure of the series")
     arguments = parser.parse_args()
     sample = render_pair(arguments.seed, arguments.index, size=(HEIGHT, WIDTH))
-    photo = Image.fromarray(sample.person)
-    inputs = TryOnInputs(
-        photo=photo,
-        frame=Frame(photo.size, (0, 0, WIDTH, HEIGHT)),
-        person=photo,
-        mask=Image.fromarray(sample.mask.astype(np.uint8) * np.uint8(255)),
-        densepose=Image.fromarray(sample.densepose),
-    )
+    inputs = TryOnInputs.of_whole_photo(sample.person, sample.mask, sample.densepose)
     garment = place_garment(Image.fromarray(sample.garment), size=(WIDTH, HEIGHT))
     places = true_places(sample.correspondence, sample.worn_mask, CELLS, seam=0.05 * HEIGHT)
     worn = np.isfinite(places).all(-1)
     x, y = garment.frame.from_photo(*np.moveaxis(places, -1, 0), (1, 1))
     found = np.stack([y + 0.5, x + 0.5, np.full(CELLS, SHARP)], axis=-1)  # in [0, 1] of the prepared garment
     record = np.where(worn[..., None], found, (0.5, 0.5, SPREAD_OUT)).astype(np.float16)
-    attention = TryOnAttention({0: {0: record[None]}}, [inputs], [garment], [photo])
+    attention = TryOnAttention({0: {0: record[None]}}, [inputs], [garment], [inputs.photo])
     save_atomically(attention.to_image(), arguments.output)
     print(arguments.output)
 

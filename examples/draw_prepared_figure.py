@@ -10,9 +10,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from stableviton_sdk import Frame, TryOnInputs
+from stableviton_sdk import TryOnInputs
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.images import save_atomically
 from stableviton_sdk.preprocessing.densepose import draw_labels
@@ -26,13 +25,10 @@ def main() -> None:
     arguments = parser.parse_args()
     height, width = 512, 384
     sample = render_pair(arguments.seed, arguments.index, size=(height, width))
-    photo = Image.fromarray(sample.person)
-    inputs = TryOnInputs(
-        photo=photo,
-        frame=Frame(photo.size, (0, 0, width, height)),
-        person=photo,
-        mask=Image.fromarray(sample.mask.astype(np.uint8) * np.uint8(255)),
-        densepose=draw_labels(sample.densepose_labels),
+    inputs = TryOnInputs.of_whole_photo(
+        sample.person,
+        sample.mask,
+        draw_labels(sample.densepose_labels),
         parsing=sample.parsing,
         keypoints=(sample.keypoints / (width, height, 1)).astype(np.float32),
     )

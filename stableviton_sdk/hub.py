@@ -1,4 +1,4 @@
-"""The weights that exist in the world, and how they get here: download, check, cache, and one sentence on failure."""
+"""How weights get here: download, check, cache, and one sentence on failure."""
 
 from __future__ import annotations
 
@@ -7,89 +7,16 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidInput, WeightsUnavailable
 from .hub_errors import leaves_cache_valid, translate
 from .hub_layout import missing_file, read_index, refuse_incomplete, select_files
+from .hub_repos import KNOWN_REPOS
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
-
-AUTHORS_LICENCE = (
-    "CC BY-NC-SA 4.0: non-commercial use only, with attribution, share alike "
-    "(https://creativecommons.org/licenses/by-nc-sa/4.0/)"
-)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One file of a repository that isn't in our layout.
-
-    Args:
-        filename (`str`): Path in the repository.
-        size (`tuple[int, int]`): Height and width in pixels that it was trained at.
-        sha256 (`str`, *optional*): Its checksum, or the beginning of it.
-    """
-
-    filename: str
-    size: tuple[int, int] = (512, 384)
-    sha256: str | None = None
-
-
-@dataclass(frozen=True)
-class KnownRepo:
-    """A repository in the authors' layout.
-
-    Args:
-        repo_id (`str`): Owner and name.
-        licence (`str`): Shown when the weights are downloaded.
-        checkpoints (`Mapping[str, Checkpoint]`): By name; the first is the default.
-        repo_type (`str`, *optional*, defaults to `"model"`): `"model"` or `"space"`.
-    """
-
-    repo_id: str
-    licence: str
-    checkpoints: Mapping[str, Checkpoint]
-    repo_type: str = "model"
-
-    def pick(self, checkpoint: str | None) -> tuple[str, Checkpoint]:
-        """The named checkpoint, or the default one."""
-        name = checkpoint or next(iter(self.checkpoints))
-        if name not in self.checkpoints:
-            raise InvalidInput(
-                f"{self.repo_id} has no checkpoint {name!r}: pass checkpoint= one of {', '.join(self.checkpoints)}."
-            )
-        return name, self.checkpoints[name]
-
-
-# By the name that users pass to `from_pretrained`; spaces have the prefix that they have in the Hub's addresses.
-KNOWN_REPOS: dict[str, KnownRepo] = {
-    "rlawjdghek/StableVITON": KnownRepo(
-        "rlawjdghek/StableVITON", AUTHORS_LICENCE, {"VITONHD": Checkpoint("ckpts/VITONHD.ckpt")}
-    ),
-    "spaces/rlawjdghek/StableVITON": KnownRepo(
-        "rlawjdghek/StableVITON",
-        AUTHORS_LICENCE,
-        {
-            "VITONHD": Checkpoint("checkpoints/VITONHD.ckpt", sha256="d4e44bc5"),
-            "VITONHD_1024": Checkpoint("checkpoints/VITONHD_1024.ckpt", (1024, 768), sha256="b6f9c91d"),
-        },
-        repo_type="space",
-    ),
-    "takesuke/SIFT-VTON": KnownRepo(
-        "takesuke/SIFT-VTON",
-        "see the model page, https://huggingface.co/takesuke/SIFT-VTON (built on StableVITON: non-commercial)",
-        {"SIFT-VTON": Checkpoint("model.ckpt")},
-    ),
-}
-
-
-def known_repo(name: str | os.PathLike) -> KnownRepo | None:
-    """The repository in the authors' layout that goes by this name, or None."""
-    return KNOWN_REPOS.get(os.fspath(name))
 
 
 def hub_cache(cache_dir: str | os.PathLike | None = None) -> Path:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InvalidInput, WeightsUnavailable
-from .hub import KNOWN_REPOS, hub_cache, is_offline, known_repo
+from .hub import hub_cache, is_offline
 from .hub_errors import translate
 from .hub_layout import select_files
+from .hub_repos import KNOWN_REPOS, known_repo
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ._files import replacing
 from .errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -129,12 +130,8 @@ def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any)
     """Save a picture under a temporary name, then rename: an interrupted run leaves no half-written file."""
     path = check_picture_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
+    with replacing(path) as partial:
         image.save(partial, **options)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """The small model in the package: offline, from two plain pictures, better than what needs no model."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 
 import stableviton_sdk
 from stableviton_sdk import TryOnPipeline, cli
+from stableviton_sdk.commands import demo
 from stableviton_sdk.data.synthetic import SyntheticDataset, render_pair
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.evaluation.correspondence import measure_correspondence
@@ -141,6 +144,37 @@ def test_the_demo_takes_other_pictures_and_the_same_seed_gives_the_same_one(tmp_
     assert cli.main(["demo", "--output", str(outputs[0]), "--sheet", str(outputs[0])]) == 1
     assert "pass two files" in capsys.readouterr().err
     assert cli.main(["demo", "--person", str(tmp_path / "none.png"), "--output", str(outputs[0])]) == 1
+
+
+@pytest.mark.parametrize("option", ["--output", "--sheet"])
+@pytest.mark.parametrize("taken", ["person.png", "garment.png"])
+def test_the_demo_does_not_write_over_what_it_reads(tmp_path, monkeypatch, capsys, option, taken):
+    monkeypatch.chdir(tmp_path)
+    for name in ("person", "garment"):
+        shutil.copy(SAMPLES / f"{name}_2.png", f"{name}.png")
+    before = Path(taken).read_bytes()
+    arguments = ["--person", "person.png", "--garment", "garment.png", option, str(tmp_path / taken)]
+    assert cli.main(["demo", *arguments, "--device", "cpu"]) == 1
+    assert f"{taken} is one of the pictures to read" in capsys.readouterr().err
+    assert Path(taken).read_bytes() == before
+    assert sorted(os.listdir()) == ["garment.png", "person.png"]
+
+
+def test_the_demo_does_not_write_over_its_own_samples(tmp_path, monkeypatch, capsys):
+    samples = shutil.copytree(SAMPLES, tmp_path / "samples")
+    monkeypatch.setattr(demo, "SAMPLES", samples)
+    before = (samples / "person_1.png").read_bytes()
+    assert cli.main(["demo", "--output", str(samples / "person_1.png"), "--device", "cpu"]) == 1
+    assert "is one of the pictures to read" in capsys.readouterr().err
+    assert (samples / "person_1.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63), "one", "1.0"])
+def test_the_demo_refuses_a_seed_that_is_none(tmp_path, capsys, seed):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["demo", "--output", str(tmp_path / "result.png"), "--seed", seed])
+    assert left.value.code == 2
+    assert "is not a whole number from 0" in capsys.readouterr().err
 
 
 def test_try_on_takes_it_by_name(tmp_path, capsys):

@@ -21,13 +21,12 @@ from test_preprocessor import FigureAnalyzer, photo_of
 from tiny import mask_picture, picture, tiny_pipeline
 
 import stableviton_sdk
-from stableviton_sdk import hub as sdk_hub
 from stableviton_sdk import hub_downloads
 from stableviton_sdk.cli import main
 from stableviton_sdk.commands import common
 from stableviton_sdk.conversion.convert import DTYPES
 from stableviton_sdk.errors import WeightsUnavailable
-from stableviton_sdk.hub import Checkpoint, KnownRepo
+from stableviton_sdk.hub_repos import KNOWN_REPOS, Checkpoint, KnownRepo
 from stableviton_sdk.pipelines.arguments import STARTS
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing import photo_body
@@ -557,9 +556,9 @@ def released(tmp_path_factory):
 def authors(tmp_path, released, monkeypatch):
     """A Hub with the authors' repositories, and with those of the photo networks."""
     name = "rlawjdghek/StableVITON"
-    known = sdk_hub.KNOWN_REPOS[name]
+    known = KNOWN_REPOS[name]
     entry = Checkpoint(known.checkpoints["VITONHD"].filename, (128, 128))
-    monkeypatch.setitem(sdk_hub.KNOWN_REPOS, name, KnownRepo(name, known.licence, {"VITONHD": entry}))
+    monkeypatch.setitem(KNOWN_REPOS, name, KnownRepo(name, known.licence, {"VITONHD": entry}))
     with served_hub(tmp_path / "home") as served:
         served.commit(name, {entry.filename: released})
         for source in photo_body.WEIGHTS.values():

@@ -11,6 +11,7 @@ from stand_in_hub import served_hub
 from stableviton_sdk import hub as sdk_hub
 from stableviton_sdk.errors import InvalidInput, TryOnError, WeightsUnavailable
 from stableviton_sdk.hub import fetch_file, fetch_folder, select_files
+from stableviton_sdk.hub_repos import known_repo
 
 NAME, LARGE_FILE, SMALL_FILE = "them/weights", "ckpts/model.ckpt", "config.json"
 LARGE = bytes(range(256)) * 4096
@@ -472,10 +473,10 @@ def test_names_that_lead_out_of_the_folder_are_not_fetched():
 
 
 def test_the_first_checkpoint_is_the_default_and_an_unknown_one_is_refused():
-    repo = sdk_hub.known_repo("spaces/rlawjdghek/StableVITON")
+    repo = known_repo("spaces/rlawjdghek/StableVITON")
     assert repo.pick(None)[1].filename == "checkpoints/VITONHD.ckpt"
     assert repo.pick("VITONHD_1024")[1].size == (1024, 768)
     with pytest.raises(InvalidInput) as error:
         repo.pick("VITONHD_2048")
     assert "VITONHD, VITONHD_1024" in sentence(error)
-    assert sdk_hub.known_repo("somebody/else") is None
+    assert known_repo("somebody/else") is None

@@ -41,6 +41,30 @@ def prepared(photo_size=(600, 400), size=(96, 128), **changes):
     return TryOnInputs(photo, frame, **(parts | changes))
 
 
+def test_a_whole_photo_with_known_maps_needs_no_cropping():
+    photo, densepose, agnostic = noise((30, 40)), noise((15, 20), 1), noise((30, 40), 2)
+    mask = np.zeros((40, 30), bool)
+    mask[10:20, 5:25] = True
+    inputs = TryOnInputs.of_whole_photo(np.asarray(photo), mask, densepose, np.asarray(agnostic))
+    assert inputs.frame == Frame((30, 40), (0, 0, 30, 40))
+    assert inputs.photo is inputs.person
+    for name, picture in (("person", photo), ("densepose", densepose), ("agnostic", agnostic)):
+        assert getattr(inputs, name).tobytes() == picture.tobytes(), name
+    assert inputs.mask.mode == "L"
+    np.testing.assert_array_equal(np.asarray(inputs.mask), mask * 255)
+    assert inputs.parsing is None
+    labels, joints = np.ones((40, 30), np.uint8), np.zeros((25, 3))
+    analysed = TryOnInputs.of_whole_photo(photo, mask, densepose, parsing=labels, keypoints=joints)
+    assert analysed.agnostic is None
+    assert analysed.parsing is labels
+    assert analysed.keypoints is joints
+
+
+def test_a_map_of_another_shape_is_no_map_of_the_whole_photo():
+    with pytest.raises(InvalidInput, match="densepose is 40 x 30"):
+        TryOnInputs.of_whole_photo(noise((30, 40)), np.ones((40, 30), bool), noise((40, 30)))
+
+
 # choose_frame
 
 

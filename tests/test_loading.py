@@ -18,7 +18,7 @@ from stand_ins import ARCHITECTURE, write_checkpoint
 from stableviton_sdk import IncompatibleCheckpoint, InvalidInput, TryOnPipeline, WeightsUnavailable
 from stableviton_sdk import hub as sdk_hub
 from stableviton_sdk.conversion import convert_checkpoint
-from stableviton_sdk.hub import Checkpoint, KnownRepo
+from stableviton_sdk.hub_repos import KNOWN_REPOS, Checkpoint, KnownRepo
 
 MODELS = ("vae", "garment_encoder", "spatial_encoder", "unet")
 AUTHORS, SPACE = "rlawjdghek/StableVITON", "spaces/rlawjdghek/StableVITON"
@@ -53,11 +53,9 @@ def content(released) -> Content:
 def authors(hub, content, monkeypatch):
     """The authors' repositories, with the stand-in checkpoint in their places."""
     # the registry's checksums are those of the real files
-    for name, repo in list(sdk_hub.KNOWN_REPOS.items()):
+    for name, repo in list(KNOWN_REPOS.items()):
         files = {key: Checkpoint(entry.filename, entry.size) for key, entry in repo.checkpoints.items()}
-        monkeypatch.setitem(
-            sdk_hub.KNOWN_REPOS, name, KnownRepo(repo.repo_id, repo.licence, files, repo_type=repo.repo_type)
-        )
+        monkeypatch.setitem(KNOWN_REPOS, name, KnownRepo(repo.repo_id, repo.licence, files, repo_type=repo.repo_type))
         hub.commit(name, {entry.filename: content for entry in files.values()})
     return hub
 
@@ -552,7 +550,7 @@ def test_a_checkpoint_of_another_architecture_leaves_nothing_converted(authors, 
 
 def test_the_registrys_checksum_holds_unless_a_revision_is_chosen(authors, monkeypatch):
     entry = Checkpoint("ckpts/VITONHD.ckpt", sha256="d4e44bc5")
-    monkeypatch.setitem(sdk_hub.KNOWN_REPOS, AUTHORS, KnownRepo(AUTHORS, "none", {"VITONHD": entry}))
+    monkeypatch.setitem(KNOWN_REPOS, AUTHORS, KnownRepo(AUTHORS, "none", {"VITONHD": entry}))
     with pytest.raises(WeightsUnavailable) as error:
         TryOnPipeline.from_pretrained(AUTHORS, architecture=ARCHITECTURE)
     assert "has changed" in sentence(error)

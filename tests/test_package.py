@@ -40,7 +40,7 @@ def test_module_paths_that_saved_pipelines_name_stay_where_they_are():
 
 
 def test_imports_go_one_way():
-    order = ["errors", "images", "hub_errors", "hub_layout", "hub", "hub_downloads"]
+    order = ["errors", "images", "hub_errors", "hub_layout", "hub_repos", "hub", "hub_downloads"]
     order += ["preprocessing", "models", "conversion", "pipelines", "data", "training", "evaluation"]
     order += ["commands", "cli"]
     allowed = {name: set(order[: order.index(name) + 1]) for name in order} | {"images": {"errors", "images"}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from stableviton_sdk._files import replacing, write_text_atomically
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
@@ -232,9 +232,8 @@ class Experiment:
                 for name in NETWORKS
                 for key, value in getattr(pipeline, name).state_dict().items()
             }
-            partial = folder / ".stage.partial"
-            save_file(state, partial)
-            os.replace(partial, weights)
+            with replacing(weights) as partial:
+                save_file(state, partial)
             seconds = time.perf_counter() - start
             rate = config.steps * config.batch_size / seconds
             self.tell(f"{folder.parent.name}/{folder.name}: {seconds:.0f} s, {rate:.1f} samples/s")
@@ -258,9 +257,7 @@ def chosen_variants(names: list[str] | None) -> list[Variant]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write under a temporary name, then rename."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text_atomically(path, json.dumps(content, indent=1) + "\n")
 
 
 def _load(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

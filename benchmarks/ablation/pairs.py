@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from stableviton_sdk._files import replacing
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.data.synthetic.labels import PARULA
-from stableviton_sdk.preprocessing.inputs import Frame, TryOnInputs
+from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
 SHARED = ("agnostic", "densepose_labels", "mask")  # by both garments of a figure
 OWN = ("person", "garment", "worn_mask", "correspondence")
@@ -46,9 +45,7 @@ class RenderedPairs:
     def inputs(self, figure: int) -> TryOnInputs:
         """The figure, with the renderer's own maps, in its first garment."""
         item = self[2 * figure]
-        person, agnostic, densepose = (Image.fromarray(item[name]) for name in ("person", "agnostic", "densepose"))
-        mask = Image.fromarray(item["mask"].astype(np.uint8) * np.uint8(255))
-        return TryOnInputs(person, Frame(person.size, (0, 0, *person.size)), person, mask, densepose, agnostic)
+        return TryOnInputs.of_whole_photo(item["person"], item["mask"], item["densepose"], item["agnostic"])
 
 
 def render_pairs(
@@ -81,9 +78,8 @@ def render_pairs(
             if progress is not None:
                 progress(index + 1, figures)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.partial.npz")
-        np.savez(partial, **{name: np.stack(values) for name, values in parts.items()})
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            np.savez(partial, **{name: np.stack(values) for name, values in parts.items()})
     with np.load(path) as stored:
         return RenderedPairs({name: stored[name] for name in stored.files})
 

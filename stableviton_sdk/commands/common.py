@@ -1,12 +1,14 @@
-"""What several commands share: devices, number types, options of the preparation, and asking before a download."""
+"""What several commands share: reading arguments, devices, number types, preparation, and asking before a download."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import hub_downloads
@@ -75,6 +77,54 @@ def parse_share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return share
+
+
+def parse_steps(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
+
+
+def parse_seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
+def parse_guidance(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = -1.0
+    if not 0 <= scale < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 (1 turns guidance off)")
+    return scale
+
+
+def check_outputs(
+    arguments: argparse.Namespace, second: str, sources: Iterable[str | os.PathLike | None]
+) -> tuple[Path, Path | None]:
+    """The pictures to write, `--output` and perhaps a second one, before the long work.
+
+    Args:
+        arguments (`argparse.Namespace`): With `output`, and `second` or None.
+        second (`str`): Name of the second's argument.
+        sources (`Iterable`): Paths or addresses of the pictures to read; None stands for one that isn't.
+
+    Raises:
+        `InvalidInput`: if one can't be written, is a picture to read, or both are the same.
+    """
+    from ..images import check_picture_path
+
+    output, other = check_picture_path(arguments.output), getattr(arguments, second)
+    other = None if other is None else check_picture_path(other)
+    sources = [source for source in sources if source is not None and os.path.exists(source)]
+    for path in filter(None, (output, other)):
+        if any(path.exists() and path.samefile(source) for source in sources):
+            raise InvalidInput(f"{path} is one of the pictures to read: write the result to another file.")
+    if other is not None and other.absolute() == output.absolute():
+        raise InvalidInput(f"--output and --{second.replace('_', '-')} both name {output}: pass two files.")
+    return output, other
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput
-from .common import add_device, bars_on_terminals_only, choose_device
+from .common import add_device, bars_on_terminals_only, check_outputs, choose_device, parse_seed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,23 +32,19 @@ def add_parser(commands: Any, **options: Any) -> None:
         metavar="FILE",
         help="also write person, garment, result and where the garment's pixels went, side by side",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (%(default)s)")
+    parser.add_argument("--seed", type=parse_seed, default=0, metavar="N", help="of the noise (%(default)s)")
     add_device(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..images import check_picture_path, load_image, save_atomically
+    from ..images import load_image, save_atomically
     from ..preprocessing.garment import CANVAS
 
-    output = check_picture_path(arguments.output)
-    sheet = None if arguments.sheet is None else check_picture_path(arguments.sheet)
-    if sheet is not None and sheet.absolute() == output.absolute():
-        raise InvalidInput(f"--output and --sheet both name {output}: pass two files.")
-    if not 0 <= arguments.seed < 2**63:
-        raise InvalidInput(f"--seed is {arguments.seed}: pass a whole number from 0.")
-    person = load_image(arguments.person or SAMPLES / "person_1.png", name="--person")
-    garment = load_image(arguments.garment or SAMPLES / "garment_1.png", name="--garment", background=CANVAS)
+    sources = arguments.person or SAMPLES / "person_1.png", arguments.garment or SAMPLES / "garment_1.png"
+    output, sheet = check_outputs(arguments, "sheet", sources)
+    person = load_image(sources[0], name="--person")
+    garment = load_image(sources[1], name="--garment", background=CANVAS)
     device = choose_device(arguments.device)
 
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import sys
 from pathlib import Path
@@ -11,21 +12,18 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WeightsUnavailable
 from ..hub_downloads import Download
 from .common import (
-    DTYPES,
     Consent,
-    add_consent,
-    add_device,
-    bars_on_terminals_only,
     choose_device,
     choose_dtype,
     missing_networks,
+    parse_guidance,
+    parse_seed,
+    parse_steps,
 )
-from .try_on import DEFAULT_MODEL, load_pipeline, parse_guidance, parse_seed, parse_steps
+from .loading import DEFAULT_MODEL, add_model, load_pipeline
 
 if TYPE_CHECKING:
     from ..evaluation.data import EvaluationData
-    from ..pipelines.pipeline_tryon import TryOnPipeline
-    from ..preprocessing.preprocessor import PersonPreprocessor
 
 METRICS = ("ssim", "psnr", "lpips", "ssim_region", "psnr_region", "fid", "kid_x1000")
 KINDS = ("viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic")
@@ -92,11 +90,7 @@ def add_parser(commands: Any, **options: Any) -> None:
 
     model = parser.add_argument_group("model")
     model.add_argument("--results", metavar="FOLDER", help="measure these pictures, PERSON_GARMENT.png or PERSON.png")
-    model.add_argument("--model", metavar="PLACE", help=f"what paints; see try-on ({DEFAULT_MODEL})")
-    model.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
-    add_device(model)
-    model.add_argument("--dtype", choices=DTYPES, help="number type; default: fp16 on cuda, else fp32")
-    add_consent(model)
+    add_model(model, help=f"what paints; see try-on ({DEFAULT_MODEL})")
 
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument(
@@ -164,7 +158,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.results is not None or arguments.size is not None or _kind(arguments) != "synthetic":
         data = _open_data(arguments)
     if arguments.results is None:
-        pipeline = _load_model(arguments, consent, data is not None and data.lacks_maps)
+        derive = data is not None and data.lacks_maps
+        pipeline = load_pipeline(
+            arguments.model or DEFAULT_MODEL,
+            arguments.checkpoint,
+            choose_dtype(arguments.dtype, device),
+            consent,
+            functools.partial(missing_networks, pose=None) if derive else None,
+        )
         data = data or _open_data(arguments, pipeline.default_size)
         if tuple(pipeline.default_size) != tuple(data.size):
             sizes = ["{} x {}".format(*size) for size in (pipeline.default_size, data.size)]
@@ -223,24 +224,6 @@ def _painting_options(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("steps", "guidance_scale", "start", "seed", "batch_size")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     return given | ({"repaint": False} if arguments.no_repaint else {})
-
-
-def _load_model(arguments: argparse.Namespace, consent: Consent, derive: bool) -> TryOnPipeline:
-    """The pipeline; if maps have to be derived, with a preprocessor whose download has been agreed to."""
-
-    def networks(preprocessor: PersonPreprocessor) -> list[Download]:
-        return missing_networks(preprocessor, None) if derive else []
-
-    dtype = choose_dtype(arguments.dtype, choose_device(arguments.device))
-    with bars_on_terminals_only():
-        pipeline = load_pipeline(arguments.model or DEFAULT_MODEL, arguments.checkpoint, dtype, consent, networks)
-    if derive:
-        if pipeline.preprocessor is None:
-            from ..preprocessing.preprocessor import PersonPreprocessor
-
-            pipeline.register_modules(preprocessor=PersonPreprocessor())
-        consent.ask(networks(pipeline.preprocessor))
-    return pipeline
 
 
 def _fetch_metric_weights(arguments: argparse.Namespace, consent: Consent) -> dict[str, str]:

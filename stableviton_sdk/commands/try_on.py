@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
+import functools
 import secrets
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import hub_downloads
-from ..errors import InvalidInput, WeightsUnavailable
-from ..hub import known_repo
-from ..hub_downloads import Download
+from ..errors import InvalidInput
 from .common import (
-    DTYPES,
     Consent,
-    add_consent,
-    add_device,
     add_preparation,
-    bars_on_terminals_only,
+    check_outputs,
     choose_device,
     choose_dtype,
-    filter_log,
     missing_networks,
+    parse_guidance,
+    parse_seed,
+    parse_steps,
     preparation_of,
 )
+from .loading import DEFAULT_MODEL, add_model, load_pipeline
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
-    from ..pipelines.pipeline_tryon import TryOnPipeline
-    from ..preprocessing.preprocessor import PersonPreprocessor
-
-DEFAULT_MODEL = "rlawjdghek/StableVITON"
-BUNDLED_MODEL = "bundled"
-CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 ALL, PARSING = "", "human_parsing"
 MAPS = ("mask", "agnostic", "densepose")
 USAGE = """%(prog)s PERSON GARMENT --output FILE [options]
@@ -100,41 +87,13 @@ def add_parser(commands: Any, **options: Any) -> None:
         "--no-repaint", action="store_true", help="keep all that the network painted, also outside the mask"
     )
 
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model",
+    add_model(
+        parser.add_argument_group("model"),
         default=DEFAULT_MODEL,
-        metavar="PLACE",
         help="a converted folder, a released checkpoint file, a Hub repository (%(default)s), or bundled: the small "
         "one for rendered figures that comes with the package",
     )
-    model.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
-    add_device(model)
-    model.add_argument("--dtype", choices=DTYPES, help="number type; default: fp16 on cuda, else fp32")
-    add_consent(model)
     parser.set_defaults(run=run, usage_error=parser.error)
-
-
-def parse_steps(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
-    return int(text)
-
-
-def parse_seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
-    return int(text)
-
-
-def parse_guidance(text: str) -> float:
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = -1.0
-    if not 0 <= scale < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 (1 turns guidance off)")
-    return scale
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -143,7 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
     if needed is None and preparation_of(arguments):
         arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
     # Everything that can be refused is refused before the long work begins.
-    output, sheet = _check_outputs(arguments)
+    sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
+    output, sheet = check_outputs(arguments, "show_inputs", sources)
     person, maps = _load_person(arguments)
     garment = _load_garment(arguments.garment)
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
@@ -154,18 +114,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
 
-    def networks(preprocessor: PersonPreprocessor) -> list[Download]:
-        return [] if needed is None else missing_networks(preprocessor, arguments.pose, needed)
-
-    consent = Consent(arguments.yes)
-    with bars_on_terminals_only():
-        pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, consent, networks)
+    networks = None
     if needed is not None:
-        if pipeline.preprocessor is None:
-            from ..preprocessing.preprocessor import PersonPreprocessor
-
-            pipeline.register_modules(preprocessor=PersonPreprocessor())
-        consent.ask(networks(pipeline.preprocessor))
+        networks = functools.partial(missing_networks, pose=arguments.pose, wanted=needed)
+    pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, Consent(arguments.yes), networks)
     if needed == ALL:
         height, width = pipeline.default_size
         person = pipeline.preprocessor(
@@ -200,57 +152,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{output} ({image.width} x {image.height}, seed {seed})")
 
 
-def load_pipeline(
-    model: str,
-    checkpoint: str | None,
-    dtype: torch.dtype,
-    consent: Consent,
-    networks: Callable[[PersonPreprocessor], list[Download]],
-) -> TryOnPipeline:
-    """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
-
-    Args:
-        model (`str`): Path of a folder or checkpoint file, name of a repository, or `"bundled"`.
-        checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
-        dtype (`torch.dtype`): Type of the weights.
-        consent (`Consent`): Asks.
-        networks (`Callable`): What a preprocessor has to download besides.
-    """
-    from ..pipelines.pipeline_tryon import TryOnPipeline
-
-    options = {"checkpoint": checkpoint, "dtype": dtype}
-    if model == BUNDLED_MODEL:
-        if checkpoint is not None:
-            raise InvalidInput("--checkpoint picks from a repository, and the bundled model is one: leave it out.")
-        return TryOnPipeline.from_bundled(dtype=dtype)
-    if os.path.isdir(model):
-        return TryOnPipeline.from_pretrained(model, **options)
-    if os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):
-        if checkpoint is not None:
-            raise InvalidInput(f"--checkpoint picks from a repository, and {model} is one file: leave it out.")
-        return TryOnPipeline.from_single_file(model, dtype=dtype)
-    unsaid: list[logging.LogRecord] = []
-    try:
-        with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
-            pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
-    except WeightsUnavailable:
-        downloads = hub_downloads.describe_pipeline(model, checkpoint)
-        if not downloads:  # it is all here, so something else is wrong
-            raise
-    else:
-        for record in unsaid:
-            logging.getLogger(record.name).handle(record)
-        return pipeline
-    together = list(downloads)
-    if known_repo(model) is not None:  # their preprocessor is the usual one: ask for its networks at once
-        from ..preprocessing.preprocessor import PersonPreprocessor
-
-        together += networks(PersonPreprocessor())
-    consent.ask(together)
-    with filter_log(lambda record: not any(entry.licence in record.getMessage() for entry in downloads)):
-        return TryOnPipeline.from_pretrained(model, **options)
-
-
 def _sort_pictures(arguments: argparse.Namespace) -> None:
     if arguments.inputs is not None:
         if arguments.garment is not None:
@@ -265,20 +166,6 @@ def _networks_needed(arguments: argparse.Namespace) -> str | None:
     if arguments.inputs is None and (arguments.mask is None or arguments.densepose is None):
         return ALL
     return PARSING if arguments.garment_photo == "model" else None
-
-
-def _check_outputs(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
-    from ..images import check_picture_path
-
-    output = check_picture_path(arguments.output)
-    sheet = None if arguments.show_inputs is None else check_picture_path(arguments.show_inputs)
-    sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
-    for path in filter(None, (output, sheet)):
-        if any(source and os.path.exists(source) and path.exists() and path.samefile(source) for source in sources):
-            raise InvalidInput(f"{path} is one of the pictures to read: write the result to another file.")
-    if sheet is not None and sheet.absolute() == output.absolute():
-        raise InvalidInput(f"--output and --show-inputs both name {output}: pass two files.")
-    return output, sheet
 
 
 def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Image]]:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..errors import InvalidInput
 from ..preprocessing.garment import place_garment
-from ..preprocessing.inputs import Frame, TryOnInputs
+from ..preprocessing.inputs import TryOnInputs
 from .correspondence_recorder import CorrespondenceRecorder, Measured, Truth
 
 if TYPE_CHECKING:
@@ -267,15 +267,7 @@ def _read_sample(sample: Any, index: int, setting: str) -> tuple[TryOnInputs, Im
             f"sample {index}: correspondence{suffix} is {correspondence.shape} and worn_mask{suffix} "
             f"{worn_mask.shape} for a person of {size}: pass both for every pixel of the person."
         )
-    person, agnostic, densepose, garment = (
-        Image.fromarray(parts[name]) for name in ("person", "agnostic", "densepose", f"garment{suffix}")
+    inputs = TryOnInputs.of_whole_photo(
+        parts["person"], parts["mask"].astype(bool), parts["densepose"], parts["agnostic"]
     )
-    inputs = TryOnInputs(
-        photo=person,
-        frame=Frame(person.size, (0, 0, *person.size)),
-        person=person,
-        mask=Image.fromarray(parts["mask"].astype(bool).astype(np.uint8) * np.uint8(255)),
-        densepose=densepose,
-        agnostic=agnostic,
-    )
-    return inputs, garment, correspondence, worn_mask
+    return inputs, Image.fromarray(parts[f"garment{suffix}"]), correspondence, worn_mask

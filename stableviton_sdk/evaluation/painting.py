@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
+from .._files import write_text_atomically
 from ..errors import InvalidInput
 from ..images import save_atomically
 from .data import Case, EvaluationData
@@ -191,7 +190,7 @@ def open_run(folder: Path, manifest: dict[str, Any]) -> None:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InvalidInput(f"{folder} holds something else than an evaluation: pass a new or empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    write_text_atomically(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def differences(first: Any, second: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
@@ -201,16 +200,6 @@ def differences(first: Any, second: Any, name: str = "") -> Iterable[tuple[str, 
             yield from differences(first.get(key), second.get(key), f"{name}.{key}" if name else str(key))
     elif first != second:
         yield name, first, second
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def settings_of(settings: PaintSettings) -> dict[str, Any]:
@@ -261,21 +250,18 @@ def _prepare(pipeline: TryOnPipeline, case: Case) -> TryOnInputs:
     Raises:
         `InvalidInput`: if the person can't be prepared.
     """
-    from ..preprocessing.inputs import Frame, TryOnInputs
+    from ..preprocessing.inputs import TryOnInputs
 
     if case.garment is None:
         raise InvalidInput("there is no picture of the garment.")
     if case.mask is not None and (case.mask.all() or not case.mask.any()):
         raise InvalidInput("its mask is all of one value, so there is nothing to repaint, or nothing to keep.")
-    person = Image.fromarray(case.person)
-    mask = None if case.mask is None else Image.fromarray(case.mask.astype(np.uint8) * np.uint8(255))
-    densepose = None if case.densepose is None else Image.fromarray(case.densepose)
-    if mask is None or densepose is None:
-        inputs = pipeline.prepare(person, height=person.height, width=person.width)
-        given = {"mask": mask, "densepose": densepose}
+    if case.mask is None or case.densepose is None:
+        height, width = case.person.shape[:2]
+        inputs = pipeline.prepare(Image.fromarray(case.person), height=height, width=width)
+        given = {"mask": case.mask, "densepose": case.densepose}
         return inputs.replace(**{name: picture for name, picture in given.items() if picture is not None})
-    agnostic = None if case.agnostic is None else Image.fromarray(case.agnostic)
-    return TryOnInputs(person, Frame(person.size, (0, 0, *person.size)), person, mask, densepose, agnostic)
+    return TryOnInputs.of_whole_photo(case.person, case.mask, case.densepose, case.agnostic)
 
 
 def _mask_of(inputs: TryOnInputs) -> Image.Image:

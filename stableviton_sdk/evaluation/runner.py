@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._files import write_text_atomically
 from ..errors import InvalidInput
 from ..images import save_atomically
 from . import painting
 from .data import EvaluationData
 from .metrics import METRICS, FeatureLibrary, require
 from .networks import Networks, check_library, load_networks
-from .painting import PaintSettings, describe_model, mask_path, open_run, paint, settings_of, write_atomically
+from .painting import PaintSettings, describe_model, mask_path, open_run, paint, settings_of
 from .report import build_report, dump, to_markdown, versions
 from .scoring import ResultsFolder, Scores, score
 from .sheet import draw_sheet
@@ -145,5 +146,5 @@ def evaluate(
 
 def _write(report: dict[str, Any], data: EvaluationData, results: ResultsFolder, scores: Scores, output: Path) -> None:
     save_atomically(draw_sheet(report, data, results), output / SHEET)
-    write_atomically(output / TABLE, to_markdown(report))
-    write_atomically(output / REPORT, dump(report))  # last: where it is, the rest is
+    write_text_atomically(output / TABLE, to_markdown(report))
+    write_text_atomically(output / REPORT, dump(report))  # last: where it is, the rest is

@@ -16,10 +16,12 @@ from diffusers.utils import logging
 from safetensors import SafetensorError
 
 from .. import hub
+from .._files import write_text_atomically
 from ..conversion import convert_checkpoint
 from ..conversion.convert import DTYPES, parse_dtype
 from ..errors import InvalidInput, WeightsUnavailable
 from ..hub_errors import is_disk_full
+from ..hub_repos import Checkpoint, KnownRepo
 
 logger = logging.get_logger(__name__)
 
@@ -27,7 +29,7 @@ ArchitectureOverride = Mapping[str, Mapping[str, Any]]
 
 
 def fetch_converted(
-    repo: hub.KnownRepo,
+    repo: KnownRepo,
     *,
     checkpoint: str | None = None,
     architecture: ArchitectureOverride | None = None,
@@ -142,7 +144,7 @@ def _convert_once(
             logger.warning(f"{path.name}: {report.foreign_line()}")
 
 
-def _overrides(architecture: ArchitectureOverride | None, entry: hub.Checkpoint) -> dict[str, dict[str, Any]]:
+def _overrides(architecture: ArchitectureOverride | None, entry: Checkpoint) -> dict[str, dict[str, Any]]:
     """What the registry knows about a checkpoint, and the caller's own on top."""
     if architecture is not None and not (
         isinstance(architecture, Mapping) and all(isinstance(options, Mapping) for options in architecture.values())
@@ -170,8 +172,6 @@ def _write(note: Path, etag: str) -> None:
         return
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_name(f"{note.name}.{os.getpid()}")
-        partial.write_text(etag, encoding="ascii")
-        partial.replace(note)
+        write_text_atomically(note, etag)
     except OSError:
         logger.info(f"{note} can't be written: without a network, these weights won't be found by their revision.")

@@ -18,6 +18,7 @@ from ..conversion.convert import LIBRARY, load_components, model_card, parse_dty
 from ..errors import InvalidInput
 from ..hub_errors import translate
 from ..hub_layout import index_components, read_index
+from ..hub_repos import KNOWN_REPOS, known_repo
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .converted_weights import ArchitectureOverride, fetch_converted
 
@@ -46,8 +47,8 @@ class TryOnLoadingMixin:
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`):
                 A folder or Hub repository in this package's layout, or one of the authors' repositories
-                (`hub.KNOWN_REPOS`), whose checkpoint is downloaded, converted to `dtype` once and kept beside the
-                Hub's cache; it has no `variant`.
+                (`hub_repos.KNOWN_REPOS`), whose checkpoint is downloaded, converted to `dtype` once and kept beside
+                the Hub's cache; it has no `variant`.
             checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
             architecture (`Mapping`, *optional*): For the conversion, what shapes can't tell.
             kwargs: As for `DiffusionPipeline.from_pretrained`: `dtype`, `variant`, `revision`, `cache_dir`, `token`,
@@ -69,14 +70,14 @@ class TryOnLoadingMixin:
             if isinstance(kwargs.get(option), str):
                 kwargs[option] = parse_dtype(kwargs[option])
         is_folder = os.path.isdir(name)
-        if not is_folder and hub.known_repo(name) is not None:
+        if not is_folder and known_repo(name) is not None:
             name = cls.download(name, checkpoint=checkpoint, architecture=architecture, **kwargs)
             # the checkpoint has no variants, and all that concerns the Hub is done
             kwargs = {key: value for key, value in kwargs.items() if key not in (*HUB_OPTIONS, "variant")}
         elif checkpoint is not None or architecture is not None:
             raise InvalidInput(
                 f"checkpoint= and architecture= are for repositories in the authors' layout, which {name} isn't: "
-                f"leave them out, or pass one of {', '.join(hub.KNOWN_REPOS)}."
+                f"leave them out, or pass one of {', '.join(KNOWN_REPOS)}."
             )
         elif os.path.isfile(name):
             raise InvalidInput(f"{name} is a file: load it with TryOnPipeline.from_single_file.")
@@ -124,7 +125,7 @@ class TryOnLoadingMixin:
         """
         name = os.fspath(pretrained_model_name)
         options = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
-        repo = hub.known_repo(name)
+        repo = known_repo(name)
         if repo is not None:
             dtype = kwargs.get("dtype", kwargs.get("torch_dtype"))
             folder = fetch_converted(repo, checkpoint=checkpoint, architecture=architecture, dtype=dtype, **options)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..images import load_image, load_mask
+from ..images import ImageLike, load_image, load_mask
 
 Box = tuple[int, int, int, int]
 
@@ -219,6 +219,40 @@ class TryOnInputs:
                     f"{name} is {size[0]} x {size[1]}, which is not the frame's shape "
                     f"({self.frame.size[0]} x {self.frame.size[1]}): crop it to the frame first."
                 )
+
+    @classmethod
+    def of_whole_photo(
+        cls,
+        photo: ImageLike,
+        mask: ImageLike,
+        densepose: ImageLike,
+        agnostic: ImageLike | None = None,
+        *,
+        parsing: np.ndarray | None = None,
+        keypoints: np.ndarray | None = None,
+    ) -> TryOnInputs:
+        """Inputs of a photo that the network sees as it is, neither cropped nor padded, and whose maps are known.
+
+        Args:
+            photo (`ImageLike`): In the proportions that the network works at; see `load_image`.
+            mask (`ImageLike`): Agnostic mask of the photo, bool arrays included, True or white = repaint.
+            densepose (`ImageLike`), agnostic (`ImageLike`, *optional*): Maps of the photo; see the class.
+            parsing (`np.ndarray`, *optional*), keypoints (`np.ndarray`, *optional*): See the class.
+
+        Raises:
+            `InvalidInput`: if a picture can't be read, or isn't in the photo's proportions.
+        """
+        photo = load_image(photo, name="photo")
+        return cls(
+            photo=photo,
+            frame=Frame(photo.size, (0, 0, *photo.size)),
+            person=photo,
+            mask=load_mask(mask),
+            densepose=load_image(densepose, name="densepose"),
+            agnostic=None if agnostic is None else load_image(agnostic, name="agnostic"),
+            parsing=parsing,
+            keypoints=keypoints,
+        )
 
     def replace(self, **changes: Any) -> TryOnInputs:
         """Return a copy with some maps exchanged: `inputs.replace(mask=my_mask)`.

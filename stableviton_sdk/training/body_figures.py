@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._files import write_text_atomically
 from ..data.synthetic import render_pair, sample_garment
 from ..data.synthetic.background import draw_background
 from ..data.synthetic.style import STYLES, pick
@@ -111,7 +111,7 @@ class RenderedFigures:
             if (index + 1) % FLUSH_EVERY == 0 or index + 1 == self._length:
                 for array in self._arrays.values():
                     array.flush()
-                _write_state(folder, {**state, "done": index + 1})
+                write_text_atomically(folder / STATE, json.dumps({**state, "done": index + 1}))
         bar.close()
 
     def _put_figure(self, index: int) -> None:
@@ -252,9 +252,3 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{folder / STATE} can't be read ({error}): delete {folder}.") from error
-
-
-def _write_state(folder: Path, state: dict[str, Any]) -> None:
-    partial = folder / f".{STATE}.partial"
-    partial.write_text(json.dumps(state), encoding="utf-8")
-    os.replace(partial, folder / STATE)

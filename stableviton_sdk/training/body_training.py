@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import types
 import warnings
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from .._files import replacing
 from ..errors import IncompatibleCheckpoint, MissingDependency
 from ..preprocessing.onnx_session import open_session
 from .body_figures import SIZE, FigureAugmentation, FigureOptions, RenderedFigures
@@ -104,31 +104,29 @@ def export_onnx(network: BodyNetwork, path: Path) -> None:
     onnx = require_onnx()
     network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
     picture = 255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    partial = path.with_name(f".{path.name}.partial")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the other exporter needs one package more
-        torch.onnx.export(
-            network,
-            (picture,),
-            str(partial),
-            input_names=["picture"],
-            output_names=["parsing", "densepose", "joints"],
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(str(partial), full_check=True)
-    session = open_session(partial, "cpu", name="the exported network", input_shape=(1, 3, *SIZE), output_count=3)
-    with torch.no_grad():
-        expected = network(picture)
-    answers = session.run(None, {"picture": picture.numpy()})
-    for name, ours, theirs in zip(("parsing", "densepose", "joints"), expected, answers, strict=True):
-        difference = float((ours - torch.from_numpy(theirs)).abs().max())
-        if not difference <= EXPORT_TOLERANCE * float(ours.abs().max()):
-            partial.unlink()
-            raise IncompatibleCheckpoint(
-                f"the exported network's {name} differ from the network's by {difference:.2g}."
+    with replacing(path) as partial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the other exporter needs one package more
+            torch.onnx.export(
+                network,
+                (picture,),
+                str(partial),
+                input_names=["picture"],
+                output_names=["parsing", "densepose", "joints"],
+                opset_version=OPSET,
+                dynamo=False,
             )
-    os.replace(partial, path)
+        onnx.checker.check_model(str(partial), full_check=True)
+        session = open_session(partial, "cpu", name="the exported network", input_shape=(1, 3, *SIZE), output_count=3)
+        with torch.no_grad():
+            expected = network(picture)
+        answers = session.run(None, {"picture": picture.numpy()})
+        for name, ours, theirs in zip(("parsing", "densepose", "joints"), expected, answers, strict=True):
+            difference = float((ours - torch.from_numpy(theirs)).abs().max())
+            if not difference <= EXPORT_TOLERANCE * float(ours.abs().max()):
+                raise IncompatibleCheckpoint(
+                    f"the exported network's {name} differ from the network's by {difference:.2g}."
+                )
 
 
 def require_onnx() -> types.ModuleType:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from .._files import write_text_atomically
 from ..errors import InvalidInput
 from .objective import Batch, collate, encode
-from .steps import one_thread
+from .steps import open_loader
 
 MANIFEST, DONE = "manifest.json", "done.npy"
 BATCH = 16
@@ -111,15 +111,9 @@ def fill_latent_cache(
         arrays = {
             path.stem: np.lib.format.open_memmap(path, "r+") for path in folder.glob("*.npy") if path != done_path
         }
-        loader = torch.utils.data.DataLoader(
-            _Numbered(data),
-            batch_sampler=_Runs(missing, BATCH),
-            collate_fn=collated,
-            num_workers=workers,
-            worker_init_fn=one_thread,
-            multiprocessing_context="spawn" if workers else None,
-            generator=torch.Generator(),
-        )
+        # in order: neighbours may share work
+        runs = [missing[start : start + BATCH].tolist() for start in range(0, len(missing), BATCH)]
+        loader = open_loader(_Numbered(data), runs, collated, workers=workers)
         bar = tqdm(total=len(data), initial=len(data) - len(missing), unit="item", disable=not progress)
         for items in loader:
             places = items["positions"].numpy()
@@ -167,20 +161,6 @@ class _Numbered(torch.utils.data.Dataset):
         return dict(self.data[index], position=index)
 
 
-class _Runs:
-    """The given indices in batches, in their order: neighbours may share work."""
-
-    def __init__(self, indices: np.ndarray, size: int):
-        self.indices, self.size = indices, size
-
-    def __len__(self) -> int:
-        return -(-len(self.indices) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, len(self.indices), self.size):
-            yield self.indices[start : start + self.size].tolist()
-
-
 def _compact(batch: Batch, garment_side: int) -> dict[str, np.ndarray]:
     latent_size = batch["latents"].shape[-2:]
     squashed = F.interpolate(batch["garment"], size=(garment_side, garment_side), mode="bilinear", align_corners=False)
@@ -204,6 +184,4 @@ def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
                 f"{folder} holds latents of other data or of another autoencoder: delete it, or name another folder."
             )
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    write_text_atomically(path, json.dumps(manifest, indent=1))

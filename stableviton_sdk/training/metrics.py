@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from .._files import write_text_atomically
 
 
 class MetricsLog:
@@ -24,9 +25,7 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.jsonl"
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        rewritten = self.path.with_suffix(".partial")
-        rewritten.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(rewritten, self.path)
+        write_text_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,36 @@ def explain_divergence(
     return (
         f"training diverged at step {step + 1}, learning rate {rate:.3g}: {values}; the batch was "
         f"{', '.join(names)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, {again}."
+    )
+
+
+def open_loader(
+    data: Any,
+    batches: Iterable[list[int]],
+    collate: Callable[[list[dict[str, Any]]], Any],
+    *,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> torch.utils.data.DataLoader:
+    """Reads batches that are named in advance, and draws from no global generator.
+
+    Args:
+        data: A map-style data set.
+        batches (`Iterable[list[int]]`): Indices of each batch's items.
+        collate (`Callable`): Makes a batch out of items.
+        workers (`int`, *optional*, defaults to 0): Processes that read data.
+        pin_memory (`bool`, *optional*, defaults to `False`): Hand batches out in memory that a GPU copies from faster.
+    """
+    return torch.utils.data.DataLoader(
+        data,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=one_thread,
+        # forked workers would wait for thread pools, such as OpenCV's, that a fork doesn't carry along
+        multiprocessing_context="spawn" if workers else None,
+        generator=torch.Generator(),  # the loader's own draws stay out of the global one
+        pin_memory=pin_memory,
     )
 
 

@@ -17,7 +17,7 @@ from . import checkpoints
 from .config import refuse, too_small
 from .metrics import MetricsLog
 from .order import Batches, ShuffledItems
-from .steps import TrainingDiverged, explain_divergence, learning_rate, one_thread
+from .steps import TrainingDiverged, explain_divergence, learning_rate, open_loader
 
 Batch = dict[str, torch.Tensor]
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's
@@ -124,16 +124,8 @@ def fit(
     checkpoints.remove_leftovers(output / "checkpoints")
 
     items = ShuffledItems(data, config.seed, augmentation)
-    loader = torch.utils.data.DataLoader(
-        items,
-        batch_sampler=Batches(first, config.steps, 1, config.batch_size),
-        collate_fn=collate,
-        num_workers=config.workers,
-        worker_init_fn=one_thread,
-        multiprocessing_context="spawn" if config.workers else None,  # OpenCV's threads don't survive a fork
-        generator=torch.Generator(),  # the loader's own draws stay out of the global one
-        pin_memory=device.type == "cuda",
-    )
+    batches = Batches(first, config.steps, 1, config.batch_size)
+    loader = open_loader(items, batches, collate, workers=config.workers, pin_memory=device.type == "cuda")
     metrics = MetricsLog(output, first)
     bar = tqdm(total=config.steps, initial=first, unit="step", disable=not progress)
     for step, batch in enumerate(loader, first):

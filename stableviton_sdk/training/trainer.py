@@ -25,7 +25,7 @@ from .memory import estimate_memory
 from .metrics import MetricsLog
 from .objective import TryOnObjective, check_item, collate, draw, encode
 from .order import Batches, ShuffledItems
-from .steps import TrainingDiverged, explain_divergence, learning_rate, one_thread
+from .steps import TrainingDiverged, explain_divergence, learning_rate, open_loader
 from .trainable import choose_trainable, merge_lora
 from .validation import paint_sheet
 
@@ -120,23 +120,12 @@ def train(
     # 4. batches, in an order that depends on the step alone
     parts, processes = config.gradient_accumulation, accelerator.num_processes
     items = ShuffledItems(data, config.seed, config.augmentation)
-    loader = torch.utils.data.DataLoader(
-        items,
-        batch_sampler=Batches(
-            first, config.steps, parts, config.batch_size // parts, accelerator.process_index, processes
-        ),
-        collate_fn=(
-            functools.partial(collate_encoded, size=size)
-            if encoded
-            else functools.partial(collate, wanted=objective.needs)
-        ),
-        num_workers=config.workers,
-        worker_init_fn=one_thread,
-        # forked workers would wait for thread pools that a fork doesn't carry along
-        multiprocessing_context="spawn" if config.workers else None,
-        generator=torch.Generator(),  # the loader's own draws stay out of the global one
-        pin_memory=device.type == "cuda",
-    )
+    order = Batches(first, config.steps, parts, config.batch_size // parts, accelerator.process_index, processes)
+    if encoded:
+        collated = functools.partial(collate_encoded, size=size)
+    else:
+        collated = functools.partial(collate, wanted=objective.needs)
+    loader = open_loader(items, order, collated, workers=config.workers, pin_memory=device.type == "cuda")
     batches = iter(loader)
 
     # 5. the loop
@@ -266,7 +255,9 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
     unknown = [block for block in blocks if not 0 <= block < unet.num_zero_cross_attentions]
     channels, weights = unet.config.out_channels, loss.channel_weights
     if weights is not None and (len(weights) != channels or not all(0 < weight < float("inf") for weight in weights)):
-        raise InvalidInput(f"loss.channel_weights is {weights}: pass a positive number for each of {channels} channels.")
+        raise InvalidInput(
+            f"loss.channel_weights is {weights}: pass a positive number for each of {channels} channels."
+        )
     objective = TryOnObjective(
         unet,
         pipeline.spatial_encoder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..._files import replacing
 from ...errors import IncompatibleCheckpoint, WeightsUnavailable
 from .pickled_arrays import read_pickle
 
@@ -80,16 +80,12 @@ def convert_checkpoint(source: str | os.PathLike, target: str | os.PathLike) -> 
 
     tensors = read_checkpoint(source, DensePoseNetwork.checkpoint_layout())
     target = Path(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={"format": "pt", "architecture": "densepose_rcnn_R_50_FPN_s1x"})
-        os.replace(partial, target)
+        with replacing(target) as partial:
+            save_file(tensors, partial, metadata={"format": "pt", "architecture": "densepose_rcnn_R_50_FPN_s1x"})
     except (OSError, SafetensorError) as error:
         raise WeightsUnavailable(f"{target} could not be written ({error}): choose another place.") from error
-    finally:
-        with contextlib.suppress(OSError):  # where it couldn't even be made
-            partial.unlink()
     return target
 
 
