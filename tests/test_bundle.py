@@ -59,9 +59,11 @@ def test_what_is_too_large_for_a_package_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_packages_own_configuration_names_what_the_others_write():
-    parts = ("autoencoder", "body", "try-on")
+    parts = ("autoencoder", "body", "try-on", "decoder")
     own = {name: read_task(name).config for name in ("bundled", *(f"bundled-{part}" for part in parts))}
-    assert own["bundled"].autoencoder == f"{own['bundled-autoencoder'].output}/autoencoder"
+    assert own["bundled"].autoencoder == f"{own['bundled-decoder'].output}/autoencoder"
+    assert own["bundled-decoder"].autoencoder == f"{own['bundled-autoencoder'].output}/autoencoder"
     assert own["bundled"].preprocessor == f"{own['bundled-body'].output}/preprocessor"
     assert own["bundled"].try_on == f"{own['bundled-try-on'].output}/pipeline"
-    assert own["bundled-try-on"].start.vae == own["bundled"].autoencoder
+    assert own["bundled-try-on"].start.vae == own["bundled-decoder"].autoencoder
+    assert own["bundled-decoder"].try_on == own["bundled"].try_on

@@ -64,21 +64,13 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
     """
     pipeline = TryOnPipeline.from_pretrained(config.try_on, dtype=torch.float32)
     vae = load_autoencoder(config.autoencoder)
-    if not torch.equal(vae.encoder.weight, pipeline.vae.encoder.weight):
-        raise IncompatibleCheckpoint(
-            f"{config.try_on} was trained with another autoencoder than {config.autoencoder}: train it anew."
-        )
-    schedule = {**SCHEDULER, "prediction_type": pipeline.scheduler.config.prediction_type}
-    schedule = {name: value for name, value in schedule.items() if name != "skip_prk_steps"}
+    check_same_encoder(pipeline, vae, config.try_on, config.autoencoder)
     bundle = TryOnPipeline(
         vae=vae.half(),
         garment_encoder=pipeline.garment_encoder.half(),
         spatial_encoder=pipeline.spatial_encoder.half(),
         unet=pipeline.unet.half(),
-        # from the last timestep, where the start is noised to, in equal strides
-        scheduler=DDIMScheduler(
-            **{**schedule, "timestep_spacing": "trailing", "steps_offset": 0, "clip_sample": False}
-        ),
+        scheduler=bundle_scheduler(pipeline),
         preprocessor=PersonPreprocessor.from_pretrained(config.preprocessor),
         weights_licence=LICENCE,
         default_steps=config.steps,
@@ -99,3 +91,22 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
             "too much for a package, train smaller networks."
         )
     return folder
+
+
+def bundle_scheduler(pipeline: TryOnPipeline) -> DDIMScheduler:
+    """What trained networks paint with: from the last timestep, where the start is noised to, in equal strides."""
+    schedule = {name: value for name, value in SCHEDULER.items() if name != "skip_prk_steps"}
+    schedule["prediction_type"] = pipeline.scheduler.config.prediction_type
+    return DDIMScheduler(**{**schedule, "timestep_spacing": "trailing", "steps_offset": 0, "clip_sample": False})
+
+
+def check_same_encoder(pipeline: TryOnPipeline, vae: torch.nn.Module, try_on: str, autoencoder: str) -> None:
+    """Refuse networks that know other latents than an autoencoder makes.
+
+    Raises:
+        `IncompatibleCheckpoint`: naming the folders `try_on` and `autoencoder`.
+    """
+    if not torch.equal(vae.encoder.weight, pipeline.vae.encoder.weight):
+        raise IncompatibleCheckpoint(
+            f"{try_on} was trained with another autoencoder than {autoencoder}: train it anew."
+        )

@@ -19,6 +19,7 @@ TASKS = {
     "try-on": ("config", "TrainingConfig", "trainer", "train"),
     "bundle": ("bundle", "BundleConfig", "bundle", "make_bundle"),
     "autoencoder": ("autoencoder", "AutoencoderConfig", "autoencoder", "train_autoencoder"),
+    "decoder": ("decoder", "DecoderConfig", "decoder", "train_decoder"),
     "body": ("body_training", "BodyConfig", "body_training", "train_body"),
 }
 
