@@ -24,7 +24,7 @@ from stableviton_sdk.evaluation import networks as network_rooms
 from stableviton_sdk.evaluation.data import KINDS, PictureData, RenderedData, load_data
 from stableviton_sdk.evaluation.metrics import METRICS, psnr, similarity_map
 from stableviton_sdk.evaluation.networks import FeatureExtractor, Networks
-from stableviton_sdk.evaluation.painting import PaintSettings, pair_generator, weights_sha256
+from stableviton_sdk.evaluation.painting import PaintSettings, open_run, pair_generator, weights_sha256
 from stableviton_sdk.evaluation.report import format_value
 from stableviton_sdk.evaluation.runner import IncompleteResults, evaluate
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
@@ -384,6 +384,12 @@ def test_a_folder_of_something_else_is_left_alone(pipeline, tmp_path, listed):
     with pytest.raises(InvalidInput, match="something else"):
         run(load_data(listed, size=SIZE), tmp_path / "mine", pipeline=pipeline)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_was_killed_at_its_very_first_file_can_begin_again(tmp_path):
+    (tmp_path / ".manifest.4711.partial.json").write_text("{")
+    open_run(tmp_path, {"kind": "model"})
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
 def test_the_weights_hash_tells_weights_apart_and_not_their_storage(pipeline, model):

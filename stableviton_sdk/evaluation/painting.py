@@ -187,6 +187,8 @@ def open_run(folder: Path, manifest: dict[str, Any]) -> None:
                 "settings to go on with it."
             )
         return
+    for leftover in folder.glob(f".{path.stem}.*.partial*"):  # of a run that was killed while it wrote this file
+        leftover.unlink()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InvalidInput(f"{folder} holds something else than an evaluation: pass a new or empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
