@@ -84,14 +84,14 @@ def test_it_beats_a_silhouette_less_fill_and_gets_the_garments_colour_right(pipe
         better.append(psnr(image, truth, sample.mask) - psnr(fill, truth, sample.mask))
         colours.append(np.abs(image[worn].mean(axis=0) - truth[worn].mean(axis=0)).mean())
     assert min(better) > 1
-    assert np.mean(better) > 4
-    assert np.mean(colours) < 10
+    assert np.mean(better) > 5
+    assert np.mean(colours) < 9
 
 
 def test_attention_looks_where_the_garment_is_worn_from(pipe):
     report = measure_correspondence(pipe, SyntheticDataset(8, seed=UNSEEN), steps=2, setting="unpaired")
     best = report.blocks[report.best_block]
-    assert best.mean < 10  # pixels of the garment at 256 x 192; a constant map is at 57
+    assert best.mean < 8  # pixels of the garment at 256 x 192; a constant map is at 57
     assert best.constant_mean > 4 * best.mean
 
 
@@ -207,5 +207,10 @@ def test_it_saves_and_loads_like_any_other(pipe, tmp_path):
     again.set_progress_bar_config(disable=True)
     sample = render_pair(UNSEEN, 3)
     first, second = (np.asarray(dress(model, sample).images[0]) for model in (pipe, again))
-    np.testing.assert_array_equal(first, second)
+    # to the last digit but one: how tensors lie in memory changes the order that kernels add in
+    np.testing.assert_allclose(first.astype(int), second, atol=1)
+    for name in ("unet", "spatial_encoder", "garment_encoder", "vae"):
+        weights = getattr(again, name).state_dict()
+        for key, tensor in getattr(pipe, name).state_dict().items():
+            assert torch.equal(tensor, weights[key]), f"{name}.{key}"
     assert again.config.weights_licence == "Apache-2.0"
