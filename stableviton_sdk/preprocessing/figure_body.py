@@ -32,7 +32,7 @@ UPPER_BODY = (0, 1, 2, 5)  # nose, neck, shoulders: without them nobody can be d
 SURE = 0.5  # of a joint, and of a person
 FEWEST_CELLS = 60  # of a person, half a percent of the input
 # Added to the upper clothes' logit: a pixel of fabric that is taken for trousers or a hand is given back, and leaks.
-FABRIC_FIRST = 1.0
+FABRIC_FIRST = 2.0
 SMALL = 0.55  # a person who fills less than this of height and width is looked at again from nearer
 MARGIN = 0.14  # of a person's height, around them when they're looked at from nearer
 WINDOWS = 6  # at most so many parts of a long picture are searched
