@@ -50,8 +50,21 @@ def load_pipeline(
         networks (`Callable`, *optional*):
             What a preprocessor has to download besides; the pipeline gets one if it has none. None if none is needed.
     """
+    from ..pipelines.pipeline_tryon import TryOnPipeline
+
     with bars_on_terminals_only():
-        pipeline = _load(model, checkpoint, dtype, consent, networks)
+        if model == BUNDLED_MODEL:
+            if checkpoint is not None:
+                raise InvalidInput("--checkpoint picks from a repository, and the bundled model is one: leave it out.")
+            pipeline = TryOnPipeline.from_bundled(dtype=dtype)
+        elif os.path.isdir(model):
+            pipeline = TryOnPipeline.from_pretrained(model, checkpoint=checkpoint, dtype=dtype)
+        elif os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):
+            if checkpoint is not None:
+                raise InvalidInput(f"--checkpoint picks from a repository, and {model} is one file: leave it out.")
+            pipeline = TryOnPipeline.from_single_file(model, dtype=dtype)
+        else:
+            pipeline = _load_from_hub(model, {"checkpoint": checkpoint, "dtype": dtype}, consent, networks)
     if networks is not None:
         if pipeline.preprocessor is None:
             from ..preprocessing.preprocessor import PersonPreprocessor
@@ -61,32 +74,21 @@ def load_pipeline(
     return pipeline
 
 
-def _load(
+def _load_from_hub(
     model: str,
-    checkpoint: str | None,
-    dtype: torch.dtype,
+    options: dict[str, Any],
     consent: Consent,
     networks: Callable[[PersonPreprocessor], list[Download]] | None,
 ) -> TryOnPipeline:
+    """A repository's pipeline; what isn't here yet is downloaded if the user agrees."""
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
-    options = {"checkpoint": checkpoint, "dtype": dtype}
-    if model == BUNDLED_MODEL:
-        if checkpoint is not None:
-            raise InvalidInput("--checkpoint picks from a repository, and the bundled model is one: leave it out.")
-        return TryOnPipeline.from_bundled(dtype=dtype)
-    if os.path.isdir(model):
-        return TryOnPipeline.from_pretrained(model, **options)
-    if os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):
-        if checkpoint is not None:
-            raise InvalidInput(f"--checkpoint picks from a repository, and {model} is one file: leave it out.")
-        return TryOnPipeline.from_single_file(model, dtype=dtype)
     unsaid: list[logging.LogRecord] = []
     try:
         with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
             pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
     except WeightsUnavailable:
-        downloads = hub_downloads.describe_pipeline(model, checkpoint)
+        downloads = hub_downloads.describe_pipeline(model, options["checkpoint"])
         if not downloads:  # it is all here, so something else is wrong
             raise
     else:

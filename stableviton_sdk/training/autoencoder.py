@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..data.synthetic import SyntheticDataset
 from ..models.patch_autoencoder import PatchAutoencoder
 from . import checkpoints
 from .config import refuse, too_small
+from .losses import structural_loss
+from .steps import stack_pictures
 from .supervised import Batch, FitConfig, fit
 
 # How often a crop is of which picture: persons and garments are painted or looked up, the others only read.
@@ -203,9 +204,8 @@ class Crops:
 
 def collate_crops(items: Sequence[Mapping[str, np.ndarray]]) -> Batch:
     """`picture`, float in [-1, 1], (N, 3, side, side), and `noise`."""
-    pictures = torch.from_numpy(np.stack([item["picture"] for item in items])).permute(0, 3, 1, 2)
     return {
-        "picture": (pictures.float() / 127.5 - 1).contiguous(),
+        "picture": stack_pictures(item["picture"] for item in items),
         "noise": torch.from_numpy(np.stack([item["noise"] for item in items])),
     }
 
@@ -219,8 +219,27 @@ def reconstruction_loss(vae: PatchAutoencoder, batch: Batch) -> Batch:
     """
     pictures = batch["picture"]
     decoded = vae.decode(vae.encode(pictures).latents + batch["noise"]).sample
-    squared, absolute = F.mse_loss(decoded, pictures), F.l1_loss(decoded, pictures)
-    return {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
+    return picture_loss(decoded, pictures, torch.ones_like(pictures[:, :1]))
+
+
+def picture_loss(
+    decoded: torch.Tensor, pictures: torch.Tensor, weight: torch.Tensor, structure_weight: float = 0.0
+) -> Batch:
+    """The errors of decoded pictures, and `loss`, which adds them up.
+
+    Args:
+        decoded (`torch.Tensor`), pictures (`torch.Tensor`): In [-1, 1], (N, 3, H, W).
+        weight (`torch.Tensor`): Of every pixel, (N, 1, H, W).
+        structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
+    """
+    error = decoded - pictures
+    everywhere = weight.expand_as(error)
+    squared, absolute = ((value * everywhere).sum() / everywhere.sum() for value in (error.square(), error.abs()))
+    losses = {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
+    if structure_weight:
+        losses["structure"] = structural_loss(decoded, pictures, weight)
+        losses["loss"] = losses["loss"] + structure_weight * losses["structure"]
+    return losses
 
 
 def _patches(pictures: np.ndarray, side: int) -> np.ndarray:

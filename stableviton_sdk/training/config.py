@@ -72,6 +72,10 @@ class LossConfig:
             Weight of the denoising error of every latent channel, 1 by default: for latents that were scaled to equal
             variance, and whose channels therefore count for unequal parts of the picture.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
+        structure_weight (`float`, *optional*, defaults to 0.0):
+            Weight of `structural_loss` between the decoded estimate of the clean latents and the decoded truth; for
+            networks that predict velocity. Gradients go through the autoencoder's decoder, which costs memory.
+        structure_pictures (`int`, *optional*): How many pictures of a batch it decodes; all by default.
     """
 
     total_variation: float = 0.001
@@ -81,6 +85,8 @@ class LossConfig:
     outside_weight: float = 1.0
     channel_weights: list[float] | None = None
     min_snr_gamma: float | None = None
+    structure_weight: float = 0.0
+    structure_pictures: int | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,8 @@ LEAST = {
     "steps": 1, "batch_size": 1, "gradient_accumulation": 1, "learning_rate": 0, "weight_decay": 0,
     "warmup_steps": 0, "max_grad_norm": 0, "seed": 0, "workers": 0, "checkpoint_every": 1, "keep_checkpoints": 1,
     "checkpoint_file_mb": 1, "log_every": 1, "lora_rank": 1, "timestep_exponent": 0, "loss.total_variation": 0,
-    "loss.correspondence_weight": 0, "loss.outside_weight": 0, "loss.min_snr_gamma": 0, "validation.every": 0,
+    "loss.correspondence_weight": 0, "loss.outside_weight": 0, "loss.min_snr_gamma": 0, "loss.structure_weight": 0,
+    "loss.structure_pictures": 1, "validation.every": 0,
     "validation.count": 1, "validation.inference_steps": 1,
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from ..data.synthetic import render_pair
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..pipelines.pipeline_tryon import TryOnPipeline
 from ..preprocessing.inputs import TryOnInputs
-from .autoencoder import ABSOLUTE_WEIGHT
+from .autoencoder import picture_loss
 from .bundle import bundle_scheduler, check_same_encoder
 from .config import refuse, too_small
 from .initialise import load_autoencoder
 from .latent_cache import fingerprint
+from .steps import stack_pictures
 from .supervised import Batch, FitConfig, fit
 
 PAINTED = "painted.npz"
@@ -57,17 +59,20 @@ class DecoderConfig:
     Args:
         output (`str`): Folder for painted latents, checkpoints, metrics and the trained autoencoder.
         autoencoder (`str`), try_on (`str`): Folders that the other trainings have written.
+        structure_weight (`float`, *optional*, defaults to 0.0): Of 1 - SSIM; see `structural_loss`.
         data (`PaintedConfig`), fit (`FitConfig`): See there.
     """
 
     output: str
     autoencoder: str
     try_on: str
+    structure_weight: float = 0.0
     data: PaintedConfig = field(default_factory=PaintedConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self):
-        least = {"data.seed": 0, "data.length": 1, "data.batch_size": 1, "data.steps": 1, "data.crop": 8}
+        least = {"structure_weight": 0, "data.seed": 0}
+        least |= {"data.length": 1, "data.batch_size": 1, "data.steps": 1, "data.crop": 8}
         problems = too_small(self, least)
         if not 0 <= self.data.exact < 1:
             problems.append(f"data.exact is {self.data.exact!r}: pass a number from 0 to less than 1.")
@@ -106,7 +111,7 @@ def train_decoder(config: DecoderConfig, *, progress: bool = True) -> Path:
         linear.requires_grad_(False)
     fit(
         vae,
-        painting_loss,
+        partial(painting_loss, structure_weight=config.structure_weight),
         data,
         config.fit,
         output,
@@ -172,8 +177,8 @@ def paint_latents(
             parts["mask"].append(np.stack([one.mask for one in samples]))
             bar.update(len(indices))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
-    with replacing(path) as partial:
-        np.savez(partial, source=source, **arrays)
+    with replacing(path) as unfinished:
+        np.savez(unfinished, source=source, **arrays)
     return PaintedLatents(arrays)
 
 
@@ -208,25 +213,23 @@ class PaintedCrops:
 
 def collate_painted(items: Sequence[Mapping[str, Any]]) -> Batch:
     """Float `latents`, `picture` in [-1, 1], (N, 3, side, side); bool `mask`, (N, 1, side, side), `exact`, (N,)."""
-    pictures = torch.from_numpy(np.stack([item["picture"] for item in items])).permute(0, 3, 1, 2)
     return {
         "latents": torch.from_numpy(np.stack([item["latents"] for item in items])).float(),
-        "picture": (pictures.float() / 127.5 - 1).contiguous(),
+        "picture": stack_pictures(item["picture"] for item in items),
         "mask": torch.from_numpy(np.stack([item["mask"] for item in items]))[:, None],
         "exact": torch.tensor([item["exact"] for item in items]),
     }
 
 
-def painting_loss(vae: PatchAutoencoder, batch: Batch) -> Batch:
+def painting_loss(vae: PatchAutoencoder, batch: Batch, structure_weight: float = 0.0) -> Batch:
     """How far the pictures are from what is made of the painted latents, and of their own where `exact`.
 
     Args:
         vae (`PatchAutoencoder`): Whose correction is trained.
         batch (`dict[str, torch.Tensor]`): Of `collate_painted`.
+        structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
     """
     pictures, exact = batch["picture"], batch["exact"].view(-1, 1, 1, 1)
     latents = torch.where(exact, vae.encode(pictures).latents, batch["latents"])
-    error = vae.decode(latents).sample - pictures
-    weight = (batch["mask"] | exact).to(error).clamp_min(OUTSIDE_WEIGHT).expand_as(error)
-    squared, absolute = ((value * weight).sum() / weight.sum() for value in (error.square(), error.abs()))
-    return {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
+    weight = (batch["mask"] | exact).to(pictures).clamp_min(OUTSIDE_WEIGHT)
+    return picture_loss(vae.decode(latents).sample, pictures, weight, structure_weight)

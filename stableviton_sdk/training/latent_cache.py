@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .._files import write_text_atomically
 from ..errors import InvalidInput
 from .objective import Batch, collate, encode
-from .steps import open_loader
+from .steps import open_loader, stack_pictures
 
 MANIFEST, DONE = "manifest.json", "done.npy"
 BATCH = 16
@@ -136,10 +136,10 @@ def collate_encoded(items: Sequence[Mapping[str, Any]], size: tuple[int, int]) -
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
     for name in items[0]:
-        if name != "position":
+        if name not in ("position", "garment"):
             batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
     batch |= {name: batch[name].float() for name in LATENTS}
-    batch["garment"] = (batch["garment"].float() / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
+    batch["garment"] = stack_pictures(item["garment"] for item in items)
     batch["garment_size"] = torch.tensor(size)
     return batch
 

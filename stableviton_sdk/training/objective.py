@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from ..errors import InvalidInput
 from ..models.garment_encoder import GarmentEncoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
-from .losses import AttentionLossRecorder, denoising_loss
+from .losses import AttentionLossRecorder, denoising_loss, structural_loss
 from .order import noise_generator
+from .steps import stack_pictures
 
 PICTURES = ("person", "garment", "agnostic", "densepose")
 
@@ -64,9 +65,7 @@ def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> B
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
     for name in PICTURES:
-        stacked = torch.from_numpy(np.stack([item[name] for item in items])).permute(0, 3, 1, 2)
-        # contiguous: in channels-last order group norm on the CPU loses three digits on flat regions
-        batch[name] = (stacked.float() / 127.5 - 1).contiguous()
+        batch[name] = stack_pictures(item[name] for item in items)
     for name in ("mask", *(name for name in wanted if name != "correspondence")):
         batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))[:, None]
     if "correspondence" in wanted:
@@ -102,6 +101,12 @@ def encode(vae: nn.Module, batch: Batch) -> Batch:
         "conditioning": torch.cat([agnostic, keep, densepose], dim=1),
         "garment_size": torch.tensor(batch["garment"].shape[-2:]),
     }
+
+
+def decode(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents, (batch, channels, h, w), to pictures in [-1, 1], (batch, 3, H, W), with their gradients."""
+    with torch.autocast(latents.device.type, enabled=False):
+        return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
 
 
 def draw(
@@ -146,6 +151,9 @@ class TryOnObjective(nn.Module):
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
         channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
+        structure_weight (`float`, *optional*, defaults to 0.0), structure_pictures (`int`, *optional*):
+            See `LossConfig`.
+        decode (`Callable`, *optional*): Scaled latents to pictures in [-1, 1], for the structural loss.
     """
 
     def __init__(
@@ -162,6 +170,9 @@ class TryOnObjective(nn.Module):
         outside_weight: float = 1.0,
         channel_weights: list[float] | None = None,
         min_snr_gamma: float | None = None,
+        structure_weight: float = 0.0,
+        structure_pictures: int | None = None,
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
         super().__init__()
         self.unet, self.spatial_encoder, self.garment_encoder = unet, spatial_encoder, garment_encoder
@@ -172,6 +183,7 @@ class TryOnObjective(nn.Module):
         self.blocks = blocks
         self.outside_weight, self.min_snr_gamma = outside_weight, min_snr_gamma
         self.channel_weights = channel_weights
+        self.structure_weight, self.structure_pictures, self.decode = structure_weight, structure_pictures, decode
 
     @property
     def needs(self) -> list[str]:
@@ -197,17 +209,20 @@ class TryOnObjective(nn.Module):
         features = self.spatial_encoder(sample, timesteps, context, batch["garment_latents"])
         prediction = self.unet(sample, timesteps, context, features, attention_recorder=recorder).sample
 
-        weight = None
-        if self.outside_weight != 1 or self.channel_weights is not None:
-            weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.outside_weight)
+        place_weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.outside_weight)
+        weight = None if self.outside_weight == 1 else place_weight
         if self.channel_weights is not None:
-            weight = weight * weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
+            weight = place_weight * place_weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
         losses = {
             "denoising": denoising_loss(
                 prediction, noise, latents, timesteps, self.scheduler, weight=weight, min_snr_gamma=self.min_snr_gamma
             )
         }
         total = losses["denoising"]
+        if self.structure_weight:
+            clean = signal.sqrt() * noised - (1 - signal).sqrt() * prediction.float()
+            losses["structure"] = self.structure(clean, latents, place_weight)
+            total = total + self.structure_weight * losses["structure"]
         if self.total_variation:
             losses["total_variation"] = recorder.total_variation(batch["worn_mask"])
             total = total + self.total_variation * losses["total_variation"]
@@ -218,6 +233,14 @@ class TryOnObjective(nn.Module):
             )
             total = total + self.correspondence_weight * losses["correspondence"]
         return {"loss": total, **losses}
+
+    def structure(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`structural_loss` of the decoded estimate; the truth is decoded too, so the autoencoder adds no loss."""
+        chosen = slice(self.structure_pictures)
+        with torch.no_grad():
+            truth = self.decode(latents[chosen])
+        result = self.decode(clean[chosen])
+        return structural_loss(result, truth, F.interpolate(weight[chosen], size=truth.shape[-2:], mode="nearest"))
 
     def embed(self, garment: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
         """The context token, (batch, 1, dim): the garment's, or the unconditional one where it's dropped."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import TryOnError
@@ -80,6 +81,15 @@ def open_loader(
         generator=torch.Generator(),  # the loader's own draws stay out of the global one
         pin_memory=pin_memory,
     )
+
+
+def stack_pictures(pictures: Iterable[np.ndarray]) -> torch.Tensor:
+    """Pictures of one size, uint8 (H, W, 3), as float32 in [-1, 1], (N, 3, H, W).
+
+    Contiguous: in channels-last order group norm on the CPU loses three digits on flat regions.
+    """
+    stacked = torch.from_numpy(np.stack(list(pictures))).permute(0, 3, 1, 2)
+    return (stacked.float() / 127.5 - 1).contiguous()
 
 
 def one_thread(worker: int) -> None:

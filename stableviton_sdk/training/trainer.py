@@ -23,7 +23,7 @@ from .latent_cache import LatentCache, collate_encoded, fill_latent_cache
 from .losses import authors_blocks
 from .memory import estimate_memory
 from .metrics import MetricsLog
-from .objective import TryOnObjective, check_item, collate, draw, encode
+from .objective import TryOnObjective, check_item, collate, decode, draw, encode
 from .order import Batches, ShuffledItems
 from .steps import TrainingDiverged, explain_divergence, learning_rate, open_loader
 from .trainable import choose_trainable, merge_lora
@@ -258,6 +258,8 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
         raise InvalidInput(
             f"loss.channel_weights is {weights}: pass a positive number for each of {channels} channels."
         )
+    if loss.structure_weight and pipeline.scheduler.config.prediction_type != "v_prediction":
+        raise InvalidInput("loss.structure_weight is for networks that predict velocity; leave it out.")
     objective = TryOnObjective(
         unet,
         pipeline.spatial_encoder,
@@ -270,6 +272,9 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
         outside_weight=loss.outside_weight,
         channel_weights=loss.channel_weights,
         min_snr_gamma=loss.min_snr_gamma,
+        structure_weight=loss.structure_weight,
+        structure_pictures=loss.structure_pictures,
+        decode=functools.partial(decode, pipeline.vae),
     )
     if unknown or (objective.needs and not blocks):
         raise InvalidInput(
