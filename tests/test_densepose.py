@@ -1,39 +1,31 @@
-"""DensePose: the network against the original's numbers, weights without unpickling, labels pixel for pixel."""
+"""DensePose: the network against the original's numbers, its weights, and a photo's way through it."""
 
 import io
 import json
-import os
 import pickle
-import struct
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from test_densepose_drawing import ramp_heads
 
-from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, NoPersonFound, WeightsUnavailable
+from stableviton_sdk.errors import InvalidInput, NoPersonFound, WeightsUnavailable
 from stableviton_sdk.preprocessing.densepose import (
-    PARULA,
     DensePoseEstimator,
     DensePoseNetwork,
     convert_checkpoint,
-    draw_labels,
-    labels_from_picture,
     render_labels,
-    render_uv,
 )
 from stableviton_sdk.preprocessing.densepose.boxes import apply_deltas, pool_from_levels, with_cpu_fallback
 from stableviton_sdk.preprocessing.densepose.estimator import find_at, network_size
-from stableviton_sdk.preprocessing.densepose.pickled_arrays import read_pickle
-from stableviton_sdk.preprocessing.densepose.weights import fold_batch_norm, read_checkpoint
+from stableviton_sdk.preprocessing.densepose.weights import fold_batch_norm
 
 FIXTURES = Path(__file__).parent / "fixtures" / "densepose"
-SHARED = Path(os.environ.get("STABLEVITON_SHARED", Path(__file__).parents[1].parent / "shared"))
 
 
 def stand_in_tensor(key, shape, salt, damping):
@@ -242,331 +234,6 @@ def test_folding_equals_convolution_and_batch_norm():
     assert set(folded) == {"a.weight", "a.bias"}
     exact = F.batch_norm(F.conv2d(x, weight), mean, variance, gain, bias, eps=1e-5)
     torch.testing.assert_close(F.conv2d(x, folded["a.weight"], folded["a.bias"]), exact)
-
-
-LAYOUT = {"a.weight": (2, 3), "b.bias": (4,)}
-
-
-def small_model(**changes):
-    return {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b.bias": np.zeros(4, np.float32), **changes}
-
-
-def written(path, content, protocol=4):
-    path.write_bytes(pickle.dumps(content, protocol))
-    return path
-
-
-def read(data: bytes):
-    return read_pickle(io.BytesIO(data), len(data))
-
-
-@pytest.mark.parametrize(
-    "changes, name",
-    [
-        ({"b.bias": np.zeros(5, np.float32)}, r"b\.bias of shape \(5,\) instead of \(4,\)"),
-        ({"b.bias": np.zeros(4, np.int64)}, r"b\.bias as int64"),
-        ({"b.bias": "text"}, r"b\.bias as str"),
-        ({"extra": np.zeros(4, np.float32)}, "unknown tensor extra"),
-        ({"pixel_mean": np.array([123.675, 116.28, 103.53], np.float32)}, "another pixel_mean"),
-    ],
-)
-def test_a_foreign_tensor_is_named(tmp_path, changes, name):
-    with pytest.raises(IncompatibleCheckpoint, match=name):
-        read_checkpoint(written(tmp_path / "model.pkl", {"model": small_model(**changes)}), LAYOUT)
-
-
-def test_a_missing_tensor_is_named(tmp_path):
-    model = small_model()
-    del model["b.bias"]
-    save_file({name: torch.from_numpy(value) for name, value in model.items()}, tmp_path / "model.safetensors")
-    for path in (written(tmp_path / "model.pkl", {"model": model}), tmp_path / "model.safetensors"):
-        with pytest.raises(IncompatibleCheckpoint, match=r"lacks the tensor b\.bias"):
-            read_checkpoint(path, LAYOUT)
-
-
-def test_settings_stored_as_tensors_are_checked_and_left_out(tmp_path):
-    square = np.array([[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]])  # 32 pixels, three shapes
-    exact = 8 * np.array([[-8, -4, 8, 4], [-(32**0.5), -(32**0.5), 32**0.5, 32**0.5], [-4, -8, 4, 8]]) / 8**0.5
-    assert np.abs(exact - square).max() < 0.7
-    settings = {
-        "pixel_mean": np.array([103.53, 116.28, 123.675], np.float32).reshape(3, 1, 1),
-        "pixel_std": np.ones((3, 1, 1), np.float32),
-        "proposal_generator.anchor_generator.cell_anchors.0": exact.astype(np.float32),
-    }
-    tensors = read_checkpoint(written(tmp_path / "model.pkl", {"model": small_model(**settings)}), LAYOUT)
-    assert list(tensors) == list(LAYOUT)
-
-
-def test_arrays_of_any_float_type_and_order_are_read(tmp_path):
-    values = np.arange(6.0).reshape(2, 3)
-    for stored in (values, values.astype(">f4"), values.astype(np.float16), np.asfortranarray(values)):
-        for protocol in (3, 4):
-            content = {"model": small_model(**{"a.weight": stored})}
-            tensors = read_checkpoint(written(tmp_path / "model.pkl", content, protocol), LAYOUT)
-            assert tensors["a.weight"].dtype == torch.float32
-            assert torch.equal(tensors["a.weight"], torch.from_numpy(values).float())
-
-
-def python2_array(module: bytes, values: np.ndarray) -> bytes:
-    """A pickle of {"x": values} as Python 2 wrote it: strings for bytes."""
-    data = values.astype("<f4").tobytes()
-    shape = b"".join(b"K" + bytes([side]) for side in values.shape)
-    return (
-        b"\x80\x02}q\x00U\x01xc" + module + b"\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-        b"(K\x01("
-        + shape
-        + b"tcnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-        b"\x89T" + struct.pack("<I", len(data)) + data + b"tbs."
-    )
-
-
-@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
-def test_python2_strings_are_read_as_latin1_under_both_names_of_numpy(module):
-    values = np.array([[1.5, -2.0, 3e30], [0.1, 7.0, -1e-9]], np.float32)  # bytes above 127 among them
-    assert np.array_equal(read(python2_array(module, values))["x"], values)
-
-
-class Call:
-    def __init__(self, function, *arguments):
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda marker: Call(os.mkdir, str(marker)),
-        lambda marker: Call(eval, f"__import__('os').mkdir({str(marker)!r})"),
-        lambda marker: Call(getattr, "text", "upper"),
-        lambda marker: Call(np.load, str(marker)),
-        lambda marker: np.array([Call(os.mkdir, str(marker))], dtype=object),
-        lambda marker: np.array(["text"]),
-        lambda marker: SimpleNamespace(a=1),
-        lambda marker: {1, 2},
-        lambda marker: {1: "not by name"},
-        lambda marker: np.dtype,
-        lambda marker: bytearray(8),
-        lambda marker: torch.zeros(2),
-    ],
-)
-def test_a_pickle_of_anything_but_arrays_is_refused_and_nothing_runs(tmp_path, make, protocol):
-    marker = tmp_path / "ran"
-    content = {"model": small_model(**{"a.weight": make(marker)})}
-    with pytest.raises(IncompatibleCheckpoint):
-        read_checkpoint(written(tmp_path / "model.pkl", content, protocol), LAYOUT)
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x80\x04cnumpy\nndarray\n}b.",  # sets attributes of a name
-        b"\x80\x04cnumpy\ndtype\n)R.",  # too few arguments
-        b"\x80\x04cnumpy.core.multiarray\n_reconstruct\n)R(K\x01)NK\x00C\x00tb.",  # no dtype
-        b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.",  # claims four exabytes
-        b"\x80\x04)r" + struct.pack("<I", 2**32 - 1) + b"00.",
-        b"\x80\x04" + b"(" * 1_100_000 + b".",
-        b"\x80\x04h\x05.",  # recalls what was never stored
-        b"\x80\x04t.",
-        b"\x80\x04}}.",
-        b"\x80\x04(K\x01tK\x02a.",
-        b"\x80\x04" + b"c" + b"a" * 10_000 + b"\nb\n.",
-        b"\x80\x04",
-        b"",
-    ],
-)
-def test_a_malformed_pickle_is_refused(data):
-    with pytest.raises(IncompatibleCheckpoint):
-        read(data)
-
-
-def test_a_damaged_pickle_is_refused_wherever_it_is_cut(tmp_path):
-    whole = pickle.dumps({"model": small_model()}, 4)
-    for length in range(len(whole)):
-        with pytest.raises(IncompatibleCheckpoint):
-            read_checkpoint(_bytes_file(tmp_path, whole[:length]), LAYOUT)
-
-
-def test_a_pickle_with_flipped_bytes_is_read_or_refused_but_never_more():
-    whole = pickle.dumps({"model": small_model()}, 4)
-    generator = np.random.default_rng(5)
-    refused = 0
-    for _ in range(3000):
-        damaged = bytearray(whole)
-        for position in generator.integers(0, len(whole), 3):
-            damaged[position] = generator.integers(0, 256)
-        try:
-            read(bytes(damaged))
-        except IncompatibleCheckpoint:
-            refused += 1
-    assert refused > 1000
-
-
-def _bytes_file(folder, data):
-    path = folder / "model.pkl"
-    path.write_bytes(data)
-    return path
-
-
-@pytest.mark.parametrize(
-    "data, words",
-    [
-        (b"", "neither"),
-        (b"<html>not found</html>", "neither"),
-        (b"PK\x03\x04" + bytes(30), "neither"),
-        (struct.pack("<Q", 12) + b"{" + b"x" * 40, "damaged"),
-        (pickle.dumps([1, 2], 4), "model"),
-        (pickle.dumps({"weights": {}}, 4), "model"),
-        (pickle.dumps({"model": {}}, 4), r"lacks the tensor a\.weight"),
-    ],
-)
-def test_other_files_are_refused(tmp_path, data, words):
-    with pytest.raises(IncompatibleCheckpoint, match=words):
-        read_checkpoint(_bytes_file(tmp_path, data), LAYOUT)
-
-
-def test_an_oversized_file_is_refused_unread(tmp_path):
-    path = tmp_path / "model.pkl"
-    with path.open("wb") as stream:
-        stream.truncate(2**31 + 1)  # sparse
-    with pytest.raises(IncompatibleCheckpoint, match=r"2\.0 GiB"):
-        read_checkpoint(path, LAYOUT)
-
-
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(WeightsUnavailable, match="there is no file"):
-        DensePoseNetwork.from_checkpoint(tmp_path / "nothing.pkl")
-
-
-# --- rendering ---
-
-BOX = (10.7, 20.3, 73.2, 150.9)  # columns 10..71 (62 of them), rows 20..149 (130)
-
-
-def source_positions(count):
-    """Where a bilinear resize from 112 to `count` looks, corners not aligned."""
-    return np.clip((np.arange(count) + 0.5) * 112 / count - 0.5, 0, 111)
-
-
-def ramp_heads():
-    """Body right of x = 40.3; the part is the whole number nearest to y / 4 (classes are tangents of a parabola)."""
-    x = torch.arange(112.0).expand(112, 112)
-    y = x.T
-    coarse = torch.stack((torch.zeros(112, 112), x - 40.3))
-    part = torch.arange(25.0)[:, None, None]
-    return coarse, part * (y / 4 + 1e-4) - part**2 / 2
-
-
-def test_labels_in_a_box_with_fractional_corners_are_exact():
-    labels = render_labels(*ramp_heads(), BOX, (100, 160))
-    expected = np.zeros((160, 100), np.uint8)
-    part = np.floor(source_positions(130) / 4 + 1e-4 + 0.5).clip(0, 24)
-    expected[20:150, 10:72] = part[:, None] * (source_positions(62) > 40.3)
-    assert labels.dtype == np.uint8
-    assert np.array_equal(labels, expected)
-    assert set(np.unique(labels)) == set(range(25))
-
-
-def test_the_background_needs_the_better_coarse_logit_and_fine_class_0_is_background_too():
-    coarse, fine = torch.zeros(2, 112, 112), torch.zeros(25, 112, 112)
-    fine[7] = 1.0
-    assert not render_labels(coarse, fine, (0, 0, 9, 9), (9, 9)).any()  # a tie is background
-    coarse[1] = 1.0
-    assert (render_labels(coarse, fine, (0, 0, 9, 9), (9, 9)) == 7).all()
-    fine[0] = 2.0
-    assert not render_labels(coarse, fine, (0, 0, 9, 9), (9, 9)).any()
-
-
-def test_a_box_over_the_edge_is_cut_not_squeezed():
-    whole = render_labels(*ramp_heads(), (50, 40, 112.5, 170.6), (200, 200))
-    cut = render_labels(*ramp_heads(), (-20, -10, 42.5, 120.6), (40, 100))
-    assert np.array_equal(cut, whole[50:150, 70:110])
-    assert not render_labels(*ramp_heads(), (300, 0, 350, 50), (200, 200)).any()
-
-
-def test_a_box_smaller_than_a_pixel_colours_one_pixel():
-    coarse, fine = torch.zeros(2, 112, 112), torch.zeros(25, 112, 112)
-    coarse[1], fine[3] = 1.0, 1.0
-    labels = render_labels(coarse, fine, (4.2, 5.9, 4.6, 6.1), (10, 10))
-    assert labels[5, 4] == 3
-    assert np.count_nonzero(labels) == 1
-
-
-def test_large_boxes_rendered_in_strips_equal_one_resize():
-    generator = torch.Generator().manual_seed(1)
-    coarse, fine, u, v = (torch.randn(channels, 112, 112, generator=generator) for channels in (2, 25, 25, 25))
-    labels = render_labels(coarse, fine, (0, 0, 700, 900), (700, 900))
-    resized = [
-        F.interpolate(maps[None], (900, 700), mode="bilinear", align_corners=False)[0] for maps in (coarse, fine, u, v)
-    ]
-    exact = resized[1].argmax(0) * resized[0].argmax(0)
-    assert (labels == exact.numpy()).mean() > 0.99999  # up to ties in the last bit
-    rendered = render_uv(u, v, exact.numpy().astype(np.uint8), (0, 0, 700, 900))
-    for values, maps in zip(rendered, resized[2:], strict=True):
-        chosen = maps.gather(0, exact[None])[0].clamp(0, 1) * (exact > 0)
-        assert np.abs(values - chosen.numpy()).max() < 1e-4
-
-
-def test_surface_coordinates_come_from_the_part_of_the_label():
-    part = torch.arange(25.0)[:, None, None].expand(25, 112, 112)
-    labels = render_labels(*ramp_heads(), BOX, (100, 160))
-    u, v = render_uv(part / 24, 1.5 - part / 24, labels, BOX)
-    assert np.allclose(u, labels / 24)
-    assert np.allclose(v, np.where(labels > 0, np.clip(1.5 - labels / 24, 0, 1), 0))
-
-
-def test_drawings_have_the_palettes_colours_and_are_read_back():
-    labels = np.arange(25, dtype=np.uint8).repeat(40).reshape(25, 40)
-    drawing = draw_labels(labels)
-    assert drawing.mode == "RGB"
-    assert drawing.size == (40, 25)
-    assert drawing.getpixel((0, 1)) == (37, 60, 163)
-    assert drawing.getpixel((39, 24)) == (249, 251, 14)
-    assert np.array_equal(labels_from_picture(drawing), labels)
-
-
-def test_labels_survive_jpeg():
-    labels = np.zeros((256, 192), np.uint8)
-    labels[32:224, 32:160] = (np.arange(128) // 32 * 6 + 2)[None]
-    stream = io.BytesIO()
-    draw_labels(labels).save(stream, "JPEG", quality=95, subsampling=0)
-    assert (labels_from_picture(stream.getvalue()) == labels).mean() > 0.99
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda drawing: drawing[..., ::-1],
-        lambda drawing: np.full_like(drawing, 128),
-        lambda drawing: 255 - drawing,
-        lambda drawing: (drawing * np.array([0, 0, 1])).astype(np.uint8) + np.array([200, 0, 0], np.uint8),
-    ],
-)
-def test_pictures_in_other_colours_are_refused(make):
-    drawing = np.asarray(draw_labels(np.arange(25, dtype=np.uint8).repeat(40).reshape(25, 40)))
-    with pytest.raises(InvalidInput, match="parula"):
-        labels_from_picture(make(drawing))
-
-
-@pytest.mark.parametrize("bad", [np.full((4, 4), 25), np.full((4, 4), -1), np.zeros((4, 4)), np.zeros((4, 4, 3), int)])
-def test_what_is_no_label_map_is_not_drawn(bad):
-    with pytest.raises(InvalidInput, match="labels"):
-        draw_labels(bad)
-
-
-def test_colours_of_a_real_sample_are_within_jpeg_error_of_the_palette():
-    path = SHARED / "samples" / "vitonhd" / "image-densepose" / "00006_00.jpg"
-    if not path.is_file():
-        pytest.skip(f"the non-commercial sample {path} is not on this machine")
-    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    labels = labels_from_picture(path)
-    error = np.abs(pixels - PARULA[labels]).max(axis=2)
-    assert np.median(error) == 0
-    assert np.percentile(error, 95) <= 3
-    assert set(np.unique(labels)) == set(range(25))
 
 
 # --- photo in, labels out ---
