@@ -21,18 +21,12 @@ from tqdm import tqdm
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
+from stableviton_sdk.evaluation.baselines import unpainted_pictures
 from stableviton_sdk.evaluation.correspondence_recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
-from stableviton_sdk.preprocessing.garment import CANVAS
 
 CANDIDATES = 8  # garments that the right one has to be told from
 SHEET_ROWS = 24
-
-
-def mean_colour(garment: np.ndarray) -> np.ndarray:
-    """Of a garment picture without its canvas."""
-    inside = np.abs(garment.astype(int) - CANVAS[0]).max(-1) > 4
-    return garment[inside].mean(0) if inside.any() else garment.reshape(-1, 3).mean(0)
 
 
 def attention_error(attention, sample: SyntheticSample) -> dict[int, float]:
@@ -65,16 +59,9 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
     )
     result, truth, region = np.asarray(out.images[0]), sample.person_in_other, sample.mask
     worn = sample.worn_mask_other
-    colour = mean_colour(sample.garment_other)
-    oracle = np.where(worn[..., None], colour, truth)
-    fill = np.where(region[..., None], colour, truth)
-    pixels = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-    decoded = pipe.vae(pixels.contiguous()).sample[0].permute(1, 2, 0).clamp(-1, 1).numpy() * 127.5 + 127.5
-    ceiling = np.where(region[..., None], decoded, truth)
-    pictures = {"model": result, "oracle": oracle, "mean colour": fill, "autoencoder": ceiling}
+    pictures = {"model": result, **unpainted_pictures(truth, sample.garment_other, region, worn, pipe.vae)}
     values = {"textured": bool(sample.other.design.textured), "attention": attention_error(out.attention, sample)}
     for name, picture in pictures.items():
-        picture = picture.round().astype(np.uint8)
         values[name] = {
             "psnr": psnr(picture, truth, region),
             "ssim": similarity_map(picture, truth).over(region),

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .pairs import RenderedPairs
+from .pairs import TEST_SEED, RenderedPairs
 from .variants import VARIANTS
 
 PANEL = (430, 250)
 MARGIN = (62, 34, 16, 30)  # left, top, right, bottom
 INK, FAINT, GREY = (30, 30, 34), (224, 226, 230), (120, 124, 130)
 COLOURS = ((214, 84, 62), (52, 98, 168), (40, 140, 90), (150, 90, 170))  # of a, b, c, d; primed ones alike
-TEST_SEED = 2
 
 
 def draw_chart(panels: Sequence[Mapping[str, Any]], path: Path, columns: int = 2) -> None:

@@ -11,15 +11,15 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from stableviton_sdk.evaluation.correspondence import summarise
+from stableviton_sdk.evaluation.baselines import unpainted_pictures
+from stableviton_sdk.evaluation.correspondence import SETTINGS, summarise
 from stableviton_sdk.evaluation.correspondence_recorder import CorrespondenceRecorder, Measured, Truth
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.garment import CANVAS, place_garment
+from stableviton_sdk.preprocessing.garment import place_garment
 
 from .pairs import RenderedPairs, noise_of
 
-SETTINGS = ("paired", "unpaired")
 BATCH = 16
 NOISE_SEED = 77
 
@@ -99,29 +99,18 @@ def score(pairs: RenderedPairs, pictures: np.ndarray, setting: str) -> dict[str,
 
 
 def baselines(pairs: RenderedPairs, vae: torch.nn.Module) -> dict[str, Any]:
-    """What the numbers mean: pictures that no network painted, scored alike.
-
-    The mask filled with the garment's mean colour; the truth with its garment filled with that colour (silhouette,
-    arms and background are the truth's own); and the truth after the autoencoder, which no result can beat.
-    """
-    told: dict[str, Any] = {"mean colour": {}, "true silhouette, mean colour": {}, "autoencoder": {}}
-    device = next(vae.parameters()).device
+    """What the numbers mean: `unpainted_pictures`, scored alike."""
+    titles = {"mean colour": "mean colour", "oracle": "true silhouette, mean colour", "autoencoder": "autoencoder"}
+    told: dict[str, Any] = {title: {} for title in titles.values()}
     for setting in SETTINGS:
-        painted: dict[str, list[np.ndarray]] = {name: [] for name in told}
+        painted: dict[str, list[np.ndarray]] = {name: [] for name in titles}
         for figure in range(pairs.figures):
             item = pairs[2 * figure + SETTINGS.index(setting)]
-            truth, region = item["person"], item["mask"][..., None]
-            inside = np.abs(item["garment"].astype(int) - CANVAS[0]).max(-1) > 4
-            colour = item["garment"][inside].mean(0).round().astype(np.uint8)
-            pixels = torch.from_numpy(truth).permute(2, 0, 1)[None].float().contiguous().to(device) / 127.5 - 1
-            with torch.no_grad():
-                decoded = vae(pixels).sample[0].permute(1, 2, 0).clamp(-1, 1).cpu().numpy()
-            painted["mean colour"].append(np.where(region, colour, truth))
-            painted["true silhouette, mean colour"].append(np.where(item["worn_mask"][..., None], colour, truth))
-            decoded = (decoded * 127.5 + 127.5).round().astype(np.uint8)
-            painted["autoencoder"].append(np.where(region, decoded, truth))
-        for name, pictures in painted.items():
-            told[name][setting] = score(pairs, np.stack(pictures), setting)
+            pictures = unpainted_pictures(item["person"], item["garment"], item["mask"], item["worn_mask"], vae)
+            for name, picture in pictures.items():
+                painted[name].append(picture)
+        for name, title in titles.items():
+            told[title][setting] = score(pairs, np.stack(painted[name]), setting)
     return told
 
 

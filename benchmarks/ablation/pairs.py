@@ -16,6 +16,7 @@ from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
 SHARED = ("agnostic", "densepose_labels", "mask")  # by both garments of a figure
 OWN = ("person", "garment", "worn_mask", "correspondence")
+TRAINED_SEED, TEST_SEED = 1, 2  # of the renderer
 
 
 class RenderedPairs:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stableviton_sdk._files import write_text_atomically
 from stableviton_sdk.errors import InvalidInput
 
 from .drawing import draw_chart, draw_sheet
@@ -47,13 +48,13 @@ def write_report(results: Path, work: Path | None = None) -> None:
     runs = read_runs(results)
     baselines = json.loads((results / "baselines.json").read_text(encoding="utf-8"))
     summary = {style: summarise_style(runs, style) for style in STYLES}
-    (results / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_text_atomically(results / "summary.json", json.dumps(summary, indent=1) + "\n")
     parts = [describe(runs, results)]
     for style, meaning in STYLES.items():
         parts += [f"## {style} ({meaning})", table(summary[style], baselines[style], constant_error(runs, style))]
     for style in STYLES:
         parts += [f"## What each step changes: {style}", steps_table(runs, style)]
-    (results / "table.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text_atomically(results / "table.md", "\n\n".join(parts) + "\n")
     for style in STYLES:
         draw_chart(chart_panels(runs, style, baselines[style]), results / f"chart-{style}.png")
         if work is not None:
