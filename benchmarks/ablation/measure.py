@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from PIL import Image
 
 from stableviton_sdk.evaluation.baselines import unpainted_pictures
@@ -17,6 +16,7 @@ from stableviton_sdk.evaluation.correspondence_recorder import CorrespondenceRec
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.garment import place_garment
+from stableviton_sdk.training.bundle import few_steps
 
 from .pairs import RenderedPairs, noise_of
 
@@ -60,20 +60,6 @@ def measure(
                 str(block): dataclasses.asdict(summarise([one[block] for one in measured])) for block in measured[0]
             }
     return told, np.stack(pictures)
-
-
-def few_steps(scheduler: Any) -> DDIMScheduler:
-    """The bundled model's sampler: few steps, the first of which is at the schedule's very end, where the start is.
-
-    With the released weights' own spacing four steps would begin at t = 751, and what the network isn't told of the
-    start's noise would stay in the picture.
-
-    Args:
-        scheduler (`SchedulerMixin`): For the schedule and what is predicted.
-    """
-    names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "set_alpha_to_one")
-    options = {name: scheduler.config[name] for name in names}
-    return DDIMScheduler(**options, timestep_spacing="trailing", steps_offset=0, clip_sample=False)
 
 
 def score(pairs: RenderedPairs, pictures: np.ndarray, setting: str) -> dict[str, float]:

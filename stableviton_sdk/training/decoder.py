@@ -19,7 +19,7 @@ from ..models.patch_autoencoder import PatchAutoencoder
 from ..pipelines.pipeline_tryon import TryOnPipeline
 from ..preprocessing.inputs import TryOnInputs
 from .autoencoder import picture_loss
-from .bundle import bundle_scheduler, check_same_encoder
+from .bundle import check_same_encoder, few_steps
 from .config import refuse, too_small
 from .initialise import load_autoencoder
 from .latent_cache import fingerprint
@@ -158,7 +158,7 @@ def paint_latents(
         with np.load(path) as stored:
             if str(stored["source"]) == source:
                 return PaintedLatents({name: stored[name] for name in stored.files if name != "source"})
-    pipeline.register_modules(scheduler=bundle_scheduler(pipeline))
+    pipeline.register_modules(scheduler=few_steps(pipeline.scheduler))
     pipeline.set_progress_bar_config(disable=True)
     parts: dict[str, list[np.ndarray]] = {"latents": [], "picture": [], "mask": []}
     with tqdm(total=config.length, unit="figure", disable=not progress) as bar:
