@@ -2,10 +2,14 @@ import os
 
 import pytest
 import torch
+from command_line import PHOTO
 from stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
+from tiny import mask_picture, picture, tiny_pipeline
 
+from stableviton_sdk import hub_downloads
 from stableviton_sdk.conversion import convert_checkpoint
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.preprocessing import photo_body
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +47,29 @@ def nothing_global_changes(tmp_path, monkeypatch):
         key: value for key, value in environment.items() if not key.startswith("PYTEST_")
     }
     torch.random.set_rng_state(random_state)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A person, a garment and maps, as files; names are relative to the working directory."""
+    picture(*PHOTO).save("person.png")
+    picture(seed=1).save("garment.png")
+    mask_picture(*PHOTO).save("mask.png")
+    picture(*PHOTO, seed=2).save("densepose.png")
+    return tmp_path
+
+
+@pytest.fixture
+def figure_networks(monkeypatch):
+    """In place of the photo networks and their weights: an analyzer that finds figures by their colours."""
+    from test_preprocessor import FigureAnalyzer  # a module of tests: only where it's needed
+
+    monkeypatch.setattr(photo_body, "make_analyzer", lambda *_, **__: FigureAnalyzer())
+    monkeypatch.setattr(hub_downloads, "describe_file", lambda *_, **__: None)
