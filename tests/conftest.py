@@ -3,6 +3,7 @@ import os
 import pytest
 import torch
 from command_line import PHOTO
+from flat_figures import FigureAnalyzer
 from stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
 from tiny import mask_picture, picture, tiny_pipeline
 
@@ -69,7 +70,5 @@ def files(tmp_path):
 @pytest.fixture
 def figure_networks(monkeypatch):
     """In place of the photo networks and their weights: an analyzer that finds figures by their colours."""
-    from test_preprocessor import FigureAnalyzer  # a module of tests: only where it's needed
-
     monkeypatch.setattr(photo_body, "make_analyzer", lambda *_, **__: FigureAnalyzer())
     monkeypatch.setattr(hub_downloads, "describe_file", lambda *_, **__: None)

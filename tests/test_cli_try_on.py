@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from command_line import FIGURE, PHOTO, environment, refusal, refuse_to_load, try_on, usage_error
+from flat_figures import FigureAnalyzer, photo_of
 from PIL import Image
-from test_preprocessor import FigureAnalyzer, photo_of
 from tiny import mask_picture, picture, tiny_pipeline
 
 from stableviton_sdk.cli import main

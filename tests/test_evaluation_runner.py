@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from flat_figures import JOINTS
 from PIL import Image
 from test_evaluation_metrics import Pooled
-from test_preprocessor import JOINTS
 from tiny import HEIGHT, WIDTH, mask_picture, picture, tiny_components
 
 from stableviton_sdk.cli import main

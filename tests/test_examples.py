@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from flat_figures import FigureAnalyzer, photo_of
 from PIL import Image
-from test_preprocessor import FigureAnalyzer, photo_of
 from tiny import mask_picture, picture, tiny_pipeline
 
 from stableviton_sdk.data.synthetic import render_pair

@@ -1,120 +1,31 @@
-import copy
 import json
-import pickle
 import threading
 import tracemalloc
-from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from test_human_parsing import LIP, save_colour_network
+from flat_figures import (
+    GREY,
+    JOINTS,
+    SHIRT,
+    TROUSERS,
+    FigureAnalyzer,
+    labels_of,
+    mask_in_photo,
+    photo_of,
+    prepare,
+    shrunk,
+)
+from PIL import Image
 from tiny import HEIGHT, WIDTH, tiny_pipeline
 
-from stableviton_sdk.errors import InvalidInput, NoPersonFound, WeightsUnavailable
+from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing import preprocessor as preprocessor_module
 from stableviton_sdk.preprocessing.body import BodyAnalysis, BodyAnalyzer, choose_person
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.labels import CIHP
-from stableviton_sdk.preprocessing.photo_body import WEIGHTS, PhotoBodyAnalyzer
-from stableviton_sdk.preprocessing.pose import Pose
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
-
-GREY = (110, 110, 110)
-FACE, SHIRT, TROUSERS, HAND = (240, 200, 20), (220, 30, 60), (60, 30, 220), (20, 200, 60)
-PALETTE = {
-    CIHP.BACKGROUND: GREY,
-    CIHP.FACE: FACE,
-    CIHP.UPPER_CLOTHES: SHIRT,
-    CIHP.TROUSERS: TROUSERS,
-    CIHP.LEFT_ARM: HAND,
-}
-# A figure's parts and joints as shares of its box: face, shirt, trousers
-PARTS = {FACE: (0.35, 0.0, 0.65, 0.2), SHIRT: (0.1, 0.22, 0.9, 0.6), TROUSERS: (0.2, 0.6, 0.8, 1.0)}
-JOINTS = {0: (0.5, 0.1), 1: (0.5, 0.25), 2: (0.2, 0.26), 3: (0.15, 0.42), 4: (0.15, 0.58)}
-JOINTS |= {5: (0.8, 0.26), 6: (0.85, 0.42), 7: (0.85, 0.58), 9: (0.32, 0.6), 12: (0.68, 0.6)}
-
-
-def photo_of(size, *people):
-    """Figures in flat colours on grey, each in its box."""
-    picture = Image.new("RGB", size, GREY)
-    draw = ImageDraw.Draw(picture)
-    for left, top, right, bottom in people:
-        for colour, part in PARTS.items():
-            x = [left + share * (right - left) for share in part[::2]]
-            y = [top + share * (bottom - top) for share in part[1::2]]
-            radius = 0.2 * (right - left) if colour == SHIRT else 0  # as far as the mask's rule reaches
-            draw.rounded_rectangle((x[0], y[0], x[1] - 1, y[1] - 1), radius, fill=colour)
-    return picture
-
-
-def labels_of(picture):
-    """Nearest colour of the palette: a parser that sees the figures as they were drawn."""
-    values = np.asarray(picture).astype(int)
-    distances = [((values - colour) ** 2).sum(axis=2) for colour in PALETTE.values()]
-    return np.array(list(PALETTE), np.uint8)[np.argmin(distances, axis=0)]
-
-
-class FigureAnalyzer:
-    """Finds figures by their colours; follows the protocol, and notes what it was asked."""
-
-    def __init__(self):
-        self.searched, self.analysed = [], []
-
-    def find_people(self, picture):
-        self.searched.append(picture.size)
-        return self._find(labels_of(picture))
-
-    def __call__(self, picture, *, person_box=None):
-        self.analysed.append((picture.size, person_box))
-        labels = labels_of(picture)
-        boxes, scores = self._find(labels)
-        if person_box is None:
-            person_box = boxes[choose_person(boxes, scores, picture.size)]
-        middle = np.mean(np.reshape(person_box, (2, 2)), axis=0)
-        inside = [box for box in boxes if (box[:2] <= middle).all() and (middle <= box[2:]).all()]
-        left, top, right, bottom = inside[0]
-        keypoints = np.zeros((25, 3), np.float32)
-        for joint, (x, y) in JOINTS.items():
-            keypoints[joint] = left + x * (right - left), top + y * (bottom - top), 0.9
-        densepose = np.zeros_like(labels)
-        densepose[int(top) : int(bottom), int(left) : int(right)] = 2
-        return BodyAnalysis(labels, keypoints, densepose, boxes, scores)
-
-    @staticmethod
-    def _find(labels):
-        close = cv2.morphologyEx((labels > 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((15, 1), np.uint8))
-        close = np.maximum(close, cv2.dilate(close, np.ones((41, 1), np.uint8)) & (labels > 0))
-        count, _, statistics, _ = cv2.connectedComponentsWithStats(cv2.dilate(close, np.ones((41, 1), np.uint8)))
-        boxes = []
-        for index in range(1, count):
-            x, y, width, height = statistics[index, :4]
-            rows = np.flatnonzero((labels[y : y + height, x : x + width] > 0).any(axis=1))
-            if width * height > 100:
-                boxes.append((x, y + rows[0], x + width, y + rows[-1] + 1))
-        boxes = np.array(boxes, np.float32).reshape(-1, 4)
-        return boxes, np.full(len(boxes), 0.9, np.float32)
-
-
-def prepare(picture, **options):
-    analyzer = FigureAnalyzer()
-    inputs = PersonPreprocessor(analyzer)(picture, **options)
-    return inputs, analyzer
-
-
-def mask_in_photo(inputs):
-    restored, (left, top) = inputs.frame.restore(inputs.mask, resample=Image.Resampling.BILINEAR)
-    mask = np.zeros(inputs.photo.size[::-1], bool)
-    mask[top : top + restored.height, left : left + restored.width] = np.asarray(restored) >= 128
-    return mask
-
-
-def shrunk(mask, pixels):
-    return cv2.erode(mask.astype(np.uint8), np.ones((2 * pixels + 1,) * 2)).astype(bool)
-
 
 # choose_person
 
@@ -386,200 +297,6 @@ def test_calls_from_several_threads_take_turns():
     assert max(most) == 1
     for index, inputs in results.items():
         assert inputs.keypoints[1, 0] * 600 == pytest.approx(100 + 20 * index + 150, abs=2)
-
-
-# PhotoBodyAnalyzer
-
-
-class StandInSurface:
-    """DensePose's answer for fixed boxes."""
-
-    score_threshold, best_score = 0.8, 0.3
-
-    def __init__(self, boxes):
-        self.boxes = np.array(boxes, np.float32).reshape(-1, 4)
-        self.scores = np.linspace(0.95, 0.85, len(self.boxes), dtype=np.float32)
-        self.asked = []
-
-    def labels(self, person_box):
-        self.asked.append(person_box)
-        labels = np.zeros((100, 200), np.uint8)
-        left, top, right, bottom = (int(edge) for edge in person_box)
-        labels[top:bottom, left:right] = 2
-        return labels
-
-
-def photo_analyzer(boxes, poses):
-    surface = StandInSurface(boxes)
-    densepose = SimpleNamespace(
-        analyse=lambda picture: surface, find_people=lambda picture: (surface.boxes, surface.scores)
-    )
-    parser = SimpleNamespace(parse=lambda picture: np.full((100, 200), 5, np.uint8))
-    return PhotoBodyAnalyzer(lambda: parser, lambda: lambda picture: poses, lambda: densepose), surface
-
-
-def pose_at(box, mark):
-    return Pose(np.full((25, 3), mark, np.float32), box, 0.5)
-
-
-def test_pose_and_surface_of_the_same_person_are_put_together():
-    boxes = [(0, 0, 50, 90), (60, 0, 140, 100)]
-    poses = [pose_at((5, 10, 45, 85), 1.0), pose_at((70, 10, 130, 95), 2.0)]
-    analyzer, surface = photo_analyzer(boxes, poses)
-    picture = Image.new("RGB", (200, 100))
-    analysis = analyzer(picture)
-    assert surface.asked == [boxes[1]]  # the larger and more central one, though the other has the better score
-    assert (analysis.keypoints == 2).all()
-    assert analysis.densepose[50, 100] == 2
-    assert (analysis.parsing == 5).all()
-    assert (analysis.boxes == boxes).all()
-    analysis = analyzer(picture, person_box=boxes[0])
-    assert (analysis.keypoints == 1).all()
-    assert analysis.densepose[50, 25] == 2
-    assert isinstance(analyzer, BodyAnalyzer)
-
-
-def test_a_person_whom_the_pose_network_misses_has_no_joints():
-    analyzer, _ = photo_analyzer([(0, 0, 50, 90)], [pose_at((120, 0, 190, 90), 1.0)])
-    assert (analyzer(Image.new("RGB", (200, 100))).keypoints == 0).all()
-    analyzer, _ = photo_analyzer([(0, 0, 50, 90)], [])
-    assert (analyzer(Image.new("RGB", (200, 100))).keypoints == 0).all()
-
-
-def test_nobody_found_is_told_with_the_best_score_unless_a_box_was_given():
-    analyzer, surface = photo_analyzer([], [])
-    with pytest.raises(NoPersonFound, match=r"best score 0\.30, needed 0\.80"):
-        analyzer(Image.new("RGB", (200, 100)))
-    assert analyzer(Image.new("RGB", (200, 100)), person_box=(10, 10, 50, 90)).densepose[50, 30] == 2
-    assert surface.asked == [(10, 10, 50, 90)]
-
-
-# weights
-
-
-@pytest.fixture
-def fetched(monkeypatch, tmp_path):
-    """The Hub, replaced: notes what is fetched and hands out a parsing network for everything."""
-    network = save_colour_network(tmp_path / "parsing.onnx", LIP, PALETTE)
-    requests = []
-
-    def fetch(repo_id, filename, **options):
-        requests.append((repo_id, filename, options["repo_type"]))
-        return network
-
-    monkeypatch.setattr(preprocessor_module, "fetch_file", fetch)
-    return requests
-
-
-def test_only_the_weights_that_are_needed_are_fetched_and_only_once(fetched):
-    preprocessor = PersonPreprocessor(weights={"human_parsing_atr": None})
-    assert fetched == []
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    labels = preprocessor.parser()(picture)
-    assert fetched == [("rlawjdghek/StableVITON", "checkpoints/humanparsing/parsing_lip.onnx", "space")]
-    assert (labels == labels_of(picture)).mean() > 0.97
-    preprocessor.parser("cpu")(picture)
-    preprocessor.analyzer("cpu", "dwpose").parse(picture)
-    assert len(fetched) == 1
-    preprocessor.unload()
-    preprocessor.parser()(picture)
-    assert len(fetched) == 2
-
-
-def test_the_pose_method_decides_whose_weights_are_fetched(fetched):
-    PersonPreprocessor().analyzer(pose="dwpose")._pose()
-    assert [filename for _, filename, _ in fetched] == ["yolox_l.onnx", "dw-ll_ucoco_384.onnx"]
-    fetched.clear()
-    PersonPreprocessor(pose="dwpose").analyzer(pose="openpose")._pose()
-    assert fetched == [("lllyasviel/ControlNet", "annotator/ckpts/body_pose_model.pth", "model")]
-    with pytest.raises(InvalidInput, match="'openpose', 'dwpose'"):
-        PersonPreprocessor().analyzer(pose="yoga")
-
-
-def test_the_densepose_weights_come_from_their_repository(fetched):
-    with pytest.raises(Exception, match="parsing"):
-        PersonPreprocessor().analyzer().find_people(Image.new("RGB", (30, 40)))  # it gets the wrong file here
-    assert fetched == [("yisol/IDM-VTON", "densepose/model_final_162be9.pkl", "model")]
-
-
-@pytest.mark.parametrize(
-    "weights, message",
-    [
-        ({"densepoes": "x"}, "no 'densepoes'"),
-        ({"densepose": 5}, "repo_id"),
-        ({"densepose": {"repo_id": "a/b"}}, "repo_id"),
-        ({"densepose": {"repo_id": "a/b", "filename": "c", "colour": "red"}}, "repo_id"),
-        ({"densepose": {"file": "../secret"}}, "repo_id"),
-    ],
-)
-def test_unknown_weights_are_refused_with_one_sentence(weights, message):
-    with pytest.raises(InvalidInput, match=message):
-        PersonPreprocessor(weights=weights)
-
-
-def test_missing_and_declined_weights_are_named(tmp_path):
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    with pytest.raises(WeightsUnavailable, match=r"nowhere\.pkl"):
-        PersonPreprocessor(weights={"densepose": tmp_path / "nowhere.pkl"})(picture)
-    with pytest.raises(InvalidInput, match="'densepose' were declined"):
-        PersonPreprocessor(weights={"densepose": None})(picture)
-
-
-# saving and loading
-
-
-def test_a_saved_preprocessor_comes_back_with_its_sources(tmp_path):
-    weights = {"densepose": tmp_path / "mine.pkl", "human_parsing_atr": None}
-    weights["openpose"] = {"repo_id": "me/poses", "filename": "pose.pth", "sha256": "0123abcd"}
-    preprocessor = PersonPreprocessor(weights=weights, pose="dwpose")
-    preprocessor.save_pretrained(tmp_path / "saved")
-    loaded = PersonPreprocessor.from_pretrained(tmp_path / "saved")
-    assert loaded.config["weights"] == preprocessor.config["weights"]
-    assert loaded.config["weights"]["densepose"] == {"path": str(tmp_path / "mine.pkl")}
-    assert loaded.config["weights"]["human_parsing_lip"] == WEIGHTS["human_parsing_lip"]
-    assert loaded.config["pose"] == "dwpose"
-    assert (tmp_path / "saved" / "preprocessor_config.json").is_file()
-    assert "densepose" in PersonPreprocessor.from_pretrained(tmp_path, subfolder="saved").config["weights"]
-    assert repr(loaded) == "PersonPreprocessor(analyzer='photo', pose='dwpose')"
-
-
-def test_weights_that_came_with_the_folder_go_where_the_preprocessor_goes(tmp_path):
-    saved = tmp_path / "saved"
-    PersonPreprocessor(weights={"human_parsing_atr": None}).save_pretrained(saved)
-    path = saved / "preprocessor_config.json"
-    config = json.loads(path.read_text())
-    config["weights"]["human_parsing_lip"] = {"file": "parsing.onnx"}
-    path.write_text(json.dumps(config))
-    save_colour_network(saved / "parsing.onnx", LIP, PALETTE)
-    PersonPreprocessor.from_pretrained(saved).save_pretrained(tmp_path / "again")
-    saved.rename(tmp_path / "gone")
-    moved = PersonPreprocessor.from_pretrained(tmp_path / "again")
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    assert (moved.parser()(picture) == labels_of(picture)).mean() > 0.97
-    moved.save_pretrained(tmp_path / "again")  # onto itself
-    assert (tmp_path / "again" / "parsing.onnx").stat().st_size > 0
-    with pytest.raises(WeightsUnavailable, match="from_pretrained"):
-        PersonPreprocessor.from_config(moved.config).parser()(picture)
-
-
-def test_an_analyzer_of_ones_own_is_not_saved_and_this_is_told(tmp_path):
-    PersonPreprocessor(FigureAnalyzer()).save_pretrained(tmp_path / "saved")
-    loaded = PersonPreprocessor.from_pretrained(tmp_path / "saved")
-    photo = photo_of((600, 800), (150, 100, 450, 780))
-    with pytest.raises(InvalidInput, match="pass analyzer="):
-        loaded(photo)
-    assert loaded(photo, analyzer=FigureAnalyzer()).mask.size == (768, 1024)
-
-
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_copies_and_other_processes_get_a_working_preprocessor(duplicate, fetched):
-    preprocessor = PersonPreprocessor(weights={"human_parsing_atr": None})
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    preprocessor.parser()(picture)
-    other = duplicate(preprocessor)
-    assert other.config["weights"] == preprocessor.config["weights"]
-    assert (other.parser()(picture) == labels_of(picture)).mean() > 0.97
-    assert len(fetched) == 2  # loaded networks stay behind
 
 
 # in the pipeline
