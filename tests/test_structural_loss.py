@@ -13,8 +13,10 @@ from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.autoencoder import picture_loss
 from stableviton_sdk.training.decoder import painting_loss
 from stableviton_sdk.training.losses import structural_loss
+from stableviton_sdk.training.memory import estimate_memory
 from stableviton_sdk.training.metrics import read_metrics
 from stableviton_sdk.training.objective import TryOnObjective, collate, decode, draw, encode
+from stableviton_sdk.training.trainable import choose_trainable
 from stableviton_sdk.training.trainer import make_objective, train
 
 LOSS = {"structure_weight": 0.5, "structure_pictures": 1}
@@ -140,3 +142,30 @@ def test_the_decoders_training_counts_it_too():
     error = decoded - batch["picture"]
     unweighted = picture_loss(decoded, batch["picture"], torch.ones(2, 1, 32, 32))
     assert float(unweighted["squared"]) == pytest.approx(float(error.square().mean()), rel=1e-5)
+
+
+def test_the_memory_estimate_counts_the_autoencoders_part(tmp_path):
+    pipeline = velocity_pipeline()
+    networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder)
+    trained = list(choose_trainable(*networks).values())
+
+    def activations(**loss):
+        return estimate_memory(pipeline, trained, config_of(tmp_path, stage="base", loss=loss)).activations
+
+    without, one = activations(), activations(structure_weight=0.5, structure_pictures=1)
+    both = activations(structure_weight=0.5)
+    assert without < one < both
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    latents = batch_of(pipeline)["latents"].requires_grad_()
+    pipeline.vae.requires_grad_(False)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        structural_loss(decode(pipeline.vae, latents), torch.zeros(2, 3, 32, 24), torch.ones(2, 1, 32, 24))
+    own = {parameter.untyped_storage().data_ptr() for parameter in pipeline.vae.parameters()}
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    real = sum(size for place, size in storages.items() if place not in own)
+    assert both - without == pytest.approx(real, rel=0.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..pipelines.pipeline_tryon import TryOnPipeline
 from .config import TrainingConfig
-from .objective import TryOnObjective
+from .objective import TryOnObjective, decode
 from .trainable import choose_trainable
 
 
@@ -81,7 +82,14 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
         if config.gradient_checkpointing:
             copies[0].enable_gradient_checkpointing()
             copies[1].enable_gradient_checkpointing()
-        objective = TryOnObjective(*copies, pipeline.scheduler)
+        vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
+        objective = TryOnObjective(
+            *copies,
+            pipeline.scheduler,
+            structure_weight=config.loss.structure_weight,
+            structure_pictures=config.loss.structure_pictures,
+            decode=functools.partial(decode, vae),
+        )
         channels = pipeline.unet.config.out_channels
         batch = {
             "latents": torch.empty(count, channels, height, width),
@@ -92,7 +100,7 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             "timesteps": torch.empty(count, dtype=torch.long),
             "dropped": torch.empty(count, dtype=torch.bool),
         }
-        own = {parameter.untyped_storage()._cdata for parameter in objective.parameters()}
+        own = {parameter.untyped_storage()._cdata for parameter in (*objective.parameters(), *vae.parameters())}
         saved: dict[int, torch.Tensor] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
