@@ -14,7 +14,7 @@ from ..data.synthetic import SyntheticDataset
 from ..models.patch_autoencoder import PatchAutoencoder
 from . import checkpoints
 from .config import refuse, too_small
-from .losses import structural_loss
+from .losses import structural_loss, weighted_mean
 from .steps import stack_pictures
 from .supervised import Batch, FitConfig, fit
 
@@ -233,8 +233,7 @@ def picture_loss(
         structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
     """
     error = decoded - pictures
-    everywhere = weight.expand_as(error)
-    squared, absolute = ((value * everywhere).sum() / everywhere.sum() for value in (error.square(), error.abs()))
+    squared, absolute = (weighted_mean(values, weight) for values in (error.square(), error.abs()))
     losses = {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
     if structure_weight:
         losses["structure"] = structural_loss(decoded, pictures, weight)

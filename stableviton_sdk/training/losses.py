@@ -66,8 +66,13 @@ def denoising_loss(
         )
     if weight is None:
         return error.mean()
-    weight = weight.to(error).expand_as(error)
-    return (error * weight).sum() / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return weighted_mean(error, weight)
+
+
+def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Of all values, each with its weight, which is broadcast to them; 0 where every weight is 0."""
+    weight = weight.to(values).expand_as(values)
+    return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def structural_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -89,8 +94,7 @@ def structural_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Ten
         # in [0, 1]: around 0 the index would ask too much of mid greys, for it compares means by their ratio
         result, truth = ((picture.float() + 1) / 2 for picture in (result, truth))
         _, similarity = structural_similarity_index_measure(result, truth, data_range=1.0, return_full_image=True)
-    weight = weight.to(similarity).expand_as(similarity)
-    return 1 - (similarity * weight).sum() / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return 1 - weighted_mean(similarity, weight)
 
 
 def attention_total_variation(
