@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -82,14 +83,15 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
         if config.gradient_checkpointing:
             copies[0].enable_gradient_checkpointing()
             copies[1].enable_gradient_checkpointing()
-        vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
-        objective = TryOnObjective(
-            *copies,
-            pipeline.scheduler,
-            structure_weight=config.loss.structure_weight,
-            structure_pictures=config.loss.structure_pictures,
-            decode=functools.partial(decode, vae),
-        )
+        own = {_place(parameter) for copy in copies for parameter in copy.parameters()}
+        options: dict[str, Any] = {}
+        if config.loss.structure_weight:  # the only loss whose gradients go through the autoencoder
+            vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
+            own |= {_place(parameter) for parameter in vae.parameters()}
+            options["structure_weight"] = config.loss.structure_weight
+            options["structure_pictures"] = config.loss.structure_pictures
+            options["decode"] = functools.partial(decode, vae)
+        objective = TryOnObjective(*copies, pipeline.scheduler, **options)
         channels = pipeline.unet.config.out_channels
         batch = {
             "latents": torch.empty(count, channels, height, width),
@@ -100,19 +102,22 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             "timesteps": torch.empty(count, dtype=torch.long),
             "dropped": torch.empty(count, dtype=torch.bool),
         }
-        own = {parameter.untyped_storage()._cdata for parameter in (*objective.parameters(), *vae.parameters())}
         saved: dict[int, torch.Tensor] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in own:
-                saved[storage._cdata] = tensor
+            if _place(tensor) not in own:
+                saved[_place(tensor)] = tensor
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             objective(batch)
     total = sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
     return total // (2 if config.mixed_precision != "no" else 1)
+
+
+def _place(tensor: torch.Tensor) -> int:
+    """The same for tensors that share their memory."""
+    return tensor.untyped_storage()._cdata
 
 
 def _bytes(tensor: torch.Tensor) -> int:
