@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from tiny_training import Pairs, config_of, tiny_components
+from tiny_training import Pairs, batch_of, config_of, tiny_components
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.metrics import similarity_map
@@ -15,7 +15,7 @@ from stableviton_sdk.training.decoder import painting_loss
 from stableviton_sdk.training.losses import structural_loss
 from stableviton_sdk.training.memory import estimate_memory
 from stableviton_sdk.training.metrics import read_metrics
-from stableviton_sdk.training.objective import TryOnObjective, collate, decode, draw, encode
+from stableviton_sdk.training.objective import TryOnObjective, decode
 from stableviton_sdk.training.trainable import choose_trainable
 from stableviton_sdk.training.trainer import make_objective, train
 
@@ -30,11 +30,6 @@ def velocity_pipeline():
     components = tiny_components()
     components["scheduler"] = DDIMScheduler.from_config(components["scheduler"].config, prediction_type="v_prediction")
     return TryOnPipeline(**components)
-
-
-def batch_of(pipeline, count=2):
-    batch = collate([{**Pairs()[index], "position": index} for index in range(count)])
-    return draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
 
 
 def objective_of(pipeline, **options):

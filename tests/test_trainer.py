@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_training import HEIGHT, WIDTH, Pairs, assert_equal_weights, config_of, run, tiny_components, weights
+from tiny_training import (
+    HEIGHT,
+    WIDTH,
+    Pairs,
+    assert_equal_weights,
+    batch_of,
+    config_of,
+    run,
+    tiny_components,
+    weights,
+)
 
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
 from stableviton_sdk.pipelines.arguments import collect_inputs
@@ -244,8 +254,7 @@ def test_a_dropped_embedding_is_the_unconditional_token():
 @torch.no_grad()
 def test_channel_weights_weigh_the_error_of_every_latent_channel():
     pipeline = TryOnPipeline(**tiny_components())
-    batch = collate([{**Pairs()[index], "position": index} for index in range(2)])
-    batch = draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+    batch = batch_of(pipeline)
 
     def loss(outside=0.2, **options):
         networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
@@ -318,8 +327,7 @@ def test_the_memory_estimate_counts_what_a_real_step_keeps(tmp_path, checkpointi
     if checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
         pipeline.spatial_encoder.enable_gradient_checkpointing()
-    batch = collate([{**Pairs()[index], "position": index} for index in range(2)])
-    batch = draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+    batch = batch_of(pipeline)
     kept = {}
     own = {tensor.untyped_storage().data_ptr() for part in parts for tensor in part.parameters()}
 

@@ -11,6 +11,7 @@ from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.config import parse_config
+from stableviton_sdk.training.objective import collate, draw, encode
 from stableviton_sdk.training.trainer import train
 
 HEIGHT, WIDTH = 32, 24
@@ -84,6 +85,12 @@ class Pairs:
             "worn_mask": worn,
             "correspondence": np.where(worn[..., None], np.stack([x, y], -1), np.float32(np.nan)),
         }
+
+
+def batch_of(pipeline, count=2):
+    """The first pairs, encoded, with their noise."""
+    batch = collate([{**Pairs()[index], "position": index} for index in range(count)])
+    return draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
 
 
 def config_of(output, **changes):

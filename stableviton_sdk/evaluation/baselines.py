@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+from ..pipelines.pictures import to_tensor
 from ..preprocessing.garment import CANVAS
 
 CANVAS_TOLERANCE = 4  # a garment's pixel differs from its canvas by more
@@ -40,8 +42,9 @@ def unpainted_pictures(
         the truth's own. `"autoencoder"`: the truth encoded and decoded, which no result can beat.
     """
     colour = mean_colour(garment).round().astype(np.uint8)
-    pixels = torch.from_numpy(truth.copy()).permute(2, 0, 1)[None].float().contiguous() / 127.5 - 1
-    decoded = vae(pixels.to(vae.device, vae.dtype)).sample[0].float().permute(1, 2, 0).clamp(-1, 1).cpu().numpy()
+    picture = Image.fromarray(truth)
+    pixels = to_tensor(picture, picture.size)[None].to(vae.device, vae.dtype)
+    decoded = vae(pixels).sample[0].float().permute(1, 2, 0).clamp(-1, 1).cpu().numpy()
     decoded = (decoded * 127.5 + 127.5).round().astype(np.uint8)
     return {
         "mean colour": np.where(mask[..., None], colour, truth),
