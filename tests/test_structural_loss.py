@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from tiny_training import Pairs, batch_of, config_of, tiny_components
+from tiny_training import Pairs, batch_of, config_of, objective_of, tiny_components
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.metrics import similarity_map
@@ -15,7 +15,7 @@ from stableviton_sdk.training.decoder import painting_loss
 from stableviton_sdk.training.losses import structural_loss
 from stableviton_sdk.training.memory import estimate_memory
 from stableviton_sdk.training.metrics import read_metrics
-from stableviton_sdk.training.objective import TryOnObjective, decode
+from stableviton_sdk.training.objective import decode
 from stableviton_sdk.training.trainable import choose_trainable
 from stableviton_sdk.training.trainer import make_objective, train
 
@@ -30,11 +30,6 @@ def velocity_pipeline():
     components = tiny_components()
     components["scheduler"] = DDIMScheduler.from_config(components["scheduler"].config, prediction_type="v_prediction")
     return TryOnPipeline(**components)
-
-
-def objective_of(pipeline, **options):
-    networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
-    return TryOnObjective(*networks, decode=lambda latents: decode(pipeline.vae, latents), **options)
 
 
 def test_it_is_one_minus_the_metric_of_the_region():

@@ -11,7 +11,7 @@ from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.config import parse_config
-from stableviton_sdk.training.objective import collate, draw, encode
+from stableviton_sdk.training.objective import TryOnObjective, collate, decode, draw, encode
 from stableviton_sdk.training.trainer import train
 
 HEIGHT, WIDTH = 32, 24
@@ -87,10 +87,15 @@ class Pairs:
         }
 
 
-def batch_of(pipeline, count=2):
+def batch_of(pipeline, count=2, wanted=()):
     """The first pairs, encoded, with their noise."""
-    batch = collate([{**Pairs()[index], "position": index} for index in range(count)])
+    batch = collate([{**Pairs()[index], "position": index} for index in range(count)], wanted)
     return draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+
+
+def objective_of(pipeline, **options):
+    networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
+    return TryOnObjective(*networks, decode=lambda latents: decode(pipeline.vae, latents), **options)
 
 
 def config_of(output, **changes):

@@ -66,7 +66,10 @@ class LossConfig:
         correspondence (`str`, *optional*, defaults to `"none"`):
             `"cross-entropy"` or `"expected-coordinate"`, where the data knows the true correspondence.
         correspondence_weight (`float`, *optional*, defaults to 0.03): Its weight.
-        blocks (`list[int]`, *optional*): Decoder places that both losses look at; by default the authors' choice.
+        coordinate_weight (`float`, *optional*, defaults to 0.0):
+            Weight of the expected-coordinate loss beside the cross-entropy, which says where most of the attention
+            should lie, but hardly minds how far off the rest is.
+        blocks (`list[int]`, *optional*): Decoder places that these losses look at; by default the authors' choice.
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
         channel_weights (`list[float]`, *optional*):
             Weight of the denoising error of every latent channel, 1 by default: for latents that were scaled to equal
@@ -81,6 +84,7 @@ class LossConfig:
     total_variation: float = 0.001
     correspondence: Literal["none", "cross-entropy", "expected-coordinate"] = "none"
     correspondence_weight: float = 0.03
+    coordinate_weight: float = 0.0
     blocks: list[int] | None = None
     outside_weight: float = 1.0
     channel_weights: list[float] | None = None
@@ -184,6 +188,11 @@ class TrainingConfig:
             )
         if self.data.latent_cache and self.augmentation is not None:
             problems.append("data.latent_cache keeps items as they are: pass augmentation: null, or no cache.")
+        if self.loss.coordinate_weight and self.loss.correspondence != "cross-entropy":
+            problems.append(
+                "loss.coordinate_weight goes beside correspondence: cross-entropy; on its own, that loss is "
+                "correspondence: expected-coordinate."
+            )
         if len(self.data.size) != 2:
             problems.append(f"data.size is {self.data.size!r}: pass height and width.")
         refuse(problems)
@@ -193,8 +202,8 @@ LEAST = {
     "steps": 1, "batch_size": 1, "gradient_accumulation": 1, "learning_rate": 0, "weight_decay": 0,
     "warmup_steps": 0, "max_grad_norm": 0, "seed": 0, "workers": 0, "checkpoint_every": 1, "keep_checkpoints": 1,
     "checkpoint_file_mb": 1, "log_every": 1, "lora_rank": 1, "timestep_exponent": 0, "loss.total_variation": 0,
-    "loss.correspondence_weight": 0, "loss.outside_weight": 0, "loss.min_snr_gamma": 0, "loss.structure_weight": 0,
-    "loss.structure_pictures": 1, "validation.every": 0,
+    "loss.correspondence_weight": 0, "loss.coordinate_weight": 0, "loss.outside_weight": 0, "loss.min_snr_gamma": 0,
+    "loss.structure_weight": 0, "loss.structure_pictures": 1, "validation.every": 0,
     "validation.count": 1, "validation.inference_steps": 1,
 }  # fmt: skip
 

@@ -147,7 +147,9 @@ class TryOnObjective(nn.Module):
         total_variation (`float`, *optional*, defaults to 0.0): Weight of the attention total variation loss.
         correspondence (`str`, *optional*, defaults to `"none"`): `"cross-entropy"` or `"expected-coordinate"`.
         correspondence_weight (`float`, *optional*, defaults to 0.0): Its weight.
-        blocks (`list[int]`, *optional*): Decoder places that both look at; see `AttentionLossRecorder`.
+        coordinate_weight (`float`, *optional*, defaults to 0.0):
+            Weight of the expected-coordinate loss beside the cross-entropy; see `LossConfig`.
+        blocks (`list[int]`, *optional*): Decoder places that all of them look at; see `AttentionLossRecorder`.
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
         channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
@@ -166,6 +168,7 @@ class TryOnObjective(nn.Module):
         total_variation: float = 0.0,
         correspondence: str = "none",
         correspondence_weight: float = 0.0,
+        coordinate_weight: float = 0.0,
         blocks: list[int] | None = None,
         outside_weight: float = 1.0,
         channel_weights: list[float] | None = None,
@@ -179,7 +182,7 @@ class TryOnObjective(nn.Module):
         self.scheduler = scheduler
         self.total_variation = total_variation
         self.correspondence = correspondence if correspondence_weight else "none"
-        self.correspondence_weight = correspondence_weight
+        self.correspondence_weight, self.coordinate_weight = correspondence_weight, coordinate_weight
         self.blocks = blocks
         self.outside_weight, self.min_snr_gamma = outside_weight, min_snr_gamma
         self.channel_weights = channel_weights
@@ -189,7 +192,7 @@ class TryOnObjective(nn.Module):
     def needs(self) -> list[str]:
         """What the losses need of the data beside the pictures."""
         needed = ["worn_mask"] if self.total_variation else []
-        return needed + (["correspondence"] if self.correspondence != "none" else [])
+        return needed + (["correspondence"] if self.correspondence != "none" or self.coordinate_weight else [])
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """
@@ -226,12 +229,15 @@ class TryOnObjective(nn.Module):
         if self.total_variation:
             losses["total_variation"] = recorder.total_variation(batch["worn_mask"])
             total = total + self.total_variation * losses["total_variation"]
+        if "correspondence" in self.needs:
+            truth = batch["correspondence"], tuple(batch["garment_size"].tolist())
         if self.correspondence != "none":
             compute = {"cross-entropy": recorder.cross_entropy, "expected-coordinate": recorder.expected_coordinate}
-            losses["correspondence"] = compute[self.correspondence](
-                batch["correspondence"], tuple(batch["garment_size"].tolist())
-            )
+            losses["correspondence"] = compute[self.correspondence](*truth)
             total = total + self.correspondence_weight * losses["correspondence"]
+        if self.coordinate_weight:
+            losses["coordinate"] = recorder.expected_coordinate(*truth)
+            total = total + self.coordinate_weight * losses["coordinate"]
         return {"loss": total, **losses}
 
     def structure(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

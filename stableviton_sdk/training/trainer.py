@@ -268,6 +268,7 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
         total_variation=total_variation,
         correspondence=loss.correspondence,
         correspondence_weight=loss.correspondence_weight,
+        coordinate_weight=loss.coordinate_weight,
         blocks=blocks,
         outside_weight=loss.outside_weight,
         channel_weights=loss.channel_weights,
