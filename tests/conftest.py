@@ -4,6 +4,16 @@ import pytest
 import torch
 from command_line import PHOTO
 from flat_figures import FigureAnalyzer
+from loading_places import (  # noqa: F401 (fixtures)
+    authors,
+    content,
+    converted,
+    home_with_weights,
+    hub,
+    loaded_authors,
+    released,
+    warnings,
+)
 from stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
 from tiny import mask_picture, picture, tiny_pipeline
 

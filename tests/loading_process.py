@@ -1,4 +1,4 @@
-"""What `test_loading.py` runs in processes of their own, where the Hub's address comes from the environment.
+"""What `test_loading_processes.py` runs in processes of their own, where the Hub's address comes from the environment.
 
     python loading_process.py PLACE
 

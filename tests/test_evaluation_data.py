@@ -40,7 +40,7 @@ def write(path, *rows):
 # viton-hd, dress-code, folder (the fixtures are those of the readers)
 
 
-def test_viton_hd_pairs_are_the_test_splits(viton_hd):  # noqa: F811
+def test_viton_hd_pairs_are_the_test_splits(viton_hd):
     paired = load_data(viton_hd, size=SIZE)
     assert paired.kind == "viton-hd"
     assert paired.names == [f"{name}_{name}" for name in NAMES]
@@ -55,7 +55,7 @@ def test_viton_hd_pairs_are_the_test_splits(viton_hd):  # noqa: F811
     assert len(load_data(viton_hd, size=SIZE, limit=2)) == 2
 
 
-def test_scoring_needs_the_photos_only(viton_hd):  # noqa: F811
+def test_scoring_needs_the_photos_only(viton_hd):
     import shutil
 
     for folder in ("image-densepose", "agnostic-v3.2", "agnostic-mask", "cloth"):
@@ -68,7 +68,7 @@ def test_scoring_needs_the_photos_only(viton_hd):  # noqa: F811
     assert case.garment is None
 
 
-def test_dress_code_is_upper_bodies(dress_code):  # noqa: F811
+def test_dress_code_is_upper_bodies(dress_code):
     data = load_data(dress_code, size=SIZE, setting="unpaired")
     assert (data.kind, data.names) == ("dress-code", ["000001_0_000002_1"])
     np.testing.assert_array_equal(data[0].garment, array(picture(seed=11)))
@@ -76,7 +76,7 @@ def test_dress_code_is_upper_bodies(dress_code):  # noqa: F811
     assert load_data(dress_code, size=SIZE, painting=False)[0].densepose is None
 
 
-def test_a_plain_folder_is_paired_or_lists_other_garments(plain):  # noqa: F811
+def test_a_plain_folder_is_paired_or_lists_other_garments(plain):
     assert load_data(plain, size=SIZE)[2].truth is not None
     with pytest.raises(InvalidInput, match="own garments"):
         load_data(plain, size=SIZE, setting="unpaired")
@@ -162,7 +162,7 @@ def test_maps_that_dont_show_the_whole_photo_are_all_named(listed):
     ]
 
 
-def test_flaws_of_the_data_are_all_named_on_the_command_line(plain, tmp_path, capsys):  # noqa: F811
+def test_flaws_of_the_data_are_all_named_on_the_command_line(plain, tmp_path, capsys):
     (plain / "person" / f"{NAMES[0]}.png").write_bytes(b"\x89PNG half")
     (plain / "mask" / f"{NAMES[1]}.png").unlink()
     picture(64, 64).save(plain / "garment" / f"{NAMES[2]}.png")

@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_evaluation_runner import (  # noqa: F401 (fixtures)
+from evaluation_runs import (  # noqa: F401 (fixtures)
     PLAIN,
     SIZE,
     listed,
@@ -14,6 +13,7 @@ from test_evaluation_runner import (  # noqa: F401 (fixtures)
     run,
     without_timings,
 )
+from PIL import Image
 from tiny import picture
 
 from stableviton_sdk.cli import main
@@ -154,7 +154,7 @@ def test_reports_that_cant_be_compared_are_refused_in_one_sentence(spoil, words)
     assert "\n" not in str(error.value)
 
 
-def test_a_comparison_of_real_reports_from_the_command_line(tmp_path, listed, results, capsys):  # noqa: F811
+def test_a_comparison_of_real_reports_from_the_command_line(tmp_path, listed, results, capsys):
     data = load_data(listed, size=SIZE)
     first = run(data, tmp_path / "a", results=results)
     better = tmp_path / "better"
@@ -198,7 +198,7 @@ def test_files_that_are_no_reports_are_refused(tmp_path, capsys):
 # what is written
 
 
-def test_the_table_holds_the_numbers_their_intervals_and_the_protocol(tmp_path, listed, results):  # noqa: F811
+def test_the_table_holds_the_numbers_their_intervals_and_the_protocol(tmp_path, listed, results):
     report = run(load_data(listed, size=SIZE), tmp_path / "run", results=results)
     table = (tmp_path / "run" / "report.md").read_text()
     assert table == to_markdown(load_report(tmp_path / "run"))
@@ -211,7 +211,7 @@ def test_the_table_holds_the_numbers_their_intervals_and_the_protocol(tmp_path, 
     assert "Not the protocol of the published numbers: the data is pairs, not VITON-HD's test split" in table
 
 
-def test_few_persons_get_no_interval(tmp_path, listed, results):  # noqa: F811
+def test_few_persons_get_no_interval(tmp_path, listed, results):
     report = run(load_data(listed, size=SIZE, limit=3), tmp_path / "run", results=results)
     assert report["metrics"]["ssim"]["interval"] is None
     assert "No intervals: 3 persons" in to_markdown(report)
@@ -261,7 +261,7 @@ def test_best_median_and_worst_are_chosen_by_the_metric():
     assert [image["name"] for _, image in choose_cases(images, None, rows=1)] == ["n0", "n5", "n10"]
 
 
-def test_the_sheet_shows_the_worst_results_own_pixels(tmp_path, listed, results):  # noqa: F811
+def test_the_sheet_shows_the_worst_results_own_pixels(tmp_path, listed, results):
     values = np.asarray(picture(seed=2)).copy()
     values[:] = (255, 0, 0)
     Image.fromarray(values).save(results / "p2_g2.png")

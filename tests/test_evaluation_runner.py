@@ -1,6 +1,5 @@
 """Painting that goes on where it stopped, and measuring that leaves nothing out in silence."""
 
-import hashlib
 import json
 import os
 import signal
@@ -11,141 +10,35 @@ import time
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
-from flat_figures import JOINTS
+from evaluation_runs import (  # noqa: F401 (fixtures)
+    PLAIN,
+    PLAIN_METRICS,
+    QUICK,
+    SIZE,
+    Anywhere,
+    listed,
+    model,
+    pictures,
+    pipeline,
+    quick_pipeline,
+    results,
+    run,
+    snapshot,
+    without_timings,
+)
 from PIL import Image
 from test_evaluation_metrics import Pooled
-from tiny import HEIGHT, WIDTH, mask_picture, picture, tiny_components
+from tiny import picture
 
 from stableviton_sdk.cli import main
-from stableviton_sdk.commands import evaluate as command
-from stableviton_sdk.errors import InvalidInput, NoPersonFound
-from stableviton_sdk.evaluation import networks as network_rooms
-from stableviton_sdk.evaluation.data import KINDS, PictureData, RenderedData, load_data
+from stableviton_sdk.errors import InvalidInput
+from stableviton_sdk.evaluation.data import RenderedData, load_data
 from stableviton_sdk.evaluation.metrics import METRICS, psnr, similarity_map
-from stableviton_sdk.evaluation.networks import FeatureExtractor, Networks
+from stableviton_sdk.evaluation.networks import FeatureExtractor
 from stableviton_sdk.evaluation.painting import PaintSettings, open_run, pair_generator, weights_sha256
 from stableviton_sdk.evaluation.report import format_value
-from stableviton_sdk.evaluation.runner import IncompleteResults, evaluate
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.body import BodyAnalysis
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
-
-SIZE = (HEIGHT, WIDTH)
-QUICK = PaintSettings(steps=1)
-PLAIN_METRICS = ("ssim", "psnr", "ssim_region", "psnr_region")
-PLAIN = ",".join(PLAIN_METRICS)
-
-
-def quick_pipeline():
-    """The tiny pipeline with quarter-size latents: a fourth of the work."""
-    components = tiny_components()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        components["vae"] = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(16, 16, 16),
-            norm_num_groups=8,
-            sample_size=64,
-        ).eval()
-    components["unet"].register_to_config(sample_size=(HEIGHT // 4, WIDTH // 4))
-    pipeline = TryOnPipeline(**components)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    return quick_pipeline()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    quick_pipeline().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def listed(tmp_path):
-    """Seven pairs in a CSV."""
-    root = tmp_path / "listed"
-    root.mkdir()
-    mask_picture().save(root / "mask.png")
-    rows = ["person,garment,mask,densepose"]
-    for seed in range(7):
-        picture(seed=seed).save(root / f"p{seed}.png")
-        picture(seed=10 + seed).save(root / f"g{seed}.png")
-        picture(seed=20 + seed).save(root / f"d{seed}.png")
-        rows.append(f"p{seed}.png,g{seed}.png,mask.png,d{seed}.png")
-    (root / "pairs.csv").write_text("\n".join(rows) + "\n")
-    return root / "pairs.csv"
-
-
-@pytest.fixture
-def results(tmp_path, listed):
-    """Pictures in place of results for the list, slightly different from the photos."""
-    folder = tmp_path / "results"
-    folder.mkdir()
-    for seed in range(7):
-        values = np.asarray(picture(seed=seed)).copy()
-        values[20:40, 15:30] = values[20:40, 15:30] ^ (4 * seed + 1)
-        Image.fromarray(values).save(folder / f"p{seed}_g{seed}.png")
-    return folder
-
-
-class Anywhere:
-    """Sees the same figure in every picture that isn't black."""
-
-    def find_people(self, picture):
-        return np.array([[0, 0, *picture.size]], np.float32), np.ones(1, np.float32)
-
-    def __call__(self, picture, *, person_box=None):
-        if not np.asarray(picture).any():
-            raise NoPersonFound("there is nobody in the dark.")
-        labels = np.zeros((picture.height, picture.width), np.uint8)
-        labels[picture.height // 5 : picture.height // 2, picture.width // 3 : picture.width * 2 // 3] = 5
-        keypoints = np.zeros((25, 3), np.float32)
-        for joint, (x, y) in JOINTS.items():
-            keypoints[joint] = x * picture.width, y * picture.height, 0.9
-        return BodyAnalysis(labels, keypoints, np.minimum(labels, 2), *self.find_people(picture))
-
-
-def stand_in_networks():
-    """Measures all that networks measure, with networks that need no download."""
-
-    def distance(result, truth):
-        return float(np.abs(result.astype(float) - truth).mean() / 255)
-
-    return Networks(distance, FeatureExtractor(Pooled()), weights={"alexnet": "a" * 64, "inception": "b" * 64})
-
-
-def run(data, output, **options):
-    options = {"settings": QUICK, "networks": stand_in_networks(), "progress": False, **options}
-    if "results" in options:
-        del options["settings"]
-    return evaluate(data, output, **options)
-
-
-def without_timings(report):
-    return {name: value for name, value in report.items() if name != "timings"}
-
-
-def pictures(folder):
-    return {path.name: np.asarray(Image.open(path)) for path in sorted((folder / "pictures").iterdir())}
-
-
-def snapshot(folder):
-    """Every file but the report's two, byte for byte."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "report.json"
-    }
-
-
-# what is measured
 
 
 def test_a_run_measures_what_the_functions_measure(pipeline, tmp_path):
@@ -396,165 +289,3 @@ def test_the_weights_hash_tells_weights_apart_and_not_their_storage(pipeline, mo
     loaded = TryOnPipeline.from_pretrained(model)
     assert weights_sha256(loaded) == weights_sha256(pipeline)
     assert weights_sha256(loaded.to(torch.float16)) != weights_sha256(pipeline)
-
-
-# a folder with flaws
-
-
-@pytest.fixture
-def flawed(results):
-    (results / "p1_g1.png").unlink()
-    (results / "p3_g3.png").write_bytes((results / "p3_g3.png").read_bytes()[:500])
-    picture(50, 64, seed=5).save(results / "p5_g5.png")
-    return results
-
-
-def test_every_flaw_is_named_and_nothing_is_averaged(tmp_path, listed, flawed):
-    with pytest.raises(IncompleteResults) as error:
-        run(load_data(listed, size=SIZE), tmp_path / "run", results=flawed)
-    assert set(error.value.problems) == {"p1_g1", "p3_g3", "p5_g5"}
-    message = str(error.value)
-    assert "3 of 7" in message
-    assert "nothing was averaged" in message
-    assert "there is no result" in error.value.problems["p1_g1"]
-    assert "damaged" in error.value.problems["p3_g3"]
-    assert "50 x 64, not 48 x 64" in error.value.problems["p5_g5"]
-    assert not (tmp_path / "run" / "report.json").exists()
-
-
-def test_on_the_command_line_flaws_are_named_and_the_status_is_1(tmp_path, listed, flawed, capsys):
-    arguments = ["evaluate", listed, "--size", "64x48", "--results", flawed, "--output", tmp_path / "run"]
-    arguments = [*map(str, arguments), "--metrics", PLAIN]
-    assert main(arguments) == 1
-    error = capsys.readouterr().err
-    assert all(name in error for name in ("p1_g1", "p3_g3", "p5_g5", "nothing was averaged"))
-    assert not (tmp_path / "run" / "report.json").exists()
-
-    assert main([*arguments, "--incomplete"]) == 1
-    captured = capsys.readouterr()
-    assert all(name in captured.err for name in ("p1_g1", "p3_g3", "p5_g5", "about the others only"))
-    assert "incomplete: 3 of 7 pairs have no usable result" in captured.out
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert not report["complete"]
-    assert (report["measured"], set(report["problems"])) == (4, {"p1_g1", "p3_g3", "p5_g5"})
-    kept = [psnr(np.asarray(Image.open(flawed / f"p{i}_g{i}.png")), np.asarray(picture(seed=i))) for i in (0, 2, 4, 6)]
-    assert report["metrics"]["psnr"]["value"] == pytest.approx(np.mean(kept), abs=1e-9)
-
-    # mended, the same command reports
-    for seed in (1, 3, 5):
-        picture(seed=seed + 1).save(flawed / f"p{seed}_g{seed}.png")
-    assert main(arguments) == 0
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["complete"]
-
-
-def test_a_stale_report_doesnt_outlive_its_pictures(tmp_path, listed, results):
-    data = load_data(listed, size=SIZE)
-    run(data, tmp_path / "run", results=results)
-    (results / "p1_g1.png").unlink()
-    with pytest.raises(IncompleteResults):
-        run(data, tmp_path / "run", results=results)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
-
-
-def test_persons_that_cant_be_prepared_are_named(tmp_path, listed):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(listed.parent / "p1.png")
-    listed.write_text("person,garment\np0.png,g0.png\np1.png,g1.png\n")
-    painter = quick_pipeline()
-    painter.register_modules(preprocessor=PersonPreprocessor(analyzer=Anywhere()))
-    with pytest.raises(IncompleteResults) as error:
-        run(load_data(listed, size=SIZE), tmp_path / "run", pipeline=painter)
-    assert set(error.value.problems) == {"p1_g1"}
-    report = run(load_data(listed, size=SIZE), tmp_path / "run", pipeline=painter, incomplete=True)
-    assert report["measured"] == 1
-    with pytest.raises(InvalidInput, match="no mask or DensePose"):
-        run(load_data(listed, size=SIZE), tmp_path / "other", pipeline=quick_pipeline())
-
-
-def test_a_mask_of_one_value_is_named(tmp_path, listed, pipeline):
-    Image.new("L", (WIDTH, HEIGHT)).save(listed.parent / "black.png")
-    listed.write_text(listed.read_text().replace("p2.png,g2.png,mask.png", "p2.png,g2.png,black.png"))
-    with pytest.raises(IncompleteResults) as error:
-        run(load_data(listed, size=SIZE, limit=3), tmp_path / "run", pipeline=pipeline)
-    assert set(error.value.problems) == {"p2_g2"}
-    assert "nothing to repaint" in error.value.problems["p2_g2"]
-
-
-def test_pictures_that_belong_to_no_pair_are_counted(tmp_path, listed, results):
-    picture().save(results / "stray.png")
-    report = run(load_data(listed, size=SIZE), tmp_path / "run", results=results)
-    assert report["unused_pictures"] == 1
-    assert "1 pictures in the folder of results belong to no pair" in (tmp_path / "run" / "report.md").read_text()
-    picture().save(results / "p0_g0.jpg")
-    with pytest.raises(InvalidInput, match="have one name"):
-        run(load_data(listed, size=SIZE), tmp_path / "other", results=results)
-
-
-def test_arguments_that_make_no_sense_are_refused(tmp_path, listed, results, pipeline):
-    data = load_data(listed, size=SIZE)
-    for options, words in (
-        ({}, "either"),
-        ({"pipeline": pipeline, "results": results}, "either"),
-        ({"results": results, "metrics": ("beauty",)}, "beauty"),
-        ({"results": results, "metrics": ()}, "none"),
-        ({"results": results, "feature_library": "mine"}, "clean-fid"),
-        ({"results": tmp_path / "nowhere"}, "no folder of results"),
-    ):
-        with pytest.raises(InvalidInput, match=words):
-            run(data, tmp_path / "run", **options)
-    with pytest.raises(InvalidInput, match="another folder"):
-        run(data, results, results=results)
-    with pytest.raises(InvalidInput, match="batch_size"):
-        PaintSettings(batch_size=0)
-    assert isinstance(data, PictureData)
-
-
-# the command
-
-
-def test_the_command_paints_measures_and_says_what_it_could_not(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(network_rooms, "fetch_weights", lambda *_, **__: pytest.fail("downloaded without consent"))
-    arguments = ["evaluate", "synthetic", "--limit", "2", "--steps", "1", "--device", "cpu", "--model", str(model)]
-    assert main([*arguments, "--output", str(tmp_path / "run")]) == 0
-    out, error = capsys.readouterr()
-    assert "synthetic, paired, 64 x 48: all 2 pairs." in out  # the size is the model's
-    assert "LPIPS: its weights aren't on this machine, and nothing is downloaded without consent" in out
-    assert "alexnet-owt-7be5be79.pth" in error  # what would have been downloaded
-    assert main([*arguments, "--steps", "2", "--output", str(tmp_path / "run")]) == 1
-    assert "settings.steps is 1, not 2" in capsys.readouterr().err
-
-
-def test_a_download_that_was_agreed_to_and_failed_is_a_reason(model, tmp_path, capsys, monkeypatch, listed, results):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-
-    def fail(*_, **__):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    arguments = ["evaluate", listed, "--size", "64x48", "--results", results, "--output", tmp_path / "run", "--yes"]
-    assert main([*map(str, arguments)]) == 0
-    reasons = json.loads((tmp_path / "run" / "report.json").read_text())["unavailable"]
-    assert set(reasons) == {"lpips", "fid", "kid_x1000"}
-    assert all("no route to host" in reason for reason in reasons.values())
-    assert "ssim" in capsys.readouterr().out.lower()
-
-
-def test_the_command_offers_what_there_is():
-    assert command.METRICS == METRICS
-    assert command.KINDS == KINDS
-
-
-def test_usage_errors_of_the_command(capsys):
-    for arguments, words in (
-        ([], "DATA"),
-        (["synthetic"], "--output"),
-        (["synthetic", "--output", "x", "--results", "y", "--steps", "3"], "painted already"),
-        (["--compare", "a", "b", "--output", "x"], "--compare"),
-        (["synthetic", "--output", "x", "--metrics", "beauty"], "beauty"),
-        (["synthetic", "--output", "x", "--size", "large"], "512x384"),
-        (["synthetic", "--output", "x", "--batch-size", "0"], "from 1"),
-    ):
-        with pytest.raises(SystemExit) as exit_:
-            main(["evaluate", *arguments])
-        assert exit_.value.code == 2
-        assert words in capsys.readouterr().err

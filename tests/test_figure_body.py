@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dwpose_networks import save_graph
 from PIL import Image
-from test_dwpose import save_graph
 
 import stableviton_sdk
 from stableviton_sdk.data.synthetic import render_pair

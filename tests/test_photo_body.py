@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 import test_densepose
+from dwpose_networks import encode, save_fixed_detector, save_graph
 from flat_figures import FACE, GREY, JOINTS, PALETTE, SHIRT, labels_of, mask_in_photo, photo_of, shrunk
 from PIL import Image
-from test_dwpose import encode, save_fixed_detector, save_graph
 from test_human_parsing import ATR_NETWORK, LIP, save_colour_network
 
 from stableviton_sdk.errors import NoPersonFound

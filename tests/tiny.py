@@ -111,3 +111,7 @@ def call_arguments(**changes: Any) -> dict[str, Any]:
         "output_type": "pt",
     }
     return {**arguments, **changes}
+
+
+def close(first, second, tolerance=1e-5) -> bool:
+    return bool(torch.allclose(torch.as_tensor(first), torch.as_tensor(second), atol=tolerance))
