@@ -7,11 +7,16 @@ OMP_NUM_THREADS=2 python benchmarks/full_size_training_step.py --limit-gb 24
 It is the trainer itself that runs, as configured by the authors' first stage (bf16 autocast, gradient checkpointing,
 averaged weights, batch 1 at 512 x 384), and that is interrupted when it asks for the pair after the last step: nothing
 of the model is written. Reads Linux's /proc/self/status.
+
+Processors without bf16 instructions multiply bf16 matrices fifty times slower than float32 ones. With --emulate-bf16,
+products are therefore taken in float32 and rounded to bf16, which is what bf16 instructions give: every tensor that is
+kept is the same size; added are a float32 copy of one product's operands and its result at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import resource
 import tempfile
@@ -22,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stableviton_sdk.training.config import parse_config
 from stableviton_sdk.training.initialise import from_scratch
@@ -38,6 +44,27 @@ VAE = {
     "layers_per_block": 2,
     "sample_size": 512,
 }
+
+aten = torch.ops.aten
+PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution, aten.convolution_backward)
+
+
+class EmulatedBf16(TorchDispatchMode):
+    """Takes bf16's products in float32 and rounds them, in the forward and in the backward pass."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func.overloadpacket not in PRODUCTS or not any(is_bf16(value) for value in args):
+            return func(*args, **kwargs)
+        result = func(*(value.float() if is_bf16(value) else value for value in args), **kwargs)
+        if isinstance(result, tuple):
+            return tuple(value if value is None else value.bfloat16() for value in result)
+        return result.bfloat16()
+
+
+def is_bf16(value: Any) -> bool:
+    """Whether it's a tensor in bf16."""
+    return isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16
 
 
 class EnoughSteps(BaseException):
@@ -83,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--channels", type=int, default=320, help="width of the U-Net's first level (default 320)")
     parser.add_argument("--stage", choices=("base", "atv"), default="base")
     parser.add_argument("--precision", choices=("bf16", "no"), default="bf16", help="of the autocast (default bf16)")
+    parser.add_argument("--emulate-bf16", action="store_true", help="for processors without bf16 instructions")
     parser.add_argument("--frozen-bf16", action="store_true", help="keep what isn't trained in bf16, not in float32")
     parser.add_argument("--limit-gb", type=float, help="fail, instead of swapping, beyond so much memory of its own")
     options = parser.parse_args(arguments)
@@ -124,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(estimate_memory(pipeline, trained, config).summary(), flush=True)
         data = RandomPairs(size, options.steps)
         try:
-            train(config, data=data, pipeline=pipeline, progress=False)
+            with EmulatedBf16() if options.emulate_bf16 else contextlib.nullcontext():
+                train(config, data=data, pipeline=pipeline, progress=False)
         except EnoughSteps:
             lines = read_metrics(Path(output) / "metrics.jsonl")
     seconds = np.diff(data.asked)[1:]

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import threading
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import picture
-from tiny_training import HEIGHT, WIDTH, assert_equal_weights, config_of, run
+from tiny_training import HEIGHT, WIDTH, Pairs, assert_equal_weights, config_of, run
 
 from stableviton_sdk.training.metrics import MetricsLog, read_metrics
 
@@ -49,6 +50,15 @@ def test_scalars_and_validation_pictures_of_a_training_arrive_in_tensorboard(tmp
         assert np.array_equal(sheet, np.asarray(Image.open(tmp_path / "validation" / f"step-{step:08d}.png")))
         assert sheet.shape[0] > 2 * HEIGHT
         assert sheet.shape[1] > 4 * WIDTH
+
+
+def test_a_training_that_breaks_off_ends_tensorboards_thread(tmp_path):
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt) as broken:  # held, and with it everything in its frames
+        run(config_of(tmp_path), Pairs(fail_at=7))  # one for the check, two for each step: dies in the fourth
+    assert set(threading.enumerate()) <= before
+    assert broken.tb is not None
+    assert sorted(events(tmp_path)[0]["loss"]) == [1, 2, 3]
 
 
 def test_what_a_killed_run_told_after_its_checkpoint_is_replaced(tmp_path):

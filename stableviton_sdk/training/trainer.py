@@ -132,57 +132,56 @@ def train(
     schedule_length = pipeline.scheduler.config.num_train_timesteps
     metrics = MetricsLog(output, first) if main else None
     bar = tqdm(total=config.steps, initial=first, unit="step", disable=not (main and progress))
-    for step in range(first, config.steps):
-        rate = learning_rate(config, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        sums: dict[str, torch.Tensor] = {}
-        positions: list[int] = []
-        for part in range(parts):
-            batch = next(batches)
-            positions += batch["positions"].tolist()
-            batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-            batch = batch if encoded else encode(vae, batch)
-            batch = draw(
-                batch, config.seed, schedule_length, config.unconditional_probability, config.timestep_exponent
-            )
-            last = part == parts - 1
-            with accelerator.autocast(), contextlib.nullcontext() if last else accelerator.no_sync(model):
-                losses = model(batch)
-                accelerator.backward(losses["loss"] / parts)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / parts
-        norm = accelerator.clip_grad_norm_(trained.values(), config.max_grad_norm)
-        # a half-precision scaler expects infinite gradients now and then, and skips those steps by itself
-        if not torch.isfinite(sums["loss"]) or (accelerator.scaler is None and not torch.isfinite(norm)):
-            raise TrainingDiverged(explain_divergence(config, step, rate, items.named(positions), sums, output))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if average is not None and not optimizer.step_was_skipped:
-            average.step(trained.values())
-        done = step + 1
-        bar.update()
+    with bar, contextlib.closing(metrics) if main else contextlib.nullcontext():
+        for step in range(first, config.steps):
+            rate = learning_rate(config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            sums: dict[str, torch.Tensor] = {}
+            positions: list[int] = []
+            for part in range(parts):
+                batch = next(batches)
+                positions += batch["positions"].tolist()
+                batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+                batch = batch if encoded else encode(vae, batch)
+                batch = draw(
+                    batch, config.seed, schedule_length, config.unconditional_probability, config.timestep_exponent
+                )
+                last = part == parts - 1
+                with accelerator.autocast(), contextlib.nullcontext() if last else accelerator.no_sync(model):
+                    losses = model(batch)
+                    accelerator.backward(losses["loss"] / parts)
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() / parts
+            norm = accelerator.clip_grad_norm_(trained.values(), config.max_grad_norm)
+            # a half-precision scaler expects infinite gradients now and then, and skips those steps by itself
+            if not torch.isfinite(sums["loss"]) or (accelerator.scaler is None and not torch.isfinite(norm)):
+                raise TrainingDiverged(explain_divergence(config, step, rate, items.named(positions), sums, output))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if average is not None and not optimizer.step_was_skipped:
+                average.step(trained.values())
+            done = step + 1
+            bar.update()
 
-        # 6. what remains of the step
-        if done % config.log_every == 0 or done == config.steps:
-            means = {name: float(accelerator.reduce(value, reduction="mean")) for name, value in sums.items()}
-            bar.set_postfix(loss=f"{means['loss']:.4f}")
-            if main:
-                metrics.write(done, {**means, "learning_rate": rate, "gradient_norm": float(norm)})
-        if main and (done % config.checkpoint_every == 0 or done == config.steps):
-            metrics.flush()
-            save(output, done, config, trained, optimizer, average, accelerator.scaler)
-        if main and config.validation.every and done % config.validation.every == 0:
-            with averaged(average, trained):
-                path = output / "validation" / f"step-{done:08d}.png"
-                metrics.show(done, "validation", paint_sheet(pipeline, validation_data, config, path))
-        accelerator.wait_for_everyone()
-    bar.close()
+            # 6. what remains of the step
+            if done % config.log_every == 0 or done == config.steps:
+                means = {name: float(accelerator.reduce(value, reduction="mean")) for name, value in sums.items()}
+                bar.set_postfix(loss=f"{means['loss']:.4f}")
+                if main:
+                    metrics.write(done, {**means, "learning_rate": rate, "gradient_norm": float(norm)})
+            if main and (done % config.checkpoint_every == 0 or done == config.steps):
+                metrics.flush()
+                save(output, done, config, trained, optimizer, average, accelerator.scaler)
+            if main and config.validation.every and done % config.validation.every == 0:
+                with averaged(average, trained):
+                    path = output / "validation" / f"step-{done:08d}.png"
+                    metrics.show(done, "validation", paint_sheet(pipeline, validation_data, config, path))
+            accelerator.wait_for_everyone()
 
     # 7. the trained pipeline
     final = output / "pipeline"
     if main:
-        metrics.close()
         if average is not None:
             average.copy_to(trained.values())
         if config.trainable == "lora":
