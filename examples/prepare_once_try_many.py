@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
+    if len({garment.stem for garment in arguments.garments}) < len(arguments.garments):
+        parser.error("two garments have one name, and so would have their results: rename one")
 
     dtype = torch.float16 if arguments.device.startswith("cuda") else torch.float32
     pipe = TryOnPipeline.from_pretrained(arguments.model, dtype=dtype).to(arguments.device)

@@ -73,8 +73,9 @@ def _sentence(error: Exception) -> str | None:
     """What to tell the user about a failure; None if it is a defect of this program."""
     if isinstance(error, TryOnError):
         return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
-        return f"there is not enough memory ({error}): pass --dtype fp16, or another --device."
+    # torch's own, without importing it; on the CPU it is a plain RuntimeError
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "CPUAllocator" in str(error):
+        return f"there is not enough memory ({error}): pass --dtype fp16, a smaller size, or another --device."
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     return None

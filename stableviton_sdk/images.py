@@ -24,7 +24,9 @@ ImageLike = Union[str, os.PathLike, bytes, Image.Image, np.ndarray, "torch.Tenso
 WHITE = (255, 255, 255)
 MAX_PIXELS = 120_000_000  # a 100-megapixel camera passes, a decompression bomb doesn't
 MAX_DOWNLOAD_BYTES = 200 * 2**20
+MAX_NAME_BYTES = 220  # file systems take 255, and the name under which it is written first has some more
 DOWNLOAD_TIMEOUT = 30.0  # seconds
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)  # what PIL raises; the last one for AVIF
 
 
 def load_image(image: ImageLike, *, name: str = "image", background: tuple[int, int, int] = WHITE) -> Image.Image:
@@ -45,13 +47,17 @@ def load_image(image: ImageLike, *, name: str = "image", background: tuple[int, 
         `InvalidInput`: if it is no image, is damaged, has values out of range, or has more than 120 megapixels.
     """
     picture = _open(image, name)
-    if picture.mode == "RGB":
-        return picture
+    profile = picture.info.get("icc_profile")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
         canvas = Image.new("RGBA", picture.size, (*background, 255))
-        return Image.alpha_composite(canvas, picture).convert("RGB")
-    return _to_eight_bit(picture).convert("RGB")
+        picture = Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
+        if profile:
+            picture.info["icc_profile"] = profile
+    elif picture.mode != "RGB":
+        picture = _to_eight_bit(picture).convert("RGB")
+    if profile and profile[16:20] != b"RGB ":  # it tells how to read inks or greys, which these values are no longer
+        picture.info.pop("icc_profile", None)
+    return picture
 
 
 def load_mask(mask: ImageLike, *, name: str = "mask") -> Image.Image:
@@ -80,6 +86,8 @@ def load_mask(mask: ImageLike, *, name: str = "mask") -> Image.Image:
                 "repainted and black elsewhere (the grey agnostic picture belongs in `agnostic`)."
             )
         values = values[..., 1]
+    if values.max(initial=0) == 1:
+        raise InvalidInput(f"{name} holds only 0 and 1 of 255: pass 0 and 255, floats, or a boolean array.")
     middling = float(((values > 48) & (values < 208)).mean())
     if middling > 0.25:
         raise InvalidInput(
@@ -116,8 +124,11 @@ def check_picture_path(path: str | os.PathLike) -> Path:
         `InvalidInput`: if the ending is of no format that holds RGB, or the path can't be a file.
     """
     path = Path(path)
-    if not _holds_rgb(Image.registered_extensions().get(path.suffix.lower())):
+    picture_format = Image.registered_extensions().get(path.suffix.lower())
+    if picture_format in ("ICO", "ICNS") or not _holds_rgb(picture_format):  # icons come in sizes of their own
         raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.")
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
+        raise InvalidInput(f"the file name {path.name[:60]}… is too long: use one of at most {MAX_NAME_BYTES} bytes.")
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: pass the name of a picture file.")
     parent = next(parent for parent in path.absolute().parents if parent.exists())
@@ -130,6 +141,9 @@ def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any)
     """Save a picture under a temporary name, then rename: an interrupted run leaves no half-written file."""
     path = check_picture_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    profile = image.info.get("icc_profile")
+    if profile and "icc_profile" not in options:  # not every format's writer takes it from the picture
+        options["icc_profile"] = profile
     with replacing(path) as partial:
         image.save(partial, **options)
 
@@ -155,8 +169,15 @@ def _open(image: ImageLike, name: str) -> Image.Image:
         if text.startswith(("http://", "https://")):
             return _decode_stream(io.BytesIO(_download(text, name)), text)
         path = Path(text)
-        if not path.is_file():
-            raise InvalidInput(f"{name}: there is no file {path}.")
+        if text.startswith("data:"):
+            raise InvalidInput(f"{name} is a data URL: pass the bytes that base64.b64decode makes of its last part.")
+        try:
+            found = path.is_file()
+        except (OSError, ValueError):  # a name that is too long, or has a null in it
+            found = False
+        if not found:
+            shown = text if len(text) <= 200 else f"{text[:200]}…"
+            raise InvalidInput(f"{name}: there is no file {shown}.")
         return _decode_stream(path, str(path))
     if isinstance(image, np.ndarray):
         return _from_array(image, name)
@@ -187,7 +208,7 @@ def _decode_stream(source: Path | io.BytesIO, name: str) -> Image.Image:
         raise InvalidInput(f"{name} has more than {MAX_PIXELS // 10**6} megapixels: shrink it first.") from None
     except InvalidInput:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise InvalidInput(f"{name} could not be read as a picture ({error}): the file is damaged.") from error
 
 
@@ -199,7 +220,7 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
     try:
         picture.load()
         return ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise InvalidInput(f"{name} could not be read as a picture ({error}): the file is damaged.") from error
 
 

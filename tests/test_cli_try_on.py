@@ -174,6 +174,12 @@ def test_memory_that_runs_out_is_one_line_and_a_defect_keeps_its_traceback(tiny_
     monkeypatch.setattr(TryOnPipeline, "__call__", fail)
     assert "--dtype fp16" in refusal(capsys, try_on(tiny_folder))
 
+    def fail_on_cpu(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(TryOnPipeline, "__call__", fail_on_cpu)
+    assert "not enough memory" in refusal(capsys, try_on(tiny_folder))
+
     def crash(*_, **__):
         raise ZeroDivisionError
 
@@ -251,6 +257,8 @@ def test_prepared_inputs_are_tried_on_and_a_corrected_mask_counts(figure_network
     common_arguments = ["garment.png", "--inputs", "ready", "--model", str(tiny_folder), "--device", "cpu"]
     common_arguments += ["--steps", "2", "--seed", "1"]
     assert main(["try-on", *common_arguments, "--output", "before.png"]) == 0
+    arguments = ["try-on", *common_arguments, "--output", "ready/photo.png"]
+    assert "one of the pictures to read" in refusal(capsys, main(arguments))
     corrected = np.zeros_like(np.asarray(Image.open("ready/mask.png")))
     corrected[-200:, :300] = 255
     Image.fromarray(corrected).save("ready/mask.png")

@@ -131,6 +131,8 @@ def test_the_architecture_can_be_overridden_and_nonsense_is_refused(stand_in_che
         ({"garment_encoder": {"no_such": 4}}, "no_such"),
         ({"decoder": {"heads": 4}}, "decoder"),
         ({"unet": 8}, "unet"),
+        ({"unet": {"sample_size": 64}}, "sample_size"),
+        ({"vae": {"scaling_factor": "x"}}, "scaling_factor"),
     ):
         with pytest.raises(InvalidInput, match=match):
             convert_checkpoint(stand_in_checkpoint, tmp_path / "out", architecture=override, progress=False)

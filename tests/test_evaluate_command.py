@@ -51,7 +51,10 @@ def test_usage_errors_of_the_command(capsys):
         ([], "DATA"),
         (["synthetic"], "--output"),
         (["synthetic", "--output", "x", "--results", "y", "--steps", "3"], "painted already"),
+        (["synthetic", "--output", "x", "--results", "y", "--dtype", "fp16"], "painted already"),
         (["--compare", "a", "b", "--output", "x"], "--compare"),
+        (["--compare", "a", "b", "--limit", "5"], "--compare"),
+        (["--compare", "a", "b", "--setting", "unpaired"], "--compare"),
         (["synthetic", "--output", "x", "--metrics", "beauty"], "beauty"),
         (["synthetic", "--output", "x", "--size", "large"], "512x384"),
         (["synthetic", "--output", "x", "--batch-size", "0"], "from 1"),
@@ -60,3 +63,17 @@ def test_usage_errors_of_the_command(capsys):
             main(["evaluate", *arguments])
         assert exit_.value.code == 2
         assert words in capsys.readouterr().err
+
+
+def test_what_the_pipeline_refuses_leaves_no_run_behind(model, tmp_path, capsys):
+    arguments = ["evaluate", "synthetic", "--limit", "2", "--steps", "1", "--device", "cpu", "--model", str(model)]
+    arguments += ["--output", str(tmp_path / "run")]
+    assert main([*arguments, "--size", "100x75"]) == 1
+    assert "multiple of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_style_is_of_rendered_figures_only(listed, results, tmp_path, capsys):
+    arguments = ["evaluate", listed, "--size", "64x48", "--results", results, "--output", tmp_path / "run"]
+    assert main([*map(str, arguments), "--style", "shifted"]) == 1
+    assert "rendered figures" in capsys.readouterr().err

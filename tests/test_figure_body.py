@@ -66,6 +66,8 @@ def test_the_network_is_small_and_loads_with_its_folder(preprocessor, analyzer):
     assert (FOLDER / "body_network.onnx").stat().st_size < 3e6
     assert isinstance(analyzer, BodyAnalyzer)
     assert preprocessor.config["analyzer"] == "figure"
+    with pytest.raises(InvalidInput, match="pose is 'banana'"):
+        preprocessor.analyzer(pose="banana")
 
 
 @pytest.mark.parametrize("style, bars", [("studio", STUDIO_BARS), ("shifted", SHIFTED_BARS)])

@@ -5,12 +5,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from tiny import picture
 
 from stableviton_sdk import images
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.images import as_image_list, load_image, load_mask, save_atomically
+from stableviton_sdk.images import as_image_list, check_picture_path, load_image, load_mask, save_atomically
 
 
 def png_bytes(image: Image.Image, **options) -> bytes:
@@ -207,3 +207,62 @@ def test_saving_leaves_no_half_written_file(tmp_path, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == ["out.png"]
     with pytest.raises(InvalidInput, match="ending"):
         save_atomically(picture(), tmp_path / "out.xyz")
+
+
+def test_a_colour_that_stands_for_transparency_is_laid_on_the_background():
+    garment = Image.new("RGB", (8, 6), (10, 200, 30))
+    garment.paste((200, 0, 0), (0, 0, 4, 6))
+    loaded = load_image(png_bytes(garment, transparency=(10, 200, 30)))
+    assert loaded.getpixel((1, 1)) == (200, 0, 0)
+    assert loaded.getpixel((6, 1)) == (255, 255, 255)
+    assert "transparency" not in loaded.info
+
+
+def test_a_colour_profile_goes_with_the_picture_as_long_as_it_fits(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    of_inks = srgb[:16] + b"CMYK" + srgb[20:]
+    for mode in ("RGB", "RGBA", "P"):
+        stream = io.BytesIO()
+        Image.new("RGB", (8, 6)).convert(mode).save(stream, "PNG", icc_profile=srgb)
+        assert load_image(stream.getvalue()).info["icc_profile"] == srgb
+    stream = io.BytesIO()
+    Image.new("CMYK", (8, 6)).save(stream, "JPEG", icc_profile=of_inks)
+    assert "icc_profile" not in load_image(stream.getvalue()).info
+    photo = Image.new("RGB", (8, 6))
+    photo.info["icc_profile"] = srgb
+    for ending in ("png", "jpg", "webp"):
+        save_atomically(photo, tmp_path / f"x.{ending}")
+        with Image.open(tmp_path / f"x.{ending}") as saved:
+            assert saved.info["icc_profile"] == srgb
+
+
+def test_text_that_is_no_path_is_refused_in_short():
+    for text, words in (
+        ("data:image/png;base64," + "A" * 9000, "b64decode"),
+        ("A" * 9000, "no file"),
+        ("a\0b", "no file"),
+    ):
+        with pytest.raises(InvalidInput, match=words) as caught:
+            load_image(text)
+        assert len(str(caught.value)) < 400
+
+
+def test_a_decoder_that_gives_up_means_a_damaged_file(monkeypatch):
+    def give_up(picture):
+        raise RuntimeError("Failed to decode image")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", give_up)  # as the AVIF plugin does
+    with pytest.raises(InvalidInput, match=r"Failed to decode image.*damaged"):
+        load_image(png_bytes(Image.new("RGB", (8, 6))))
+
+
+def test_a_mask_of_zeros_and_ones_is_named_as_what_it_is():
+    with pytest.raises(InvalidInput, match="only 0 and 1"):
+        load_mask(np.eye(8, dtype=np.uint8))
+    assert load_mask(np.eye(8, dtype=bool)).getextrema() == (0, 255)
+
+
+@pytest.mark.parametrize("name", ["icon.ico", f"{'a' * 240}.png"])
+def test_names_that_end_badly_are_refused_before_the_work(tmp_path, name):
+    with pytest.raises(InvalidInput, match=r"ending|too long"):
+        check_picture_path(tmp_path / name)

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +179,23 @@ def test_a_failing_save_leaves_the_old_folder_and_nothing_else(tmp_path, monkeyp
     )
     with pytest.raises(InvalidInput, match="disk full"):
         new.save(tmp_path / "saved")
+    assert_same(TryOnInputs.load(tmp_path / "saved"), old)
+    assert sorted(os.listdir(tmp_path)) == ["saved"]
+
+
+def test_an_interrupt_between_the_renames_leaves_the_old_folder(tmp_path, monkeypatch):
+    old = prepared()
+    old.save(tmp_path / "saved")
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if Path(target) == tmp_path / "saved" and path.name != "saved":  # the new one's turn
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepared().save(tmp_path / "saved")
     assert_same(TryOnInputs.load(tmp_path / "saved"), old)
     assert sorted(os.listdir(tmp_path)) == ["saved"]
 

@@ -1,6 +1,8 @@
 """`TryOnPipeline` from folders, files and a Hub on loopback, in this package's layout."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -129,9 +131,28 @@ def test_a_saved_folder_carries_the_licence_on_and_keeps_a_card_that_is_there(co
     pipe.save_pretrained(tmp_path)
     assert "for tests only" in (tmp_path / "README.md").read_text()
     assert TryOnPipeline.from_pretrained(tmp_path).config.weights_licence == "for tests only"
+    pipe.register_to_config(weights_licence="Apache-2.0")
+    pipe.save_pretrained(tmp_path)  # over weights of another licence
+    assert "license: apache-2.0" in (tmp_path / "README.md").read_text()
     (tmp_path / "README.md").write_text("my own card")
     pipe.save_pretrained(tmp_path)
     assert (tmp_path / "README.md").read_text() == "my own card"
+
+
+@pytest.mark.parametrize("harm", ["cut short", "missing", "of a variant"])
+def test_weights_of_a_folder_that_cannot_be_read_are_told_in_one_sentence(converted, tmp_path, harm):
+    folder = Path(shutil.copytree(converted, tmp_path / "model"))
+    path = next((folder / "unet").glob("*.safetensors"))
+    if harm == "cut short":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif harm == "missing":
+        path.unlink()
+    else:
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    with pytest.raises(WeightsUnavailable, match="can't be read") as caught:
+        TryOnPipeline.from_pretrained(folder)
+    assert "\n" not in str(caught.value)
+    assert ".bin" not in str(caught.value)
 
 
 # The Hub, in our layout

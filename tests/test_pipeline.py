@@ -287,6 +287,17 @@ def test_only_the_steps_asked_for_are_noted(pipeline):
             pipeline(**call_arguments(output_attention=steps))
 
 
+def test_a_call_that_was_interrupted_before_the_noted_step_says_so(pipeline):
+    def stop(pipe, *_):
+        pipe._interrupt = True
+        return {}
+
+    attention = pipeline(**call_arguments(output_attention=[-1], callback_on_step_end=stop)).attention
+    for ask in (lambda: attention.source_of(20, 30), attention.coordinates, attention.warp, attention.to_image):
+        with pytest.raises(InvalidInput, match="interrupted"):
+            ask()
+
+
 def test_source_of_follows_the_photos_frame(pipeline):
     person, mask = picture(200, 200), mask_picture(200, 200)
     output = pipeline(**call_arguments(person=person, mask=mask, densepose=person, output_attention=True))
@@ -308,6 +319,8 @@ def test_source_of_follows_the_photos_frame(pipeline):
 # ---------------------------------------------------------------- the door
 
 
+WIDE_MASK = Image.new("L", (20000, 10), 255)
+WIDE_MASK.paste(0, (0, 0, 100, 10))
 BAD_CALLS = {
     "person of a wrong type": ({"person": 3}, "person"),
     "no person": ({"person": None}, "person is None"),
@@ -340,6 +353,10 @@ BAD_CALLS = {
     "an unknown callback tensor": ({"callback_on_step_end_tensor_inputs": ["secrets"]}, "secrets"),
     "a negative feather": ({"feather": -1}, "feather"),
     "a photo without maps": ({"mask": None}, "no preprocessor"),
+    "a panorama": (
+        {name: Image.new("RGB", (20000, 10)) for name in ("person", "densepose")} | {"mask": WIDE_MASK},
+        "crop the photo",
+    ),
     "a missing file": ({"garment": "/nowhere/garment.png"}, "no file"),
 }
 

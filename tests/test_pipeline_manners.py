@@ -22,7 +22,7 @@ def test_a_call_leaves_nothing_on_the_pipeline():
     before = set(vars(pipeline))
     state = {key: id(value) for key, value in vars(pipeline.scheduler).items()}
     pipeline(**call_arguments(guidance_scale=2.0, output_attention=True))
-    assert set(vars(pipeline)) - before <= {"_call_state"}
+    assert set(vars(pipeline)) == before
     assert {key: id(value) for key, value in vars(pipeline.scheduler).items()} == state
 
 

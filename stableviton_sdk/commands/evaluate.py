@@ -108,7 +108,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="report on what is left where results are missing or unusable; the exit status stays 1",
     )
     measuring.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=run, usage_error=parser.error)
+    parser.set_defaults(run=run, usage_error=parser.error, default_of=parser.get_default)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -134,7 +134,8 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.compare:
-        if arguments.data or arguments.output:
+        own = ("compare", "traceback")
+        if any(value != arguments.default_of(name) for name, value in vars(arguments).items() if name not in own):
             arguments.usage_error("--compare reads two reports and nothing else")
         from ..evaluation.comparison import compare, comparison_table
 
@@ -144,7 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is None:
             arguments.usage_error(f"the following arguments are required: {'DATA' if name == 'data' else '--output'}")
     painting = _painting_options(arguments)
-    if arguments.results is not None and (painting or arguments.model or arguments.checkpoint):
+    if arguments.results is not None and (painting or arguments.model or arguments.checkpoint or arguments.dtype):
         arguments.usage_error("--results are painted already: leave out the model and how to paint")
 
     from ..evaluation.metrics import require

@@ -6,6 +6,7 @@ import argparse
 import functools
 import secrets
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput
@@ -103,6 +104,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
     # Everything that can be refused is refused before the long work begins.
     sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
+    if arguments.inputs is not None:
+        sources += Path(arguments.inputs).glob("*")
     output, sheet = check_outputs(arguments, "show_inputs", sources)
     person, maps = _load_person(arguments)
     garment = _load_garment(arguments.garment)

@@ -61,8 +61,21 @@ def infer_architecture(shapes: Shapes, override: Mapping[str, Mapping[str, Any]]
         for option in options:
             if option not in known:
                 raise InvalidInput(f"{component} has no option {option!r} that architecture could set.")
+            _check_type(component, option, options[option], known[option].default)
         architecture[component] |= options
     return architecture
+
+
+def _check_type(component: str, option: str, value: Any, default: Any) -> None:
+    """Refuse what is of another type than the class's own default: shapes don't show it, and a call fails late."""
+    if default is None or default is inspect.Parameter.empty:
+        return
+    kinds = {bool: bool, int: int, float: (int, float), str: str, tuple: (tuple, list), list: (tuple, list)}
+    fits = isinstance(value, kinds.get(type(default), object))
+    if not fits or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise InvalidInput(
+            f"architecture sets {component}'s {option} to {value!r}: pass something like {default!r} instead."
+        )
 
 
 def component_class(component: str) -> type:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ LIBRARY = {
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WEIGHTS_NAME = "diffusion_pytorch_model"
 MAX_SHARD_BYTES = 10 * 10**9  # diffusers' own default
+UNKNOWN_LICENCE = "unknown: the licence of the checkpoint that this was converted from applies"
 
 
 @dataclass
@@ -306,7 +308,7 @@ def _write_index(folder: Path, licence: str | None) -> None:
 
 def model_card(source: str | None, licence: str | None) -> str:
     """Text of the README.md that goes with weights; `source` is the name of the file they come from."""
-    terms = licence or "unknown: the licence of the checkpoint that this was converted from applies"
+    terms = licence or UNKNOWN_LICENCE
     # the Hub's own words for licences, which it shows and filters by
     known = {"CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0", "Apache-2.0": "apache-2.0"}
     tag = next((tag for name, tag in known.items() if terms.startswith(name)), "other")
@@ -320,6 +322,15 @@ def model_card(source: str | None, licence: str | None) -> str:
         'pipe = TryOnPipeline.from_pretrained("this folder or repository")\n'
         'image = pipe("person.jpg", "garment.jpg").images[0]\n```\n'
     )
+
+
+def licence_of_card(path: Path) -> str | None:
+    """The licence that a README.md names if it is a `model_card` that nobody has changed since; None otherwise."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    source = re.search(r"^Converted from `(.*)`\.$", text, re.MULTILINE)
+    licence = re.search(r"^Licence of the weights: (.*)\.$", text, re.MULTILINE)
+    unchanged = licence is not None and text == model_card(source and source[1], licence[1])
+    return licence[1] if unchanged else None
 
 
 def _human(size: float) -> str:

@@ -226,6 +226,8 @@ def load_data(
     kind = _check_kind(kind, source, garments)
     if kind != "persons" and (garments is not None or pairs is not None):
         raise InvalidInput(f"garments and a list of pairs go with a folder of persons, not with {kind} data.")
+    if kind != "synthetic" and style != "studio":
+        raise InvalidInput(f"style {style!r} is of rendered figures, and this is {kind} data: leave it out.")
     if kind == "synthetic":
         return RenderedData(limit or SYNTHETIC_PAIRS, size, setting, seed=seed, style=style)
     if kind == "pairs":

@@ -18,7 +18,7 @@ from .metrics import METRICS, FeatureLibrary, require
 from .networks import Networks, check_library, load_networks
 from .painting import PaintSettings, describe_model, mask_path, open_run, paint, settings_of
 from .report import build_report, dump, to_markdown, versions
-from .scoring import ResultsFolder, Scores, score
+from .scoring import ResultsFolder, score
 from .sheet import draw_sheet
 
 if TYPE_CHECKING:
@@ -96,6 +96,16 @@ def evaluate(
     output = Path(output)
     if pipeline is not None:
         settings = settings or PaintSettings(steps=pipeline.config.default_steps)
+        pipeline.check_inputs(  # before anything is written: a folder keeps the settings that it was begun with
+            height=data.size[0],
+            width=data.size[1],
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            num_images_per_prompt=1,
+            start=settings.start,
+            output_type="pil",
+            feather=0.0,
+        )
         device = pipeline._execution_device
         model = {**describe_model(pipeline, model_name), "device": device.type}
         source: dict[str, Any] = {"model": model, "settings": settings_of(settings)}
@@ -140,11 +150,11 @@ def evaluate(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     report = build_report(data, scores, networks, source, metrics, feature_library, timings)
-    _write(report, data, found, scores, output)
+    _write(report, data, found, output)
     return report
 
 
-def _write(report: dict[str, Any], data: EvaluationData, results: ResultsFolder, scores: Scores, output: Path) -> None:
+def _write(report: dict[str, Any], data: EvaluationData, results: ResultsFolder, output: Path) -> None:
     save_atomically(draw_sheet(report, data, results), output / SHEET)
     write_text_atomically(output / TABLE, to_markdown(report))
     write_text_atomically(output / REPORT, dump(report))  # last: where it is, the rest is

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..images import ImageLike, as_image_list, load_image, load_mask
+from ..images import MAX_PIXELS, ImageLike, as_image_list, load_image, load_mask
 from ..preprocessing.framing import choose_frame
-from ..preprocessing.inputs import TryOnInputs, same_aspect
+from ..preprocessing.inputs import Frame, TryOnInputs, same_aspect
 
 STARTS = ("agnostic", "person", "noise")
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -152,15 +152,20 @@ def _from_maps(photo: Image.Image, explicit: dict[str, Any], aspect: tuple[int, 
             math.ceil(box[3] * scale_y),
         )
     frame = choose_frame(photo.size, aspect, box)
+    if frame.size[0] * frame.size[1] > MAX_PIXELS:  # a panorama, padded
+        raise InvalidInput(
+            f"a frame of {aspect[0]}:{aspect[1]} around the mask of this {photo.width} x {photo.height} photo would "
+            f"be {frame.size[0]} x {frame.size[1]}: crop the photo around the person first."
+        )
     inputs = TryOnInputs(
         photo=photo,
         frame=frame,
-        person=_crop(frame, "person", photo, aspect),
-        mask=_crop(frame, "mask", pictures["mask"], aspect),
-        densepose=_crop(frame, "densepose", pictures["densepose"], aspect),
+        person=_crop(frame, "person", photo),
+        mask=_crop(frame, "mask", pictures["mask"]),
+        densepose=_crop(frame, "densepose", pictures["densepose"]),
     )
     if "agnostic" in pictures:
-        return inputs.replace(agnostic=_crop(frame, "agnostic", pictures["agnostic"], aspect))
+        return inputs.replace(agnostic=_crop(frame, "agnostic", pictures["agnostic"]))
     return inputs
 
 
@@ -168,12 +173,8 @@ def _override(inputs: TryOnInputs, explicit: dict[str, Any]) -> TryOnInputs:
     """Explicit maps, which show the whole photo, win over the prepared ones."""
     if not explicit:
         return inputs
-    size = inputs.frame.size
     return inputs.replace(
-        **{
-            name: _crop(inputs.frame, name, _load_map(name, value, inputs.photo), size)
-            for name, value in explicit.items()
-        }
+        **{name: _crop(inputs.frame, name, _load_map(name, value, inputs.photo)) for name, value in explicit.items()}
     )
 
 
@@ -187,7 +188,7 @@ def _load_map(name: str, value: Any, photo: Image.Image) -> Image.Image:
     return picture
 
 
-def _crop(frame, name: str, picture: Image.Image, aspect: tuple[int, int]) -> Image.Image:
+def _crop(frame: Frame, name: str, picture: Image.Image) -> Image.Image:
     if name == "mask":
         # kept at its own resolution: the paste-back follows a hand-drawn mask to the photo's pixel
         framed = frame.crop(picture, resample=Image.Resampling.BILINEAR, fill=0)

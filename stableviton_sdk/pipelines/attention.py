@@ -96,6 +96,8 @@ class TryOnAttention:
     def sharpest_block(self, *, step: int | None = None, image: int = 0) -> int:
         """The block whose attention is the least spread out on average."""
         self._check_image(image)
+        if not self.blocks:
+            raise InvalidInput("no step was noted, for the call was interrupted before: let it run longer.")
         return min(self.blocks, key=lambda block: float(self._note(block, step, image)[..., 2].mean()))
 
     def answering_block(self, *, step: int | None = None, image: int = 0) -> int:

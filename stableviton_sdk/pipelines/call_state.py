@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from ..errors import TryOnError
@@ -29,9 +28,7 @@ class CallState(threading.local):
 class CallPropertiesMixin:
     """What a running call may be asked, from its own thread."""
 
-    @cached_property
-    def _call_state(self) -> CallState:
-        return CallState()
+    _call_state: CallState  # made with the pipeline: two threads' first calls would each make one
 
     @property
     def guidance_scale(self) -> float:

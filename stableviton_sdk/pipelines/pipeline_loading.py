@@ -13,9 +13,10 @@ import torch
 from diffusers.utils import logging
 
 from .. import hub
+from .._files import write_text_atomically
 from ..conversion.architecture import SCHEDULER
-from ..conversion.convert import LIBRARY, load_components, model_card, parse_dtype
-from ..errors import InvalidInput
+from ..conversion.convert import LIBRARY, UNKNOWN_LICENCE, licence_of_card, load_components, model_card, parse_dtype
+from ..errors import InvalidInput, WeightsUnavailable
 from ..hub_errors import translate
 from ..hub_layout import index_components, read_index
 from ..hub_repos import KNOWN_REPOS, known_repo
@@ -87,7 +88,17 @@ class TryOnLoadingMixin:
             _refuse_other_pipelines(name, read_index(Path(name)), kwargs)
         elif os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") != 1:
             raise InvalidInput(f"{name} is neither a folder nor a Hub repository (owner/name): check the path.")
-        return super().from_pretrained(name, **kwargs)
+        # where there are no safetensors, diffusers would otherwise go for pickles
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            return super().from_pretrained(name, **kwargs)
+        except OSError as error:
+            if not is_folder:
+                raise
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise WeightsUnavailable(
+                f"{name}: its weights can't be read ({reason}): fetch or save them again."
+            ) from error
 
     @classmethod
     def from_bundled(cls, **kwargs: Any) -> Self:
@@ -176,6 +187,8 @@ class TryOnLoadingMixin:
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save as `DiffusionPipeline` does, with a model card that carries the weights' licence on.
 
+        A card that somebody has written or changed stays; a warning is given if it doesn't name the licence.
+
         Args:
             save_directory (`str` or `os.PathLike`): Folder to write.
             args, kwargs: As for `DiffusionPipeline.save_pretrained`.
@@ -184,10 +197,13 @@ class TryOnLoadingMixin:
         names = ("commit_message", "private", "token", "create_pr")
         hub_options = {key: kwargs.pop(key) for key in names if key in kwargs}
         super().save_pretrained(save_directory, *args, **kwargs)
-        card = Path(save_directory) / "README.md"
-        is_own = not card.exists()
-        if is_own:
-            card.write_text(model_card(None, self.config.get("weights_licence")), encoding="utf-8")
+        card, licence = Path(save_directory) / "README.md", self.config.get("weights_licence")
+        named = licence_of_card(card) if card.exists() else None
+        is_own = named is not None or not card.exists()
+        if is_own and named != (licence or UNKNOWN_LICENCE):
+            write_text_atomically(card, model_card(None, licence))
+        elif licence and licence not in card.read_text(encoding="utf-8", errors="replace"):
+            logger.warning(f"{card} stays as it is, but doesn't name these weights' licence, {licence}: add it.")
         if push_to_hub:
             self._upload(save_directory, repo_id or Path(save_directory).name, keep_card=is_own, **hub_options)
 

@@ -29,7 +29,7 @@ from ..preprocessing.preprocessor import PersonPreprocessor
 from .arguments import check_numbers, check_tensors, collect_inputs, pair_up
 from .attention import TryOnAttention
 from .attention_recording import AttentionRequest, PicturesBranch, StepRecorder, open_recorder, read_request
-from .call_state import CallPropertiesMixin, OffloadGuard
+from .call_state import CallPropertiesMixin, CallState, OffloadGuard
 from .pictures import finish, resize, resize_mask, to_tensor
 from .pipeline_loading import TryOnLoadingMixin
 from .pipeline_output import TryOnPipelineOutput
@@ -87,9 +87,10 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._offload_guard = OffloadGuard()
+        self._call_state = CallState()
 
     def encode_pictures(self, pictures: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
-        """Scaled latents of pictures by the mode of the VAE's posterior, (N, 4, h, w).
+        """Scaled latents of pictures by the mode of the VAE's posterior, (N, channels, h, w).
 
         Args:
             pictures (`list[PIL.Image.Image]`): RGB, resized to `size` where they aren't of it.
@@ -136,7 +137,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
 
         Args:
             start_latents (`torch.Tensor`, *optional*): Latents to noise to the last timestep; None for pure noise.
-            shape (`tuple[int, ...]`): (batch, 4, h, w).
+            shape (`tuple[int, ...]`): (batch, channels, h, w).
             scheduler (`SchedulerMixin`): The call's own.
             generator (`torch.Generator` or a list, *optional*): Of the noise.
             latents (`torch.Tensor`, *optional*): Used as they are, instead.
@@ -204,7 +205,8 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
                 Classifier-free guidance towards the garment's embedding. 1 is the authors' and costs half.
             num_images_per_prompt (`int`, *optional*, defaults to 1): Pictures of each pair.
             generator (`torch.Generator` or a list, *optional*): One for all pictures, or one for each.
-            latents (`torch.Tensor`, *optional*): Noised start latents, (pictures, 4, height / 8, width / 8).
+            latents (`torch.Tensor`, *optional*): Noised start latents, of the shape that
+                `output_type="latent"` has: (pictures, 4, height / 8, width / 8) for the authors' weights.
             start (`str`, *optional*, defaults to `"agnostic"`):
                 What is noised to start from: the `"agnostic"` picture, the `"person"` (the authors' way, which leaks
                 the worn garment in paired tests), or nothing (`"noise"`).

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .human_parsing import HumanParser
     from .pose import Pose
 
-PoseMethod = Literal["openpose", "dwpose"]
 POSE_METHODS = ("openpose", "dwpose")
 
 # Where the networks' weights are, by the names that PersonPreprocessor's `weights` takes.
@@ -130,8 +129,6 @@ def make_analyzer(
         device (`str`): Where the networks run.
         pose (`str`): `"openpose"` or `"dwpose"`.
     """
-    if pose not in POSE_METHODS:
-        raise InvalidInput(f"pose is {pose!r}: pass one of {', '.join(map(repr, POSE_METHODS))}.")
 
     def parser() -> HumanParser:
         from .human_parsing import HumanParser

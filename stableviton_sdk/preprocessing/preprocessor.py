@@ -25,7 +25,7 @@ from .agnostic import CATEGORIES, Category, agnostic_mask
 from .body import BodyAnalyzer, choose_person
 from .framing import choose_frame
 from .inputs import Frame, TryOnInputs, grey_out
-from .photo_body import Lazy
+from .photo_body import POSE_METHODS, Lazy
 
 ANALYSIS_PIXELS = 768 * 1024  # the analysis works at this many pixels, in the frame's proportions
 MAX_PERSON_SIDE = 4096  # pixels, where `aspect` says how large the network works
@@ -173,6 +173,9 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 "this preprocessor was saved with an analyzer of its maker's own, which isn't in the folder: "
                 "pass analyzer=, or make it anew."
             )
+        pose = self.config["pose"] if pose is None else pose
+        if pose not in POSE_METHODS:
+            raise InvalidInput(f"pose is {pose!r}: pass one of {', '.join(map(repr, POSE_METHODS))}.")
         device = "cpu" if device is None else str(device)
 
         def share(part: str, make: Callable[[], Any]) -> Lazy:
@@ -180,7 +183,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 return self._models.setdefault((name, part, device), Lazy(make))
 
         make_analyzer = import_module(f".{ANALYZERS[name]}", __package__).make_analyzer
-        return make_analyzer(self._path_of, share, device=device, pose=pose or self.config["pose"])
+        return make_analyzer(self._path_of, share, device=device, pose=pose)
 
     def parser(self, device: Any = None) -> Callable[[Image.Image], np.ndarray]:
         """A function from an RGB picture to its CIHP label map, uint8 (H, W), to cut garments out of photos with."""

@@ -92,15 +92,17 @@ def _swap(partial: Path, target: Path) -> None:
         partial.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    kept = old / target.name
     try:
-        target.rename(old / target.name)
-        try:
-            partial.rename(target)
-        except OSError:
-            (old / target.name).rename(target)
-            raise
+        target.rename(kept)
+        partial.rename(target)
+    except BaseException:  # an interrupt too: what it must not take is the only copy of a mask corrected by hand
+        if kept.exists() and not target.exists():
+            kept.rename(target)
+        raise
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def check_folder(folder: Path) -> None:
