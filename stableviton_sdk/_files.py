@@ -7,6 +7,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import InvalidInput
+
+
+def check_writable(folder: Path, what: Path) -> None:
+    """Make sure that a folder, there already or not, can be written to; call it before long work.
+
+    Raises:
+        `InvalidInput`: naming `what` is to be written there.
+    """
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InvalidInput(f"{what} can't be written: {nearest} is no folder that can be written to.")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

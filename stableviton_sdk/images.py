@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ._files import replacing
+from ._files import check_writable, replacing
 from .errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def check_picture_path(path: str | os.PathLike) -> Path:
         raise InvalidInput(f"the file name {path.name[:60]}… is too long: use one of at most {MAX_NAME_BYTES} bytes.")
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder: pass the name of a picture file.")
-    parent = next(parent for parent in path.absolute().parents if parent.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InvalidInput(f"{path} can't be written: {parent} is no folder that can be written to.")
+    check_writable(path.parent, path)
     return path
 
 

@@ -158,6 +158,14 @@ def test_a_diverged_run_names_step_batch_and_remedy_and_keeps_the_weights(tmp_pa
     assert checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints") == []
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("stableviton_sdk.training.trainer.start_pipeline", lambda _: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("mine")
+    for output in ("file", "file/run"):
+        with pytest.raises(InvalidInput, match="can't be written"):
+            train(config_of(tmp_path / output), data=Pairs(), progress=False)
+
+
 def test_items_that_cannot_be_trained_on_are_refused_in_one_sentence(tmp_path):
     class Bad(Pairs):
         def __getitem__(self, index):
@@ -388,6 +396,8 @@ def test_one_report_names_everything_wrong_with_a_configuration():
     with pytest.raises(InvalidInput) as caught:
         parse_config({"output": "a", "batch_size": 5, "gradient_accumulation": 2, "ema_decay": 2, "steps": 0})
     assert len(caught.value.problems) == 3
+    with pytest.raises(InvalidInput, match="learning_rate is inf"):
+        parse_config({"output": "a", "learning_rate": float("inf")})
 
 
 def test_unreadable_configurations_are_refused(tmp_path):

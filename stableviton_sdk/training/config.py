@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
 import os
 import types
 import typing
@@ -326,7 +327,7 @@ def too_small(config: Any, least: Mapping[str, float]) -> list[str]:
     return [
         f"{name} is {value!r}: pass a number from {limit}."
         for name, limit in least.items()
-        if (value := _get(config, name)) is not None and not value >= limit
+        if (value := _get(config, name)) is not None and not limit <= value < math.inf
     ]
 
 

@@ -14,6 +14,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm import tqdm
 
+from .._files import check_writable
 from ..errors import IncompatibleCheckpoint, InvalidInput
 from ..pipelines.pipeline_tryon import TryOnPipeline
 from . import checkpoints
@@ -77,6 +78,8 @@ def train(
         validation_data = open_data(config.validation.data) if config.validation.data else data
     if not len(data):
         raise InvalidInput("the data set is empty: there is nothing to train on.")
+    output = Path(config.output)
+    check_writable(output, output)
 
     # 2. networks, and what of them is trained
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.cpu)
@@ -111,7 +114,6 @@ def train(
     average = EMAModel(trained.values(), decay=config.ema_decay) if config.ema_decay is not None else None
     if average is not None:
         average.to(device)
-    output = Path(config.output)
     first = resume(output, trained, optimizer, average, accelerator.scaler)
     accelerator.wait_for_everyone()
     if main:
