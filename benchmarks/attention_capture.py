@@ -22,8 +22,8 @@ from diffusers import AutoencoderKL, PNDMScheduler
 from PIL import Image
 
 from stableviton_sdk import GarmentEncoder, SpatialEncoder, TryOnPipeline, TryOnUNet
+from stableviton_sdk.attention.recorder import AttentionRequest
 from stableviton_sdk.conversion.architecture import SCHEDULER
-from stableviton_sdk.pipelines.attention_recording import AttentionRequest
 
 MODES = ("off", "coordinates", "coordinates and 32 full maps")
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
 from stableviton_sdk.evaluation.baselines import unpainted_pictures
-from stableviton_sdk.evaluation.correspondence_recorder import SEAM, correspondence_distances, true_places
+from stableviton_sdk.evaluation.correspondence.recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 
 CANDIDATES = 8  # garments that the right one has to be told from

@@ -30,11 +30,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stableviton_sdk.training.config import parse_config
-from stableviton_sdk.training.initialise import from_scratch
-from stableviton_sdk.training.memory import estimate_memory
-from stableviton_sdk.training.metrics import read_metrics
-from stableviton_sdk.training.trainable import choose_trainable
-from stableviton_sdk.training.trainer import train
+from stableviton_sdk.training.loop.run_log import read_metrics
+from stableviton_sdk.training.tryon.initialise import from_scratch
+from stableviton_sdk.training.tryon.memory import estimate_memory
+from stableviton_sdk.training.tryon.trainable import choose_trainable
+from stableviton_sdk.training.tryon.trainer import train
 
 LEVELS = (1, 2, 4, 4)  # widths of the U-Net in its first one's, which is 320 in the released model
 VAE = {

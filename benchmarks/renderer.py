@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stableviton_sdk.data.synthetic import SyntheticSample, one_thread, render_pair
-from stableviton_sdk.preprocessing.agnostic import agnostic_mask
+from stableviton_sdk.preprocessing.masks.agnostic import agnostic_mask
 
 STYLES = ("studio", "shifted")
 PAIRS_PER_SECOND = 25.0  # of one core

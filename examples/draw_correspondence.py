@@ -14,7 +14,7 @@ from PIL import Image
 
 from stableviton_sdk import TryOnAttention, TryOnInputs
 from stableviton_sdk.data.synthetic import render_pair
-from stableviton_sdk.evaluation.correspondence_recorder import true_places
+from stableviton_sdk.evaluation.correspondence.recorder import true_places
 from stableviton_sdk.images import save_atomically
 from stableviton_sdk.preprocessing.garment import place_garment
 

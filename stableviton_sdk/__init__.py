@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 _PUBLIC = {
-    "AttentionRequest": "pipelines.attention_recording",
-    "BodyAnalysis": "preprocessing.body",
-    "BodyAnalyzer": "preprocessing.body",
-    "Frame": "preprocessing.inputs",
+    "AttentionRequest": "attention.recorder",
+    "BodyAnalysis": "preprocessing.analyzers.base",
+    "BodyAnalyzer": "preprocessing.analyzers.base",
+    "Frame": "preprocessing.frame",
     "GarmentEncoder": "models.garment_encoder",
     "IncompatibleCheckpoint": "errors",
     "InvalidInput": "errors",
@@ -17,7 +17,7 @@ _PUBLIC = {
     "NoPersonFound": "errors",
     "PersonPreprocessor": "preprocessing.preprocessor",
     "SpatialEncoder": "models.spatial_encoder",
-    "TryOnAttention": "pipelines.attention",
+    "TryOnAttention": "attention.result",
     "TryOnError": "errors",
     "TryOnInputs": "preprocessing.inputs",
     "TryOnPipeline": "pipelines.pipeline_tryon",
@@ -30,6 +30,8 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
+    from .attention.recorder import AttentionRequest
+    from .attention.result import TryOnAttention
     from .errors import (
         IncompatibleCheckpoint,
         InvalidInput,
@@ -42,12 +44,11 @@ if TYPE_CHECKING:
     from .models.spatial_encoder import SpatialEncoder
     from .models.unet import TryOnUNet
     from .models.zero_cross_attention import ZeroCrossAttention
-    from .pipelines.attention import TryOnAttention
-    from .pipelines.attention_recording import AttentionRequest
     from .pipelines.pipeline_output import TryOnPipelineOutput
     from .pipelines.pipeline_tryon import TryOnPipeline
-    from .preprocessing.body import BodyAnalysis, BodyAnalyzer
-    from .preprocessing.inputs import Frame, TryOnInputs
+    from .preprocessing.analyzers.base import BodyAnalysis, BodyAnalyzer
+    from .preprocessing.frame import Frame
+    from .preprocessing.inputs import TryOnInputs
     from .preprocessing.preprocessor import PersonPreprocessor
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ._files import check_writable, replacing
 from .errors import InvalidInput
+from .files import check_writable, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -144,6 +144,29 @@ def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any)
         options["icc_profile"] = profile
     with replacing(path) as partial:
         image.save(partial, **options)
+
+
+def to_tensor(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    """RGB picture to (3, H, W) in [-1, 1].
+
+    Contiguous: in channels-last order group norm on the CPU loses three digits on flat regions such as the grey one.
+    """
+    import torch
+
+    array = np.asarray(resize(picture, size), dtype=np.float32)
+    return torch.from_numpy(array / 127.5 - 1.0).permute(2, 0, 1).contiguous()
+
+
+def resize(
+    picture: Image.Image, size: tuple[int, int], resample: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, resample)
+
+
+def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if mask.size == size:
+        return mask
+    return mask.resize(size, Image.Resampling.BILINEAR).point(lambda value: 255 if value >= 128 else 0)
 
 
 @functools.cache

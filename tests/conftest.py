@@ -2,9 +2,9 @@ import os
 
 import pytest
 import torch
-from command_line import PHOTO
-from flat_figures import FigureAnalyzer
-from loading_places import (  # noqa: F401 (fixtures)
+from support.command_line import PHOTO
+from support.flat_figures import FigureAnalyzer
+from support.loading_places import (  # noqa: F401 (fixtures)
     authors,
     content,
     converted,
@@ -14,13 +14,13 @@ from loading_places import (  # noqa: F401 (fixtures)
     released,
     warnings,
 )
-from stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
-from tiny import mask_picture, picture, tiny_pipeline
+from support.stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
+from support.tiny import mask_picture, picture, tiny_pipeline
 
-from stableviton_sdk import hub_downloads
 from stableviton_sdk.conversion import convert_checkpoint
+from stableviton_sdk.hub import pending as hub_downloads
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing import photo_body
+from stableviton_sdk.preprocessing.analyzers import photo as photo_body
 
 
 @pytest.fixture(scope="session")

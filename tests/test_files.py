@@ -2,7 +2,7 @@
 
 import pytest
 
-from stableviton_sdk._files import replacing, write_text_atomically
+from stableviton_sdk.files import replacing, write_text_atomically
 
 
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from tiny import picture
+from support.tiny import picture
 
 from stableviton_sdk import images
 from stableviton_sdk.errors import InvalidInput

@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from stableviton_sdk._files import replacing, write_text_atomically
 from stableviton_sdk.errors import InvalidInput
+from stableviton_sdk.files import replacing, write_text_atomically
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.augmentation import Augmentation
-from stableviton_sdk.training.autoencoder import initialise_components, sample_pictures
+from stableviton_sdk.training.bundled.autoencoder import initialise_components, sample_pictures
 from stableviton_sdk.training.config import DataConfig, LossConfig, TrainingConfig
-from stableviton_sdk.training.metrics import read_metrics
-from stableviton_sdk.training.trainer import train
+from stableviton_sdk.training.loop.run_log import read_metrics
+from stableviton_sdk.training.tryon.augmentation import Augmentation
+from stableviton_sdk.training.tryon.trainer import train
 
 from .measure import baselines, measure
 from .pairs import TEST_SEED, TRAINED_SEED, RenderedPairs, render_pairs

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from stableviton_sdk.evaluation.baselines import unpainted_pictures
-from stableviton_sdk.evaluation.correspondence import SETTINGS, summarise
-from stableviton_sdk.evaluation.correspondence_recorder import CorrespondenceRecorder, Measured, Truth
+from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, summarise
+from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, Measured, Truth
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.garment import place_garment
-from stableviton_sdk.training.bundle import few_steps
+from stableviton_sdk.training.bundled.assemble import few_steps
 
 from .pairs import RenderedPairs, noise_of
 

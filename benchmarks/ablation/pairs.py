@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stableviton_sdk._files import replacing
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.data.synthetic.labels import PARULA
+from stableviton_sdk.files import replacing
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
 SHARED = ("agnostic", "densepose_labels", "mask")  # by both garments of a figure

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from stableviton_sdk._files import write_text_atomically
 from stableviton_sdk.errors import InvalidInput
+from stableviton_sdk.files import write_text_atomically
 
 from .drawing import draw_chart, draw_sheet
 from .variants import STEPS, SUPERVISED_STEPS, VARIANTS

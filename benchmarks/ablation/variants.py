@@ -13,7 +13,7 @@ from stableviton_sdk.models.attention_maps import AttentionRecorder
 from stableviton_sdk.models.unet import TryOnUNet
 from stableviton_sdk.models.up_block import TryOnUpBlock2D
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.initialise import from_scratch
+from stableviton_sdk.training.tryon.initialise import from_scratch
 
 WIDTH_STEP = 8  # of the group norms
 FINEST_BLOCKS = [2, 3]  # decoder places at the latents' resolution: what both attention losses look at

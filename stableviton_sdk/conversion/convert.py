@@ -15,16 +15,9 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
-from ..hub_errors import is_disk_full
+from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
-from .architecture import (
-    SCHEDULER,
-    Architecture,
-    build_on_meta,
-    check_shapes,
-    component_class,
-    infer_architecture,
-)
+from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, component_class, infer_architecture
 from .key_mapping import COMPONENTS, KeyPlan, Rename, plan_keys, sources
 from .reading import SafetensorsCheckpoint, read_checkpoint
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ..errors import InvalidInput
 from ..images import load_image, load_mask
-from ..preprocessing.inputs import grey_out, same_aspect
+from ..preprocessing.frame import same_aspect
+from ..preprocessing.inputs import grey_out
 
 PICTURE_ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
 ORIENTATION = 0x0112  # EXIF
@@ -100,7 +101,7 @@ class PairDataset:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        from ..pipelines.pictures import resize, resize_mask
+        from ..images import resize, resize_mask
 
         record = self.records[index]
         height, width = self.size

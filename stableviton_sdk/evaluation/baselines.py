@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..pipelines.pictures import to_tensor
+from ..images import to_tensor
 from ..preprocessing.garment import CANVAS
 
 CANVAS_TOLERANCE = 4  # a garment's pixel differs from its canvas by more

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import InvalidInput
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
+from .inference import differences
 from .metrics import METRICS, PICTURE_METRICS, SET_METRICS
-from .painting import differences
 from .report import LABELS, format_value, load_report
 
 NO_DIFFERENCE = "no difference shown"

@@ -25,8 +25,8 @@ from ..data.folder import (
 )
 from ..errors import InvalidInput
 from ..images import load_image, load_mask
-from ..preprocessing.framing import choose_frame
-from ..preprocessing.inputs import grey_out, same_aspect
+from ..preprocessing.frame import choose_frame, same_aspect
+from ..preprocessing.inputs import grey_out
 
 PARTS = ("person", "garment", "mask", "agnostic", "densepose", "truth")
 MAP_FOLDERS = {

@@ -16,8 +16,8 @@ from .._version import __version__
 from ..errors import InvalidInput
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
 from .data import EvaluationData
+from .metric_networks import Networks
 from .metrics import HIGHER_IS_BETTER, METRICS, PICTURE_METRICS, PSNR_CAP, FeatureLibrary
-from .networks import Networks
 from .scoring import Scores
 
 FORMAT, VERSION = "stableviton-evaluation", 1

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._files import write_text_atomically
 from ..errors import InvalidInput
+from ..files import write_text_atomically
 from ..images import save_atomically
-from . import painting
+from . import inference as painting
 from .data import EvaluationData
+from .inference import PaintSettings, describe_model, mask_path, open_run, paint, settings_of
+from .metric_networks import Networks, check_library, load_networks
 from .metrics import METRICS, FeatureLibrary, require
-from .networks import Networks, check_library, load_networks
-from .painting import PaintSettings, describe_model, mask_path, open_run, paint, settings_of
 from .report import build_report, dump, to_markdown, versions
 from .scoring import ResultsFolder, score
 from .sheet import draw_sheet

@@ -16,8 +16,8 @@ from ..errors import InvalidInput
 from ..images import load_image, load_mask
 from . import metrics as measure
 from .data import Case, EvaluationData
+from .metric_networks import Networks
 from .metrics import METRICS, PICTURE_METRICS, PSNR_CAP, SET_METRICS
-from .networks import Networks
 
 
 @dataclass

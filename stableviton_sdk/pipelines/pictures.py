@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..preprocessing.framing import feather_mask, paste_back
+from ..images import resize_mask
+from ..preprocessing.frame import feather_mask, paste_back
 from ..preprocessing.inputs import TryOnInputs
 
 
@@ -36,27 +37,6 @@ def finish(
     if output_type == "pil" or len({image.shape for image in images}) > 1:
         return images
     return torch.stack(images) if output_type == "pt" else np.stack(images)
-
-
-def to_tensor(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-    """RGB picture to (3, H, W) in [-1, 1].
-
-    Contiguous: in channels-last order group norm on the CPU loses three digits on flat regions such as the grey one.
-    """
-    array = np.asarray(resize(picture, size), dtype=np.float32)
-    return torch.from_numpy(array / 127.5 - 1.0).permute(2, 0, 1).contiguous()
-
-
-def resize(
-    picture: Image.Image, size: tuple[int, int], resample: Image.Resampling = Image.Resampling.LANCZOS
-) -> Image.Image:
-    return picture if picture.size == size else picture.resize(size, resample)
-
-
-def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    if mask.size == size:
-        return mask
-    return mask.resize(size, Image.Resampling.BILINEAR).point(lambda value: 255 if value >= 128 else 0)
 
 
 def _blend_exactly(array: np.ndarray, entry: TryOnInputs, feather: float | None) -> np.ndarray:

@@ -9,8 +9,8 @@ import torch
 from diffusers.utils import BaseOutput
 from PIL import Image
 
+from ..attention.result import TryOnAttention
 from ..preprocessing.inputs import TryOnInputs
-from .attention import TryOnAttention
 
 
 @dataclass

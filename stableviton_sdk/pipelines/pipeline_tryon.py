@@ -18,20 +18,20 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
+from ..attention.recorder import AttentionRequest, PicturesBranch, StepRecorder, open_recorder, read_request
+from ..attention.result import TryOnAttention
 from ..errors import InvalidInput
-from ..images import ImageLike, as_image_list
+from ..images import ImageLike, as_image_list, resize, resize_mask, to_tensor
 from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
 from ..preprocessing.inputs import TryOnInputs, grey_out
 from ..preprocessing.preprocessor import PersonPreprocessor
-from .arguments import check_numbers, check_tensors, collect_inputs, pair_up
-from .attention import TryOnAttention
-from .attention_recording import AttentionRequest, PicturesBranch, StepRecorder, open_recorder, read_request
 from .call_state import CallPropertiesMixin, CallState, OffloadGuard
-from .pictures import finish, resize, resize_mask, to_tensor
-from .pipeline_loading import TryOnLoadingMixin
+from .checks import check_numbers, check_tensors, collect_inputs, pair_up
+from .loading import TryOnLoadingMixin
+from .pictures import finish
 from .pipeline_output import TryOnPipelineOutput
 from .preparation import PreparationMixin
 

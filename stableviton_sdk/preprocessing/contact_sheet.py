@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .analyzers.openpose import draw_pose
 from .drawing import arrange, colour_parsing, tint
 from .inputs import TryOnInputs, grey_out
-from .pose import draw_pose
 
 TILE = 384  # pixels, the height of a tile's picture
 FRAME_COLOUR = (255, 120, 0)

@@ -12,8 +12,7 @@ from PIL import Image
 
 from ..errors import InvalidInput, NoPersonFound
 from ..images import ImageLike, load_image
-from .framing import choose_frame
-from .inputs import Box, Frame, same_aspect
+from .frame import Box, Frame, choose_frame, same_aspect
 from .labels import CIHP, UPPER_GARMENTS
 
 GarmentPhoto = Literal["flat-lay", "model"]

@@ -19,18 +19,19 @@ from PIL import Image
 from transformers import ImageProcessingMixin
 
 from ..errors import InvalidInput, NoPersonFound, WeightsUnavailable
-from ..hub import fetch_file
+from ..hub.download import fetch_file
 from ..images import ImageLike, load_image
-from .agnostic import CATEGORIES, Category, agnostic_mask
-from .body import BodyAnalyzer, choose_person
-from .framing import choose_frame
-from .inputs import Frame, TryOnInputs, grey_out
-from .photo_body import POSE_METHODS, Lazy
+from .analyzers.base import BodyAnalyzer, choose_person
+from .analyzers.photo import POSE_METHODS, Lazy
+from .boxes import check_box
+from .frame import Frame, choose_frame
+from .inputs import TryOnInputs, grey_out
+from .masks.agnostic import CATEGORIES, Category, agnostic_mask
 
 ANALYSIS_PIXELS = 768 * 1024  # the analysis works at this many pixels, in the frame's proportions
 MAX_PERSON_SIDE = 4096  # pixels, where `aspect` says how large the network works
 # Analyzers that go by a name: the module that has their `WEIGHTS` and `make_analyzer`.
-ANALYZERS = {"photo": "photo_body", "figure": "figure_body"}
+ANALYZERS = {"photo": "photo", "figure": "compact"}
 
 
 class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
@@ -182,7 +183,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
             with self._models_lock:
                 return self._models.setdefault((name, part, device), Lazy(make))
 
-        make_analyzer = import_module(f".{ANALYZERS[name]}", __package__).make_analyzer
+        make_analyzer = import_module(f".analyzers.{ANALYZERS[name]}", __package__).make_analyzer
         return make_analyzer(self._path_of, share, device=device, pose=pose)
 
     def parser(self, device: Any = None) -> Callable[[Image.Image], np.ndarray]:
@@ -257,8 +258,6 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         close: bool,
     ) -> tuple[Frame, tuple[float, float, float, float] | None]:
         """The frame, and the person's box in pixels of the picture to analyse, where it is known."""
-        from .densepose.estimator import check_box
-
         whole = choose_frame(photo.size, aspect)
         if person_box is None:
             if whole.box == (0, 0, *photo.size) and not close:
@@ -320,7 +319,7 @@ def _check_weights(analyzer: str | None, weights: Mapping[str, Any] | None) -> d
         raise InvalidInput(
             f"analyzer is {analyzer!r}: pass one of {', '.join(map(repr, ANALYZERS))}, or an object of your own."
         )
-    sources = copy.deepcopy(import_module(f".{ANALYZERS[analyzer]}", __package__).WEIGHTS)
+    sources = copy.deepcopy(import_module(f".analyzers.{ANALYZERS[analyzer]}", __package__).WEIGHTS)
     for name, source in (weights or {}).items():
         if name not in sources:
             raise InvalidInput(f"weights has no {name!r} for the {analyzer!r} analyzer: it has {', '.join(sources)}.")

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ..errors import InvalidInput
 from ..images import load_image, load_mask
-from .inputs import Frame, TryOnInputs
+from .frame import Frame
+from .inputs import TryOnInputs
 
 FORMAT, VERSION = "stableviton_sdk.TryOnInputs", 1
 INDEX = "inputs.json"

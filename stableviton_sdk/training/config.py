@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from ..errors import InvalidInput, MissingDependency
-from .augmentation import Augmentation
+from .tryon.augmentation import Augmentation
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from .config import parse_config, read_yaml
 DEFAULT = "try-on"
 # The module and the class of the configuration, the module and the function that trains by it.
 TASKS = {
-    "try-on": ("config", "TrainingConfig", "trainer", "train"),
-    "bundle": ("bundle", "BundleConfig", "bundle", "make_bundle"),
-    "autoencoder": ("autoencoder", "AutoencoderConfig", "autoencoder", "train_autoencoder"),
-    "decoder": ("decoder", "DecoderConfig", "decoder", "train_decoder"),
-    "body": ("body_training", "BodyConfig", "body_training", "train_body"),
+    "try-on": ("config", "TrainingConfig", "tryon.trainer", "train"),
+    "bundle": ("bundled.assemble", "BundleConfig", "bundled.assemble", "make_bundle"),
+    "autoencoder": ("bundled.autoencoder", "AutoencoderConfig", "bundled.autoencoder", "train_autoencoder"),
+    "decoder": ("bundled.decoder", "DecoderConfig", "bundled.decoder", "train_decoder"),
+    "body": ("bundled.body_training", "BodyConfig", "bundled.body_training", "train_body"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import InvalidInput
-from ...preprocessing.agnostic import agnostic_mask
+from ...preprocessing.masks.agnostic import agnostic_mask
 from .body import Body, sample_body
 from .canvas import check_size
 from .garment import Garment, sample_garment

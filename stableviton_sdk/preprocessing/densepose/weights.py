@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..._files import replacing
 from ...errors import IncompatibleCheckpoint, WeightsUnavailable
+from ...files import replacing
 from .pickled_arrays import read_pickle
 
 MAX_BYTES = 2**31  # the released file has 256 MB

@@ -1,0 +1,1 @@
+"""Where in the garment each pixel of a result came from: recording, reading, drawing."""

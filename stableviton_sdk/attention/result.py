@@ -1,0 +1,259 @@
+"""Where in the garment did each pixel come from? The record of one call's zero cross-attentions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidInput
+from ..images import load_image
+from ..preprocessing.frame import Frame
+from ..preprocessing.garment import PlacedGarment
+from ..preprocessing.inputs import TryOnInputs
+from .drawing import draw_correspondence, draw_map, places_between, warp_garment
+from .recorder import AttentionRequest, CoordinateRecorder, cells_of, check_pixel, place_in_frame
+
+# the root of the variances' sum of an even spread over the unit square
+EVEN_SPREAD = float(np.sqrt(2.0 / 12.0))
+
+
+class Source(NamedTuple):
+    """
+    Args:
+        x (`float`), y (`float`):
+            Pixel of the garment's picture as it was passed in, turned upright by its EXIF orientation; whole numbers
+            are pixel centres.
+        certainty (`float`): 1 where all attention rests on one spot, 0 where it is spread evenly over the garment.
+    """
+
+    x: float
+    y: float
+    certainty: float
+
+
+@dataclass(frozen=True, eq=False)
+class TryOnAttention:
+    """Where the network looked, for every zero cross-attention block, noted step and picture.
+
+    Args:
+        records (`dict[int, dict[int, np.ndarray]]`):
+            By block and step: float16, (pictures, height, width, 3): expected y and x in [0, 1] of the prepared
+            garment's height and width, and the standard deviation in the same unit.
+        inputs (`list[TryOnInputs]`): What the network was given for each picture.
+        garments (`list[PlacedGarment]`): Each picture's garment: as passed in, as prepared, and the way between them.
+        results (`Sequence`, *optional*):
+            The call's pictures, for `to_image`; none where it returned latents: the photos then stand in for them.
+        request (`AttentionRequest`, *optional*): What was asked for.
+        maps (`dict[int, np.ndarray]`, *optional*):
+            By step: float32, (pictures, queries, height, width): the full maps asked for; each sums to 1.
+        map_cells (`np.ndarray`, *optional*): Row and column of each query in its block, (pictures, queries, 2).
+        map_size (`tuple[int, int]`, *optional*): Height and width of that block.
+        own_block (`int`, *optional*): The block that answers by default, where the weights name one.
+    """
+
+    records: dict[int, dict[int, np.ndarray]]
+    inputs: list[TryOnInputs] = field(default_factory=list)
+    garments: list[PlacedGarment] = field(default_factory=list)
+    results: Sequence[Any] = ()
+    request: AttentionRequest = field(default_factory=AttentionRequest)
+    maps: dict[int, np.ndarray] = field(default_factory=dict)
+    map_cells: np.ndarray | None = None
+    map_size: tuple[int, int] | None = None
+    own_block: int | None = None
+
+    @classmethod
+    def of_call(
+        cls,
+        recorder: CoordinateRecorder,
+        request: AttentionRequest,
+        inputs: list[TryOnInputs],
+        garments: list[PlacedGarment],
+        results: Sequence[Any],
+        own_block: int | None = None,
+    ) -> TryOnAttention:
+        """What a recorder noted of a call, with the pictures that belong to it."""
+        maps = recorder.maps, recorder.map_cells, recorder.map_size
+        return cls(recorder.records, inputs, garments, results, request, *maps, own_block)
+
+    @property
+    def blocks(self) -> list[int]:
+        """The blocks noted; 0 is the decoder's lowest resolution."""
+        return sorted(self.records)
+
+    @property
+    def steps(self) -> list[int]:
+        """The denoising steps noted."""
+        return sorted({step for records in self.records.values() for step in records})
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The frame of each picture's photo."""
+        return [entry.frame for entry in self.inputs]
+
+    def sharpest_block(self, *, step: int | None = None, image: int = 0) -> int:
+        """The block whose attention is the least spread out on average."""
+        self._check_image(image)
+        if not self.blocks:
+            raise InvalidInput("no step was noted, for the call was interrupted before: let it run longer.")
+        return min(self.blocks, key=lambda block: float(self._note(block, step, image)[..., 2].mean()))
+
+    def answering_block(self, *, step: int | None = None, image: int = 0) -> int:
+        """What `block=None` stands for: the block that the weights name, if it was noted, else the sharpest."""
+        return self.own_block if self.own_block in self.records else self.sharpest_block(step=step, image=image)
+
+    def coordinates(self, block: int | None = None, *, step: int | None = None, image: int = 0) -> np.ndarray:
+        """Garment place that every cell of a block's map expects, in pixels of the prepared garment.
+
+        The prepared garment is the canvas that the network sees, `garments[image].picture`;
+        `garments[image].to_original(x, y)` leads on to the picture that was passed in, as `source_of` does.
+
+        Args:
+            block (`int`, *optional*): One of `blocks`; by default `answering_block`.
+            step (`int`, *optional*): One of `steps`; by default the mean over the last half of them.
+            image (`int`, *optional*, defaults to 0): Which picture.
+
+        Returns:
+            `np.ndarray`: float32, (height, width, 3): x and y in pixels of the prepared garment, whole numbers being
+            pixel centres, and certainty in [0, 1].
+
+        Raises:
+            `InvalidInput`: for a block, step or picture that wasn't noted.
+        """
+        self._check_image(image)
+        block = self.answering_block(step=step, image=image) if block is None else block
+        note = self._note(block, step, image)
+        width, height = self.garments[image].picture.size
+        certainty = (1.0 - note[..., 2] / EVEN_SPREAD).clip(0.0, 1.0)
+        return np.stack([note[..., 1] * width - 0.5, note[..., 0] * height - 0.5, certainty], axis=-1)
+
+    def source_of(
+        self, x: float, y: float, *, image: int = 0, block: int | None = None, step: int | None = None
+    ) -> Source:
+        """Where in the garment a pixel of the result came from, in pixels of the garment's picture as passed in.
+
+        Preparing a garment adds canvas around a narrow picture. A pixel that looks at added canvas is given the
+        nearest pixel of the picture, so x and y can always be looked up there; `coordinates` tells them apart.
+
+        Args:
+            x (`float`), y (`float`): Pixel of the result, which has the photo's size; whole numbers are pixel centres.
+            image (`int`, *optional*, defaults to 0): Which picture.
+            block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
+
+        Returns:
+            `Source`: pixel of the garment's picture (upright, where EXIF says that it's turned), and how certain.
+
+        Raises:
+            `InvalidInput`: if the pixel lies outside the part of the photo that the network saw.
+        """
+        cells = self.coordinates(block, step=step, image=image)
+        frame, garment = self.inputs[image].frame, self.garments[image]
+        check_pixel(frame, x, y)
+        row, column = np.multiply(place_in_frame(frame, x, y), cells.shape[:2]) - 0.5
+        canvas_x, canvas_y, certainty = places_between(cells, np.array([row]), np.array([column]))[0, 0]
+        width, height = garment.original.size
+        garment_x, garment_y = garment.to_original(float(canvas_x), float(canvas_y))
+        return Source(min(max(garment_x, 0.0), width - 1.0), min(max(garment_y, 0.0), height - 1.0), float(certainty))
+
+    def warp(self, block: int | None = None, step: int | None = None, image: int = 0) -> Image.Image:
+        """The garment, warped by the attention to where it was painted: `result.paste(warped, (0, 0), warped)`.
+
+        Every pixel shows the garment's own pixel that `source_of` names, taken from the picture as passed in. Opacity
+        is 0 outside the mask and where the network looked at added canvas. Elsewhere it follows the certainty: 0 up
+        to a certainty of 0.25, 1 from 0.65, smooth in between.
+
+        Args:
+            block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
+            image (`int`, *optional*, defaults to 0): Which picture.
+
+        Returns:
+            `PIL.Image.Image`: RGBA, of the result's size.
+        """
+        cells = self.coordinates(block, step=step, image=image)
+        return warp_garment(cells, self.inputs[image], self.garments[image])
+
+    def to_image(
+        self, block: int | None = None, step: int | None = None, image: int = 0, *, height: int = 640
+    ) -> Image.Image:
+        """A picture of the correspondence: colours and a grid on the garment, and where they landed on the body.
+
+        A point of the body has the colour of the garment's point that it came from. Where the attention is uncertain
+        the colour fades (as `warp`'s opacity does), and so it does where the network looked beside the garment.
+
+        Args:
+            block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
+            image (`int`, *optional*, defaults to 0): Which picture.
+            height (`int`, *optional*, defaults to 640): Of each of the two pictures, in pixels.
+
+        Returns:
+            `PIL.Image.Image`: RGB: the garment on the left, the result on the right.
+        """
+        cells = self.coordinates(block, step=step, image=image)
+        return draw_correspondence(cells, self._result(image), self.inputs[image], self.garments[image], height)
+
+    def map_of(self, x: float, y: float, *, step: int | None = None, image: int = 0) -> np.ndarray:
+        """How much a pixel of the result looked at every cell of the garment, averaged over the heads.
+
+        Args:
+            x (`float`), y (`float`): A pixel that `AttentionRequest(queries=...)` asked for, or one of the same cell.
+            step (`int`, *optional*): One of `steps`; by default the mean over the last half of them.
+            image (`int`, *optional*, defaults to 0): Which picture.
+
+        Returns:
+            `np.ndarray`: float32, (height, width) cells over the prepared garment, which sum to 1.
+
+        Raises:
+            `InvalidInput`: if no map was asked for at this pixel or step.
+        """
+        self._check_image(image)
+        check_pixel(self.inputs[image].frame, x, y)
+        if not self.maps:
+            raise InvalidInput(
+                f"no full maps were noted: call with output_attention=AttentionRequest(queries=[({x:g}, {y:g})])."
+            )
+        cell = cells_of(np.array(place_in_frame(self.inputs[image].frame, x, y)), self.map_size)
+        matches = np.flatnonzero((self.map_cells[image] == cell).all(axis=1))
+        if matches.size == 0:
+            raise InvalidInput(f"no map was asked for at ({x:g}, {y:g}): the queries were {self.request.queries}.")
+        return self._mean({number: maps[image, matches[0]] for number, maps in self.maps.items()}, step)
+
+    def draw_map(
+        self, x: float, y: float, *, step: int | None = None, image: int = 0, height: int = 640
+    ) -> Image.Image:
+        """A picture of `map_of`: its heat on the garment, and the pixel marked on the result.
+
+        Args:
+            x, y, step, image: As for `map_of`.
+            height (`int`, *optional*, defaults to 640): Of each of the two pictures, in pixels.
+
+        Returns:
+            `PIL.Image.Image`: RGB: the garment on the left, the result on the right.
+        """
+        heat = self.map_of(x, y, step=step, image=image)
+        return draw_map(heat, (x, y), self._result(image), self.inputs[image], self.garments[image], height)
+
+    def _result(self, image: int) -> Image.Image:
+        if len(self.results) == 0:
+            return self.inputs[image].photo
+        return load_image(self.results[image], name="result")
+
+    def _check_image(self, image: int) -> None:
+        if not 0 <= image < len(self.garments):
+            raise InvalidInput(f"there is no picture {image}: the call made {len(self.garments)}.")
+
+    def _note(self, block: int, step: int | None, image: int) -> np.ndarray:
+        if block not in self.records:
+            raise InvalidInput(f"block {block} was not noted: the call noted {self.blocks}.")
+        return self._mean({number: notes[image] for number, notes in self.records[block].items()}, step)
+
+    @staticmethod
+    def _mean(notes: dict[int, np.ndarray], step: int | None) -> np.ndarray:
+        if step is None:
+            steps = sorted(notes)
+            return np.mean([notes[number] for number in steps[len(steps) // 2 :]], axis=0, dtype=np.float32)
+        if step not in notes:
+            raise InvalidInput(f"step {step} was not noted: the call noted {sorted(notes)}.")
+        return notes[step].astype(np.float32)

@@ -1,0 +1,177 @@
+"""The authors' checkpoints, downloaded, converted once, and kept beside the Hub's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+from diffusers.utils import logging
+from safetensors import SafetensorError
+
+from ..errors import InvalidInput, WeightsUnavailable
+from ..files import write_text_atomically
+from ..hub import download as hub
+from ..hub.errors import is_disk_full
+from ..hub.known_repos import Checkpoint, KnownRepo
+from . import convert_checkpoint
+from .convert import DTYPES, parse_dtype
+
+logger = logging.get_logger(__name__)
+
+ArchitectureOverride = Mapping[str, Mapping[str, Any]]
+
+
+def fetch_converted(
+    repo: KnownRepo,
+    *,
+    checkpoint: str | None = None,
+    architecture: ArchitectureOverride | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool | None = None,
+    force_download: bool = False,
+) -> Path:
+    """The converted folder of an authors' checkpoint; downloads and converts it the first time.
+
+    What was converted is found by the checkpoint's content, so a new commit that leaves the checkpoint alone costs
+    nothing. It is also found without a network, and after the checkpoint was deleted to save room.
+
+    Args:
+        repo (`KnownRepo`): Where from.
+        checkpoint (`str`, *optional*): Which of its checkpoints.
+        architecture (`Mapping`, *optional*): What shapes can't tell; see `conversion.infer_architecture`.
+        dtype (`torch.dtype`, *optional*):
+            Type to store the weights in; float32 by default, and where they are to be loaded in several types.
+        revision, cache_dir, token, local_files_only, force_download: As for `hub.fetch_file`.
+
+    Returns:
+        `Path`: a folder in this package's layout.
+
+    Raises:
+        `WeightsUnavailable`, `IncompatibleCheckpoint`, `InvalidInput`: one sentence on what failed.
+    """
+    name, entry = repo.pick(checkpoint)
+    stored = parse_dtype(dtype) if isinstance(dtype, (torch.dtype, str)) else torch.float32
+    overrides = _overrides(architecture, entry)
+    place = {
+        "repo_type": repo.repo_type,
+        "revision": revision,
+        "cache_dir": cache_dir,
+        "token": token,
+        "local_files_only": local_files_only,
+    }
+    home = hub.sdk_cache(cache_dir) / "converted" / f"{repo.repo_type}--{repo.repo_id.replace('/', '--')}"
+    variety = next(key for key, value in DTYPES.items() if value == stored)
+    if architecture:
+        variety += "-" + hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+    def converted(etag: str) -> Path:
+        return home / f"{name}-{variety}" / etag[:16]
+
+    # Remembers which content a revision stood for: all that is needed without a network, or for a pinned commit.
+    note = home / "revisions" / f"{name}@{quote(revision or 'main', safe='')}"
+    if not force_download:
+        etag = _current_etag(repo.repo_id, entry.filename, place, note)
+        if etag and converted(etag).is_dir():
+            _write(note, etag)
+            return converted(etag)
+    logger.warning(f"Weights of {repo.repo_id}, {name}: licence {repo.licence}.")
+    path = hub.fetch_file(
+        repo.repo_id,
+        entry.filename,
+        **place,
+        sha256=entry.sha256 if revision is None else None,  # another revision is the caller's own choice
+        force_download=force_download,
+        extra_space=stored.itemsize / 4,
+        recheck=True,
+    )
+    etag = hub.content_name(path)
+    target = converted(etag)
+    try:
+        _convert_once(path, target, stored, overrides, repo.licence, again=force_download)
+    except WeightsUnavailable:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError | SafetensorError):
+            raise
+        reason = "the disk is full" if is_disk_full(error) else " ".join(str(error).split())
+        raise WeightsUnavailable(
+            f"{repo.repo_id} was downloaded but can't be converted in {home}: {reason}; make room, or set HF_HOME "
+            "(or cache_dir=) to a folder on another disk."
+        ) from error
+    _write(note, etag)
+    return target
+
+
+def _current_etag(repo_id: str, filename: str, place: Mapping[str, Any], note: Path) -> str | None:
+    """What identifies the checkpoint's content: by the Hub, the Hub's cache, or the last time it was asked for."""
+    noted = _read(note)
+    if noted and hub.is_commit(place["revision"]):
+        return noted
+    try:
+        return hub.file_etag(repo_id, filename, **place) or noted
+    except WeightsUnavailable as error:
+        if noted is None:
+            raise
+        logger.warning(f"{error} What was converted before is used.")
+        return noted
+
+
+def _convert_once(
+    path: Path, target: Path, dtype: torch.dtype, overrides: ArchitectureOverride, licence: str, again: bool
+) -> None:
+    from huggingface_hub.utils import WeakFileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(target.parent / f".{target.name}.lock"):
+        if target.is_dir() and not again:  # another process has converted it meanwhile
+            return
+        for abandoned in target.parent.glob(f".{target.name}.partial-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed: whoever works holds the lock
+        if target.is_dir():
+            shutil.rmtree(target)
+        report = convert_checkpoint(path, target, dtype=dtype, architecture=overrides, licence=licence)
+        if report.foreign_line():
+            logger.warning(f"{path.name}: {report.foreign_line()}")
+
+
+def _overrides(architecture: ArchitectureOverride | None, entry: Checkpoint) -> dict[str, dict[str, Any]]:
+    """What the registry knows about a checkpoint, and the caller's own on top."""
+    if architecture is not None and not (
+        isinstance(architecture, Mapping) and all(isinstance(options, Mapping) for options in architecture.values())
+    ):
+        raise InvalidInput(
+            "architecture is no mapping of mappings: pass options by component, such as "
+            '{"garment_encoder": {"num_attention_heads": 16}}.'
+        )
+    overrides: dict[str, dict[str, Any]] = {"unet": {"sample_size": [side // 8 for side in entry.size]}}
+    for component, options in (architecture or {}).items():
+        overrides[component] = {**overrides.get(component, {}), **options}
+    return overrides
+
+
+def _read(note: Path) -> str | None:
+    try:
+        return note.read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _write(note: Path, etag: str) -> None:
+    """Best effort: a cache that can't be written to still serves."""
+    if _read(note) == etag:
+        return
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(note, etag)
+    except OSError:
+        logger.info(f"{note} can't be written: without a network, these weights won't be found by their revision.")

@@ -1,0 +1,1 @@
+"""Attention measured against the known correspondence of rendered figures."""

@@ -1,0 +1,273 @@
+"""Does the attention look where the garment really is? Measured against rendered figures, whose truth is known.
+
+```python
+samples = SyntheticDataset(8, seed=1000)
+report = measure_correspondence(pipe, samples, steps=10)
+print(report.to_markdown())
+```
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ...errors import InvalidInput
+from ...preprocessing.garment import place_garment
+from ...preprocessing.inputs import TryOnInputs
+from .recorder import CorrespondenceRecorder, Measured, Truth
+
+if TYPE_CHECKING:
+    from ...pipelines.pipeline_tryon import TryOnPipeline
+
+SETTINGS = ("paired", "unpaired")
+
+
+@dataclass(frozen=True)
+class BlockCorrespondence:
+    """How well, and how sharply, one block's attention finds the garment, over the cells on the worn garment.
+
+    Args:
+        mean (`float`), percentile_90 (`float`):
+            Of the distance between the place that a cell expects, averaged over the steps noted, and the true one, in
+            pixels of the garment's picture.
+        constant_mean (`float`), constant_percentile_90 (`float`):
+            The same for attention spread evenly over the garment, which expects the picture's middle everywhere.
+        entropy (`float`): Of the head-averaged map in nats, averaged over cells and steps; `log(keys)` if even.
+        total_variation (`float`): What the attention total variation loss minimises, in key cells; 0 if constant.
+        query_size (`tuple[int, int]`), key_size (`tuple[int, int]`): Height and width of both maps.
+        queries (`int`): How many cells lie on the worn garment.
+    """
+
+    mean: float
+    percentile_90: float
+    constant_mean: float
+    constant_percentile_90: float
+    entropy: float
+    total_variation: float
+    query_size: tuple[int, int]
+    key_size: tuple[int, int]
+    queries: int
+
+
+@dataclass(frozen=True)
+class CorrespondenceReport:
+    """What `measure_correspondence` found.
+
+    Args:
+        garment_size (`tuple[int, int]`): Height and width of the garments' pictures; distances are in their pixels.
+        blocks (`dict[int, BlockCorrespondence]`):
+            Of every block (0 is the decoder's lowest resolution): distances and entropy over the cells of all samples,
+            the total variation averaged over samples.
+        samples (`list[dict[int, BlockCorrespondence]]`): The same of every sample.
+        protocol (`dict[str, Any]`): How it was measured.
+    """
+
+    garment_size: tuple[int, int]
+    blocks: dict[int, BlockCorrespondence]
+    samples: list[dict[int, BlockCorrespondence]]
+    protocol: dict[str, Any]
+
+    @property
+    def best_block(self) -> int:
+        """The block with the smallest mean distance."""
+        return min(self.blocks, key=lambda block: self.blocks[block].mean)
+
+    def scaled_to(self, height: int) -> CorrespondenceReport:
+        """The same report with distances in pixels of garment pictures `height` pixels high."""
+        factor = height / self.garment_size[0]
+        names = ("mean", "percentile_90", "constant_mean", "constant_percentile_90")
+
+        def scaled(blocks: dict[int, BlockCorrespondence]) -> dict[int, BlockCorrespondence]:
+            return {
+                block: dataclasses.replace(found, **{name: getattr(found, name) * factor for name in names})
+                for block, found in blocks.items()
+            }
+
+        size = (int(height), round(self.garment_size[1] * factor))
+        return CorrespondenceReport(size, scaled(self.blocks), [scaled(one) for one in self.samples], self.protocol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that JSON has."""
+        return {
+            "protocol": self.protocol,
+            "garment_size": list(self.garment_size),
+            "blocks": {str(block): dataclasses.asdict(found) for block, found in self.blocks.items()},
+            "samples": [
+                {str(block): dataclasses.asdict(found) for block, found in one.items()} for one in self.samples
+            ],
+        }
+
+    def to_markdown(self) -> str:
+        """A table of the blocks."""
+        height, width = self.garment_size
+        lines = [
+            f"Distances in pixels of a {width} x {height} garment; {len(self.samples)} samples.",
+            "",
+            "| block | cells | mean | 90 % | constant map: mean | 90 % | entropy (even map) | total variation |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for block, found in self.blocks.items():
+            even = np.log(found.key_size[0] * found.key_size[1])
+            lines.append(
+                f"| {block} | {found.query_size[1]} x {found.query_size[0]} | {found.mean:.2f} "
+                f"| {found.percentile_90:.2f} | {found.constant_mean:.2f} | {found.constant_percentile_90:.2f} "
+                f"| {found.entropy:.2f} ({even:.2f}) | {found.total_variation:.3f} |"
+            )
+        return "\n".join(lines)
+
+
+def summarise(parts: Sequence[Measured]) -> BlockCorrespondence:
+    """One block's numbers over any number of pictures; pictures without a cell that counts leave no trace.
+
+    Raises:
+        `InvalidInput`: if no cell counts at all.
+    """
+    parts = [part for part in parts if part.distances.size]
+    if not parts:
+        raise InvalidInput(
+            "no cell of the attention lies on a worn garment: pass samples that show one, or a larger size."
+        )
+    distances, constant = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("distances", "constant")
+    )
+    counts = [part.distances.size for part in parts]
+    return BlockCorrespondence(
+        mean=float(distances.mean()),
+        percentile_90=float(np.percentile(distances, 90)),
+        constant_mean=float(constant.mean()),
+        constant_percentile_90=float(np.percentile(constant, 90)),
+        entropy=float(np.average([part.entropy for part in parts], weights=counts)),
+        total_variation=float(np.mean([part.total_variation for part in parts])),
+        query_size=parts[0].query_size,
+        key_size=parts[0].key_size,
+        queries=int(distances.size),
+    )
+
+
+def measure_correspondence(
+    pipe: TryOnPipeline,
+    samples: Sequence[Any],
+    *,
+    steps: int = 50,
+    guidance_scale: float = 1.0,
+    seed: int = 0,
+    setting: Literal["paired", "unpaired"] = "paired",
+    progress: Callable[[int, int], None] | None = None,
+) -> CorrespondenceReport:
+    """Dress rendered figures, and measure how far the attention looks from where the garment's pixels truly are.
+
+    The renderer's own mask, agnostic and DensePose pictures are given to the network, so nothing but the network is
+    measured. Attention is averaged over the last half of the steps, as `TryOnAttention.source_of` does; every sample's
+    noise follows from the seed and its place alone.
+
+    Args:
+        pipe (`TryOnPipeline`): Works at its own size; the samples must have its proportions.
+        samples (`Sequence`):
+            `SyntheticSample`s, or dictionaries as from `SyntheticDataset`: with `person`, `mask`, `agnostic`,
+            `densepose`, `garment`, `correspondence` and `worn_mask`.
+        steps (`int`, *optional*, defaults to 50): Denoising steps.
+        guidance_scale (`float`, *optional*, defaults to 1.0): As for the pipeline's call.
+        seed (`int`, *optional*, defaults to 0): Of the noise; not negative.
+        setting (`str`, *optional*, defaults to `"paired"`):
+            `"paired"`: the garment that the person wears. `"unpaired"`: the sample's other garment, whose truth is
+            known too (`garment_other`, `correspondence_other`, `worn_mask_other`).
+        progress (`Callable`, *optional*): Called as `progress(done, total)` after every sample.
+
+    Returns:
+        `CorrespondenceReport`
+
+    Raises:
+        `InvalidInput`: if an argument or a sample can't be used.
+    """
+    if setting not in SETTINGS:
+        raise InvalidInput(f"setting is {setting!r}: pass one of {', '.join(map(repr, SETTINGS))}.")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InvalidInput(f"seed is {seed!r}: pass a whole number that isn't negative.")
+    if len(samples) == 0:
+        raise InvalidInput("samples is empty: pass at least one sample to measure.")
+    measured: list[dict[int, Measured]] = []
+    noted = _last_half(pipe, steps)
+    height, width = pipe.default_size
+    garment_size = None
+    for index in range(len(samples)):
+        inputs, garment, correspondence, worn_mask = _read_sample(samples[index], index, setting)
+        if garment_size not in (None, garment.size[::-1]):
+            raise InvalidInput(
+                f"the garment of sample {index} is {garment.size[::-1]} (height, width), those before are "
+                f"{garment_size}: pass samples of one size."
+            )
+        garment_size = garment.size[::-1]
+        truth = Truth(correspondence, worn_mask, place_garment(garment, size=(width, height)))
+        recorder = CorrespondenceRecorder([truth], noted)
+        noise = np.random.SeedSequence([int(seed), index]).generate_state(1)[0]
+        pipe(
+            inputs,
+            garment,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(int(noise)),
+            output_type="latent",
+            output_attention=recorder,
+        )
+        measured += recorder.measures()
+        if progress is not None:
+            progress(index + 1, len(samples))
+    return CorrespondenceReport(
+        garment_size=garment_size,
+        blocks={block: summarise([one[block] for one in measured]) for block in measured[0]},
+        samples=[{block: summarise([part]) for block, part in one.items() if part.distances.size} for one in measured],
+        protocol={
+            "setting": setting,
+            "samples": len(samples),
+            "height": height,
+            "width": width,
+            "steps": steps,
+            "averaged_steps": sorted(noted),
+            "guidance_scale": guidance_scale,
+            "seed": int(seed),
+            "scheduler": type(pipe.scheduler).__name__,
+        },
+    )
+
+
+def _last_half(pipe: TryOnPipeline, steps: int) -> range:
+    """The steps that are averaged; a scheduler may run the network more often than `steps` says."""
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 1 <= steps <= 1000:
+        raise InvalidInput(f"steps is {steps!r}: pass a whole number from 1 to 1000.")
+    scheduler = copy.deepcopy(pipe.scheduler)
+    scheduler.set_timesteps(steps)
+    count = len(scheduler.timesteps)
+    return range(count // 2, count)
+
+
+def _read_sample(sample: Any, index: int, setting: str) -> tuple[TryOnInputs, Image.Image, np.ndarray, np.ndarray]:
+    """Inputs and garment for the pipeline, correspondence and worn mask to measure with."""
+    suffix = "_other" if setting == "unpaired" else ""
+    parts = {}
+    for name, ndim in (
+        *((name, 3) for name in ("person", "agnostic", "densepose", f"garment{suffix}", f"correspondence{suffix}")),
+        *((name, 2) for name in ("mask", f"worn_mask{suffix}")),
+    ):
+        value = sample.get(name) if isinstance(sample, Mapping) else getattr(sample, name, None)
+        if not isinstance(value, np.ndarray) or value.ndim != ndim:
+            raise InvalidInput(f"sample {index} has no array of {ndim} dimensions as {name}: pass rendered samples.")
+        parts[name] = value
+    correspondence, worn_mask = parts[f"correspondence{suffix}"], parts[f"worn_mask{suffix}"]
+    size = parts["person"].shape[:2]
+    if correspondence.shape != (*size, 2) or worn_mask.shape != size:
+        raise InvalidInput(
+            f"sample {index}: correspondence{suffix} is {correspondence.shape} and worn_mask{suffix} "
+            f"{worn_mask.shape} for a person of {size}: pass both for every pixel of the person."
+        )
+    inputs = TryOnInputs.of_whole_photo(
+        parts["person"], parts["mask"].astype(bool), parts["densepose"], parts["agnostic"]
+    )
+    return inputs, Image.fromarray(parts[f"garment{suffix}"]), correspondence, worn_mask

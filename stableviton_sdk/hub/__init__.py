@@ -1,0 +1,1 @@
+"""Weights on and from the Hub: download, layouts, licences, errors."""

@@ -1,0 +1,1 @@
+"""Body analyzers: from an image to parse, joints and DensePose."""

@@ -1,0 +1,1 @@
+"""Agnostic masks: the rule, and the skeleton that it is written in."""

@@ -1,0 +1,254 @@
+"""What the body network learns from: rendered figures and empty scenes, drawn once, kept, and varied every time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data.synthetic import render_pair, sample_garment
+from ...data.synthetic.background import draw_background
+from ...data.synthetic.style import STYLES, pick
+from ...errors import InvalidInput
+from ...files import write_text_atomically
+from ...preprocessing.analyzers.compact import INPUT_SIZE as SIZE
+from ...preprocessing.analyzers.compact import PAD
+from ...preprocessing.labels import CIHP
+
+STATE = "rendered.json"
+FLUSH_EVERY = 200  # items
+# What trades places in a mirror.
+MIRRORED_JOINTS = np.array([0, 1, 5, 6, 7, 2, 3, 4, 8, 12, 13, 14, 9, 10, 11, 16, 15, 18, 17, 22, 23, 24, 19, 20, 21])
+MIRRORED_PARSING = np.arange(len(CIHP), dtype=np.uint8)
+MIRRORED_PARSING[[14, 15, 16, 17, 18, 19]] = [15, 14, 17, 16, 19, 18]
+MIRRORED_DENSEPOSE = np.array([0, 1, 2, *(label + 1 if label % 2 else label - 1 for label in range(3, 25))], np.uint8)
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """Which figures and scenes.
+
+    Args:
+        seed (`int`, *optional*, defaults to 501): Of the renderer.
+        studio (`int`, *optional*, defaults to 4800), shifted (`int`, *optional*, defaults to 1200):
+            Figures of either style, each in two garments.
+        empty (`int`, *optional*, defaults to 900): Pictures without anybody: places, flat garments, colours, noise.
+    """
+
+    seed: int = 501
+    studio: int = 4800
+    shifted: int = 1200
+    empty: int = 900
+
+    def __post_init__(self):
+        if self.studio < 0 or self.shifted < 0 or self.studio + self.shifted < 1 or self.empty < 1 or self.seed < 0:
+            raise InvalidInput("data needs a figure (studio or shifted), an empty scene, and a seed from 0.")
+
+
+class RenderedFigures:
+    """Pictures with their maps, rendered into a folder on first use; an interrupted rendering goes on where it was.
+
+    Items are dictionaries: `picture` (uint8, (256, 192, 3)), `parsing` and `densepose` (uint8, (256, 192)), and
+    `keypoints` (float32, (25, 3)).
+
+    Args:
+        folder (`Path`): Where the arrays are kept, about 250 kB an item.
+        options (`FigureOptions`): What to render.
+        progress (`bool`, *optional*, defaults to `True`): Show a progress bar while rendering.
+    """
+
+    def __init__(self, folder: Path, options: FigureOptions, progress: bool = True):
+        self.options = options
+        self.people = 2 * (options.studio + options.shifted)
+        self._length = self.people + options.empty
+        shapes = {"picture": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
+        wanted = {"options": asdict(options), "size": list(SIZE)}
+        state = _read_state(folder)
+        if state is not None and {name: state[name] for name in wanted} != wanted:
+            raise InvalidInput(f"{folder} holds other rendered figures than these: delete it, or pass another output.")
+        folder.mkdir(parents=True, exist_ok=True)
+        done = 0 if state is None else state["done"]
+        self._arrays = {
+            name: np.lib.format.open_memmap(
+                folder / f"{name}.npy",
+                mode="w+" if done == 0 else "r+",
+                dtype=np.float32 if name == "keypoints" else np.uint8,
+                shape=(self._length, *shape) if done == 0 else None,
+            )
+            for name, shape in shapes.items()
+        }
+        self._render(done, folder, wanted, progress)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: array[index] for name, array in self._arrays.items()}
+
+    def scene(self, number: int) -> np.ndarray:
+        """The picture of an empty scene, uint8, (256, 192, 3)."""
+        return self._arrays["picture"][self.people + number % self.options.empty]
+
+    def _render(self, done: int, folder: Path, state: dict[str, Any], progress: bool) -> None:
+        from tqdm import tqdm
+
+        bar = tqdm(
+            total=self._length,
+            initial=done,
+            desc="rendering",
+            disable=not progress or done == self._length,
+            leave=False,
+        )
+        for index in range(done, self._length):
+            if index >= self.people:
+                self._put(index, picture=draw_empty(self.options.seed, index - self.people))
+            elif index % 2 == 0:
+                self._put_figure(index)
+            bar.update()
+            if (index + 1) % FLUSH_EVERY == 0 or index + 1 == self._length:
+                for array in self._arrays.values():
+                    array.flush()
+                write_text_atomically(folder / STATE, json.dumps({**state, "done": index + 1}))
+        bar.close()
+
+    def _put_figure(self, index: int) -> None:
+        number, style = index // 2, "studio"
+        if number >= self.options.studio:
+            number, style = number - self.options.studio, "shifted"
+        sample = render_pair(self.options.seed, number, style, SIZE)
+        for place, rendering in enumerate((sample.worn_rendering, sample.other_rendering)):
+            self._put(
+                index + place,
+                picture=rendering.person,
+                parsing=rendering.parsing,
+                densepose=sample.densepose_labels,
+                keypoints=sample.keypoints,
+            )
+
+    def _put(self, index: int, **values: np.ndarray) -> None:
+        for name, value in values.items():
+            self._arrays[name][index] = value
+
+
+def draw_empty(seed: int, index: int) -> np.ndarray:
+    """A picture that shows nobody: a place, a flat garment, a colour, or noise; uint8, (256, 192, 3)."""
+    import cv2
+
+    rng = np.random.default_rng([seed, index, 977])
+    style = STYLES["shifted" if rng.random() < 0.25 else "studio"]
+    kind = rng.choice(["place", "garment", "colour", "noise"], p=[0.45, 0.35, 0.1, 0.1])
+    if kind == "place":
+        return draw_background(pick(rng, style.backgrounds), style, int(rng.integers(2**31)), SIZE)
+    if kind == "garment":
+        return sample_garment(rng, style, SIZE).picture
+    picture = np.empty((*SIZE, 3), np.uint8)
+    picture[...] = rng.integers(0, 256, 3)
+    if kind == "noise":
+        coarse = int(rng.choice([1, 2, 4, 8, 16, 32]))
+        noise = rng.normal(0, rng.uniform(10, 110), (SIZE[0] // coarse, SIZE[1] // coarse, 3)).astype(np.float32)
+        picture[...] = (picture + cv2.resize(noise, SIZE[::-1], interpolation=cv2.INTER_LINEAR)).clip(0, 255)
+    return picture
+
+
+@dataclass(frozen=True)
+class FigureAugmentation:
+    """Varies an item: mirrored, elsewhere, smaller or larger, in front of something else, in other colours.
+
+    Args:
+        figures (`RenderedFigures`): Whose empty scenes stand around figures that became smaller.
+        as_is (`float`, *optional*, defaults to 0.25): Probability of leaving place and size alone.
+        smallest (`float`, *optional*, defaults to 0.4), largest (`float`, *optional*, defaults to 1.3): Factors on it.
+        colour (`float`, *optional*, defaults to 0.6): Probability of other brightness, contrast and colour balance.
+        soft (`float`, *optional*, defaults to 0.15): Probability of blur, and again of noise.
+    """
+
+    figures: RenderedFigures
+    as_is: float = 0.25
+    smallest: float = 0.4
+    largest: float = 1.3
+    colour: float = 0.6
+    soft: float = 0.15
+
+    def __call__(self, item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        item = dict(item)
+        if rng.random() < 0.5:
+            item |= mirrored(item)
+        if rng.random() >= self.as_is:
+            item |= self._moved(item, rng)
+        item["picture"] = self._recoloured(item["picture"], rng)
+        return item
+
+    def _moved(self, item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        import cv2
+
+        height, width = SIZE
+        scale = float(np.exp(rng.uniform(np.log(self.smallest), np.log(self.largest))))
+        slack = np.abs(1 - scale) * np.array([width, height]) * 0.5 + 0.08 * np.array([width, height]) * min(scale, 1)
+        middle = np.array([width, height]) / 2
+        offset = middle - scale * middle + rng.uniform(-slack, slack)  # of pixel edges
+        matrix = np.array([[scale, 0, offset[0] + (scale - 1) / 2], [0, scale, offset[1] + (scale - 1) / 2]])
+
+        def warp(picture: np.ndarray, flags: int, border: int, value: Any = 0) -> np.ndarray:
+            return cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=border, borderValue=value)
+
+        picture = item["picture"]
+        if scale < 0.6:  # less would be seen of thin things than a good reduction shows
+            picture = cv2.GaussianBlur(picture, (0, 0), 0.35 / scale)
+        surroundings = rng.choice(["scene", "colour", "pad", "edge"], p=[0.4, 0.25, 0.2, 0.15])
+        if surroundings == "edge":
+            moved = warp(picture, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        else:
+            value = PAD if surroundings == "pad" else rng.integers(0, 256, 3).tolist()
+            moved = warp(
+                picture, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (value,) * 3 if surroundings == "pad" else value
+            )
+            if surroundings == "scene":
+                outside = warp(np.ones(SIZE, np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0
+                moved[outside] = self.figures.scene(int(rng.integers(2**31)))[outside]
+        joints = item["keypoints"] * [scale, scale, 1] + [matrix[0, 2], matrix[1, 2], 0]
+        inside = (joints[:, 2] > 0) & ((joints[:, :2] >= -0.5) & (joints[:, :2] < (width - 0.5, height - 0.5))).all(1)
+        return {
+            "picture": moved,
+            "parsing": warp(item["parsing"], cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
+            "densepose": warp(item["densepose"], cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
+            "keypoints": (joints * inside[:, None]).astype(np.float32),
+        }
+
+    def _recoloured(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        import cv2
+
+        if rng.random() < self.colour:
+            gain = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3)
+            level = np.arange(256)[:, None] / 255.0
+            curve = 255 * (gain * level ** rng.uniform(0.75, 1.3) + rng.uniform(-0.08, 0.08))
+            picture = cv2.LUT(picture, curve.clip(0, 255).astype(np.uint8)[:, None])
+        if rng.random() < self.soft:
+            picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.2))
+        if rng.random() < self.soft:
+            noise = rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(2, 10))
+            picture = (picture + noise).clip(0, 255).astype(np.uint8)
+        return picture
+
+
+def mirrored(item: dict[str, Any]) -> dict[str, Any]:
+    """The item in a mirror: what was the person's left arm is their right one."""
+    joints = item["keypoints"][MIRRORED_JOINTS].copy()
+    joints[:, 0] = np.where(joints[:, 2] > 0, item["picture"].shape[1] - 1 - joints[:, 0], 0)
+    return {
+        "picture": np.ascontiguousarray(item["picture"][:, ::-1]),
+        "parsing": MIRRORED_PARSING[item["parsing"][:, ::-1]],
+        "densepose": MIRRORED_DENSEPOSE[item["densepose"][:, ::-1]],
+        "keypoints": joints,
+    }
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{folder / STATE} can't be read ({error}): delete {folder}.") from error

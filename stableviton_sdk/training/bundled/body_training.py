@@ -1,0 +1,144 @@
+"""Training of the compact body network, from nothing to the folder that `PersonPreprocessor.from_pretrained` takes."""
+
+from __future__ import annotations
+
+import copy
+import types
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ...errors import IncompatibleCheckpoint, MissingDependency
+from ...files import replacing
+from ...preprocessing.analyzers.onnx_session import open_session
+from ..config import refuse
+from .body_data import SIZE, FigureAugmentation, FigureOptions, RenderedFigures
+from .body_network import BodyNetwork, body_loss, collate
+from .fit import FitConfig, fit
+
+OPSET = 17
+EXPORT_TOLERANCE = 1e-4  # of the largest answer
+
+
+@dataclass(frozen=True)
+class BodyConfig:
+    """One training run of the body network.
+
+    Args:
+        output (`str`): Folder for rendered figures, checkpoints, metrics and the trained preprocessor.
+        data (`FigureOptions`), fit (`FitConfig`): See there.
+        widths (`list[int]`, *optional*): Five; see `BodyNetwork`.
+    """
+
+    output: str
+    data: FigureOptions = field(default_factory=FigureOptions)
+    fit: FitConfig = field(default_factory=FitConfig)
+    widths: list[int] = field(default_factory=lambda: [16, 32, 48, 80, 104])
+
+    def __post_init__(self):
+        if len(self.widths) != 5 or min(self.widths) < 1:
+            refuse([f"widths is {self.widths!r}: pass five whole numbers from 1."])
+
+
+def train_network(config: BodyConfig, *, progress: bool = True) -> BodyNetwork:
+    """Train, from the start or from the last checkpoint in the output folder."""
+    output = Path(config.output)
+    figures = RenderedFigures(output / "figures", config.data, progress)
+    return fit(
+        make_network(config),
+        body_loss,
+        figures,
+        config.fit,
+        output,
+        collate=collate,
+        augmentation=FigureAugmentation(figures),
+        progress=progress,
+    )
+
+
+def make_network(config: BodyConfig) -> BodyNetwork:
+    """The untrained network; the same seed gives the same weights, and the global generator isn't touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.fit.seed)
+        return BodyNetwork(config.widths).to(memory_format=torch.channels_last)
+
+
+def train_body(config: BodyConfig, *, progress: bool = True) -> Path:
+    """Train the body network, and write the preprocessor that uses it.
+
+    Args:
+        config (`BodyConfig`): See there.
+        progress (`bool`, *optional*, defaults to `True`): Show progress bars with the time left.
+
+    Returns:
+        `Path`: the folder of the preprocessor.
+
+    Raises:
+        `InvalidInput`, `IncompatibleCheckpoint`, `TrainingDiverged`: see `fit`.
+        `MissingDependency`: if the package onnx isn't installed; told before the training.
+    """
+    require_onnx()
+    return save_preprocessor(train_network(config, progress=progress), Path(config.output) / "preprocessor")
+
+
+def save_preprocessor(network: BodyNetwork, folder: Path) -> Path:
+    """Write what `PersonPreprocessor.from_pretrained` takes: its configuration, and the network beside it."""
+    from ...preprocessing.analyzers.compact import WEIGHTS
+    from ...preprocessing.preprocessor import PersonPreprocessor
+
+    folder.mkdir(parents=True, exist_ok=True)
+    export_onnx(network, folder / WEIGHTS["body_network"]["file"])
+    PersonPreprocessor(analyzer="figure").save_config(folder)
+    return folder
+
+
+def export_onnx(network: BodyNetwork, path: Path) -> None:
+    """Write the network as an ONNX graph that takes one picture, and check that it computes the same.
+
+    Raises:
+        `MissingDependency`: if the package onnx isn't installed.
+        `IncompatibleCheckpoint`: if the graph's answers aren't the network's.
+    """
+    onnx = require_onnx()
+    network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
+    picture = 255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    with replacing(path) as partial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the other exporter needs one package more
+            torch.onnx.export(
+                network,
+                (picture,),
+                str(partial),
+                input_names=["picture"],
+                output_names=["parsing", "densepose", "joints"],
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        onnx.checker.check_model(str(partial), full_check=True)
+        session = open_session(partial, "cpu", name="the exported network", input_shape=(1, 3, *SIZE), output_count=3)
+        with torch.no_grad():
+            expected = network(picture)
+        answers = session.run(None, {"picture": picture.numpy()})
+        for name, ours, theirs in zip(("parsing", "densepose", "joints"), expected, answers, strict=True):
+            difference = float((ours - torch.from_numpy(theirs)).abs().max())
+            if not difference <= EXPORT_TOLERANCE * float(ours.abs().max()):
+                raise IncompatibleCheckpoint(
+                    f"the exported network's {name} differ from the network's by {difference:.2g}."
+                )
+
+
+def require_onnx() -> types.ModuleType:
+    """The package onnx.
+
+    Raises:
+        `MissingDependency`: if it isn't installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency(
+            "exporting the body network needs the package onnx: pip install 'stableviton-sdk[train]'."
+        ) from error
+    return onnx

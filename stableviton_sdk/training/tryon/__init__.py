@@ -1,0 +1,1 @@
+"""Training of the try-on networks, as the authors train them."""

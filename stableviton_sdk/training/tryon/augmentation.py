@@ -1,0 +1,195 @@
+"""The authors' augmentations: what keeps the attention from learning that garments always lie where they're worn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import InvalidInput
+
+GREY = 128  # of the agnostic picture
+FOLD = 2.0  # garment pixels that half a pixel of the person may span within one surface
+PERSON_SIDE = ("person", "agnostic", "densepose")
+COLOURED = ("person", "agnostic", "garment")
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A shift and a scaling about the centre, in pixels: what lay at `p` comes to lie at `p * scale + offset`.
+
+    Args:
+        scale (`float`): 1 keeps the size.
+        offset (`tuple[float, float]`): Along x and y; pixel centres are whole numbers.
+    """
+
+    scale: float = 1.0
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def about_centre(cls, scale: float, shift: tuple[float, float], size: tuple[int, int]) -> Transform:
+        """Scale about the centre of a picture of `size` (height, width), then shift by fractions of width, height."""
+        height, width = size
+        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+        return cls(scale, (centre_x * (1 - scale) + shift[0] * width, centre_y * (1 - scale) + shift[1] * height))
+
+    def picture(self, picture: np.ndarray, border: Any, nearest: bool = False) -> np.ndarray:
+        """Move a picture, (H, W) or (H, W, C); what comes from outside gets the constant `border`."""
+        import cv2
+
+        height, width = picture.shape[:2]
+        matrix = np.array([[self.scale, 0, self.offset[0]], [0, self.scale, self.offset[1]]])
+        return cv2.warpAffine(
+            picture,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=border,
+        )
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Move x, y along the last axis."""
+        return points * np.float32(self.scale) + np.float32(self.offset)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Draws a different picture of the same try-on; a callable for items of any of the data sets.
+
+    The defaults are the authors'. Every probability may be 0.
+
+    Args:
+        flip (`float`, *optional*, defaults to 0.5): Probability of mirroring everything.
+        move (`float`, *optional*, defaults to 0.5):
+            Probability of a shift and a scaling of the person side, and again, independently, of the garment.
+        shift (`float`, *optional*, defaults to 0.2): Largest shift, as a part of the width and of the height.
+        scale (`float`, *optional*, defaults to 0.2): Largest change of size, as a part of it.
+        person_border (`int`, *optional*, defaults to 0), garment_border (`int`, *optional*, defaults to 0):
+            Grey value of what a shift brings in. There the person is to be kept, not repainted.
+        hue_saturation_value (`float`, *optional*, defaults to 0.5): Probability of a shift of colour.
+        hue_saturation_value_limit (`float`, *optional*, defaults to 5.0):
+            Largest shift, of saturation and value in 0..255, of hue in steps of two degrees.
+        brightness_contrast (`float`, *optional*, defaults to 0.5): Probability of a change of brightness and contrast.
+        brightness (`tuple[float, float]`, *optional*, defaults to `(-0.1, 0.02)`): Added, as a part of white.
+        contrast (`float`, *optional*, defaults to 0.3): Largest change of contrast, as a part of it.
+    """
+
+    flip: float = 0.5
+    move: float = 0.5
+    shift: float = 0.2
+    scale: float = 0.2
+    person_border: int = 0
+    garment_border: int = 0
+    hue_saturation_value: float = 0.5
+    hue_saturation_value_limit: float = 5.0
+    brightness_contrast: float = 0.5
+    brightness: tuple[float, float] = (-0.1, 0.02)
+    contrast: float = 0.3
+
+    def __post_init__(self):
+        for name in ("flip", "move", "hue_saturation_value", "brightness_contrast"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InvalidInput(f"the augmentation's {name} is {value!r}: pass a probability from 0 to 1.")
+        for name in ("shift", "scale", "contrast"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise InvalidInput(f"the augmentation's {name} is {value!r}: pass a number from 0 to below 1.")
+        for name in ("person_border", "garment_border"):
+            value = getattr(self, name)
+            if not 0 <= value <= 255:
+                raise InvalidInput(f"the augmentation's {name} is {value!r}: pass a grey value from 0 to 255.")
+
+    def __call__(self, item: Mapping[str, Any], generator: np.random.Generator) -> Item:
+        """
+        Args:
+            item (`Mapping[str, Any]`):
+                `person`, `garment`, `agnostic`, `densepose` (uint8, (H, W, 3)), `mask` (bool, (H, W), True =
+                repaint), and where there are any `worn_mask` (bool, (H, W)) and `correspondence` (float32, (H, W, 2):
+                x, y in pixels of the garment, NaN where unknown). Whatever else it holds is passed on as it is.
+            generator (`np.random.Generator`): Draws; the number of draws doesn't depend on what is drawn.
+
+        Returns:
+            `dict[str, Any]`: a new item; the given one stays as it is.
+        """
+        # everything is drawn at once, so that switching one augmentation off doesn't change the others
+        chance = generator.random(5)
+        shifts = generator.uniform(-self.shift, self.shift, (2, 2))
+        scales = 1 + generator.uniform(-self.scale, self.scale, 2)
+        colour = generator.uniform(-1, 1, 3) * self.hue_saturation_value_limit
+        brightness = generator.uniform(*self.brightness)
+        contrast = 1 + generator.uniform(-self.contrast, self.contrast)
+
+        item = dict(item)
+        if chance[0] < self.flip:
+            mirror(item)
+        if chance[1] < self.move:
+            size = item["person"].shape[:2]
+            move_person(item, Transform.about_centre(scales[0], tuple(shifts[0]), size), self.person_border)
+        if chance[2] < self.move:
+            size = item["garment"].shape[:2]
+            move_garment(item, Transform.about_centre(scales[1], tuple(shifts[1]), size), self.garment_border)
+        if chance[3] < self.hue_saturation_value:
+            for name in COLOURED:
+                item[name] = shift_colour(item[name], colour)
+        if chance[4] < self.brightness_contrast:
+            table = (np.arange(256) * contrast + brightness * 255).round().clip(0, 255).astype(np.uint8)
+            for name in COLOURED:
+                item[name] = table[item[name]]
+        # bilinear edges and new colours have reached the grey region: it is grey again
+        item["agnostic"] = np.where(item["mask"][..., None], np.uint8(GREY), item["agnostic"])
+        return item
+
+
+def mirror(item: Item) -> None:
+    """Flip an item left to right, in place: all pictures, and where the correspondence points."""
+    for name in (*PERSON_SIDE, "garment", "mask", "worn_mask"):
+        if item.get(name) is not None:
+            item[name] = np.ascontiguousarray(item[name][:, ::-1])
+    if item.get("correspondence") is not None:
+        places = np.ascontiguousarray(item["correspondence"][:, ::-1])
+        places[..., 0] = item["garment"].shape[1] - 1 - places[..., 0]
+        item["correspondence"] = places
+
+
+def move_person(item: Item, transform: Transform, border: int = 0) -> None:
+    """Move the person, and every map of the person, in place. What comes in from outside is kept, not repainted."""
+    for name in PERSON_SIDE:
+        item[name] = transform.picture(item[name], (0 if name == "densepose" else border,) * 3)
+    for name in ("mask", "worn_mask"):
+        if item.get(name) is not None:
+            item[name] = transform.picture(item[name].astype(np.uint8), 0, nearest=True).astype(bool)
+    if item.get("correspondence") is not None:
+        nearest, blend = (
+            transform.picture(item["correspondence"], (np.nan, np.nan), nearest=choice) for choice in (True, False)
+        )
+        # a blend is more exact within a surface, but across a fold it is a place of neither
+        close = np.abs(blend - nearest).max(-1, keepdims=True) <= FOLD  # False for NaN
+        item["correspondence"] = np.where(close, blend, nearest)
+
+
+def move_garment(item: Item, transform: Transform, border: int = 0) -> None:
+    """Move the garment, and with it the places that the correspondence points to, in place."""
+    item["garment"] = transform.picture(item["garment"], (border,) * 3)
+    if item.get("correspondence") is not None:
+        places = transform.points(item["correspondence"])
+        limits = np.float32([item["garment"].shape[1] - 0.5, item["garment"].shape[0] - 0.5])
+        inside = ((places >= -0.5) & (places <= limits)).all(-1, keepdims=True)
+        item["correspondence"] = np.where(inside, places, np.float32(np.nan))
+
+
+def shift_colour(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Add to hue (in steps of two degrees), saturation and value (0..255) of an RGB picture."""
+    import cv2
+
+    levels = np.arange(256)
+    hue, saturation, value = cv2.split(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV))
+    hue = ((levels + shift[0]).round() % 180).astype(np.uint8)[hue]
+    saturation = (levels + shift[1]).round().clip(0, 255).astype(np.uint8)[saturation]
+    value = (levels + shift[2]).round().clip(0, 255).astype(np.uint8)[value]
+    return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)

@@ -1,0 +1,187 @@
+"""A data set encoded once: latents on disk, so that epochs neither read, render nor encode pictures again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from ...errors import InvalidInput
+from ...files import write_text_atomically
+from ..loop.dataloader import open_loader, stack_pictures
+from .objective import Batch, collate, encode
+
+MANIFEST, DONE = "manifest.json", "done.npy"
+BATCH = 16
+LATENTS = ("latents", "garment_latents", "conditioning")
+
+
+class LatentCache:
+    """The encoded items of a data set, as a map-style data set for `ShuffledItems`.
+
+    Half precision for latents, 8 bits for the garment's picture, which is squashed to what the garment encoder sees;
+    masks and correspondence at the latents' resolution, so only blocks of that resolution can be supervised.
+
+    Args:
+        folder (`Path`): As `fill_latent_cache` has filled it.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.arrays = {
+            path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy")) if path.name != DONE
+        }
+
+    def __len__(self) -> int:
+        return len(self.arrays["latents"])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {name: array[index] for name, array in self.arrays.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}  # a process that reads maps the files itself
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["folder"])
+
+
+def fill_latent_cache(
+    folder: Path,
+    data: Any,
+    vae: nn.Module,
+    *,
+    size: tuple[int, int],
+    garment_side: int,
+    needs: Sequence[str],
+    source: Mapping[str, Any],
+    workers: int = 0,
+    progress: bool = True,
+) -> LatentCache:
+    """Encode every item that isn't encoded yet. Interrupted, it goes on where it was.
+
+    Args:
+        folder (`Path`): Of the cache.
+        data: A map-style data set of item dictionaries; see `train`.
+        vae (`nn.Module`): The pipeline's.
+        size (`tuple[int, int]`): Height and width of the pictures.
+        garment_side (`int`): Side of the square that the garment encoder sees.
+        needs (`Sequence[str]`): What the losses need beside the pictures: `worn_mask`, `correspondence`.
+        source (`Mapping[str, Any]`): What the data set was made of, as JSON holds it, to tell caches apart.
+        workers (`int`, *optional*, defaults to 0): Processes that read data.
+        progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
+
+    Raises:
+        `InvalidInput`: if the folder holds a cache of other data or of another autoencoder.
+    """
+    manifest = {
+        "source": json.loads(json.dumps(source)),
+        "items": len(data),
+        "size": list(size),
+        "garment_side": garment_side,
+        "autoencoder": fingerprint(vae),
+        "needs": list(needs),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_manifest(folder, manifest)
+    collated = functools.partial(collate, wanted=tuple(needs))
+    device = next(vae.parameters()).device
+
+    def encoded(items: Batch) -> dict[str, np.ndarray]:
+        batch = encode(vae, {name: tensor.to(device) for name, tensor in items.items()})
+        return _compact(batch, garment_side)
+
+    done_path = folder / DONE
+    if not done_path.is_file():
+        first = encoded(collated([dict(data[0], position=0)]))
+        for name, value in first.items():
+            np.lib.format.open_memmap(folder / f"{name}.npy", "w+", value.dtype, (len(data), *value.shape[1:])).flush()
+        np.lib.format.open_memmap(done_path, "w+", np.bool_, (len(data),)).flush()
+    done = np.lib.format.open_memmap(done_path, "r+")
+    missing = np.flatnonzero(~done)
+    if len(missing):
+        arrays = {
+            path.stem: np.lib.format.open_memmap(path, "r+") for path in folder.glob("*.npy") if path != done_path
+        }
+        # in order: neighbours may share work
+        runs = [missing[start : start + BATCH].tolist() for start in range(0, len(missing), BATCH)]
+        loader = open_loader(_Numbered(data), runs, collated, workers=workers)
+        bar = tqdm(total=len(data), initial=len(data) - len(missing), unit="item", disable=not progress)
+        for items in loader:
+            places = items["positions"].numpy()
+            for name, value in encoded(items).items():
+                arrays[name][places] = value
+            done[places] = True  # after the values: what is marked is there
+            bar.update(len(places))
+        bar.close()
+        for array in (*arrays.values(), done):
+            array.flush()
+    return LatentCache(folder)
+
+
+def collate_encoded(items: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Batch:
+    """Stack items of a `LatentCache` to what `encode` makes of a batch.
+
+    Args:
+        items (`Sequence[Mapping[str, Any]]`): As from `ShuffledItems`.
+        size (`tuple[int, int]`): Height and width of the garment's picture, which coordinates are pixels of.
+    """
+    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
+    for name in items[0]:
+        if name not in ("position", "garment"):
+            batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
+    batch |= {name: batch[name].float() for name in LATENTS}
+    batch["garment"] = stack_pictures(item["garment"] for item in items)
+    batch["garment_size"] = torch.tensor(size)
+    return batch
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Short hash of a network's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class _Numbered(torch.utils.data.Dataset):
+    def __init__(self, data: Any):
+        self.data = data
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return dict(self.data[index], position=index)
+
+
+def _compact(batch: Batch, garment_side: int) -> dict[str, np.ndarray]:
+    latent_size = batch["latents"].shape[-2:]
+    squashed = F.interpolate(batch["garment"], size=(garment_side, garment_side), mode="bilinear", align_corners=False)
+    values = {name: batch[name].half() for name in LATENTS}
+    values["garment"] = ((squashed + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    if "worn_mask" in batch:
+        values["worn_mask"] = F.interpolate(batch["worn_mask"].float(), size=latent_size, mode="nearest") > 0
+    if "correspondence" in batch:
+        places = batch["correspondence"].permute(0, 3, 1, 2).float()
+        values["correspondence"] = (
+            F.interpolate(places, size=latent_size, mode="nearest-exact").permute(0, 2, 3, 1).half()
+        )
+    return {name: value.cpu().numpy() for name, value in values.items()}
+
+
+def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    path = folder / MANIFEST
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != manifest:
+            raise InvalidInput(
+                f"{folder} holds latents of other data or of another autoencoder: delete it, or name another folder."
+            )
+        return
+    write_text_atomically(path, json.dumps(manifest, indent=1))

@@ -1,0 +1,264 @@
+"""One batch of pairs -> the losses: what the network is shown, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
+from torch import nn
+
+from ...errors import InvalidInput
+from ...models.garment_encoder import GarmentEncoder
+from ...models.spatial_encoder import SpatialEncoder
+from ...models.unet import TryOnUNet
+from ..loop.dataloader import stack_pictures
+from ..loop.sampler import noise_generator
+from .losses import AttentionLossRecorder, denoising_loss, structural_loss
+
+PICTURES = ("person", "garment", "agnostic", "densepose")
+
+Batch = dict[str, Any]
+
+
+def check_item(item: Any, size: tuple[int, int], needed: Sequence[str] = ()) -> None:
+    """Refuse a data set whose items can't be trained on.
+
+    Args:
+        item: The data set's first.
+        size (`tuple[int, int]`): Height and width that its pictures must have.
+        needed (`Sequence[str]`): What the losses need beside the pictures: `worn_mask`, `correspondence`.
+
+    Raises:
+        `InvalidInput`: naming everything that doesn't fit.
+    """
+    if not isinstance(item, Mapping):
+        raise InvalidInput(f"the data set's items are {type(item).__name__}s: they must be dictionaries of arrays.")
+    problems = []
+    for name in (*PICTURES, "mask", *needed):
+        value = item.get(name)
+        kind, tail = (np.uint8, (3,)) if name in PICTURES else (np.bool_, ())
+        if name == "correspondence":
+            kind, tail = np.float32, (2,)
+        if value is None:
+            problems.append(f"{name} is missing")
+        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (*size, *tail):
+            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {(*size, *tail)}")
+    if problems:
+        raise InvalidInput(f"the data set's items can't be trained on: {'; '.join(problems)}.")
+
+
+def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> Batch:
+    """Stack items to tensors.
+
+    Args:
+        items (`Sequence[Mapping[str, Any]]`): As from `ShuffledItems`.
+        wanted (`Sequence[str]`): Of `worn_mask` and `correspondence`.
+
+    Returns:
+        `dict[str, Any]`: pictures, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
+        (batch, 1, H, W); `correspondence`, float32 (batch, H, W, 2); `positions`, int64 (batch,).
+    """
+    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
+    for name in PICTURES:
+        batch[name] = stack_pictures(item[name] for item in items)
+    for name in ("mask", *(name for name in wanted if name != "correspondence")):
+        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))[:, None]
+    if "correspondence" in wanted:
+        batch["correspondence"] = torch.from_numpy(np.stack([item["correspondence"] for item in items]))
+    return batch
+
+
+@torch.no_grad()
+def encode(vae: nn.Module, batch: Batch) -> Batch:
+    """Add the latents, by the mode of the posterior, and the conditioning exactly as the pipeline makes it.
+
+    Args:
+        vae (`AutoencoderKL` or `PatchAutoencoder`): On the batch's device.
+        batch (`dict[str, Any]`): As from `collate`.
+
+    Returns:
+        `dict[str, Any]`: also `latents`, `garment_latents` (batch, 4, h, w), `conditioning` (batch, 9, h, w: agnostic
+        latent, mask with 1 = keep, DensePose latent), and `garment_size`, int64 (2,): height and width of `garment`.
+    """
+
+    def latents_of(name: str) -> torch.Tensor:
+        # one kind of picture at a time: the VAE's activations are the largest of all
+        with torch.autocast(batch[name].device.type, enabled=False):
+            latents = retrieve_latents(vae.encode(batch[name].to(vae.dtype)), sample_mode="argmax")
+        return latents.float() * vae.config.scaling_factor
+
+    person, garment, agnostic, densepose = (latents_of(name) for name in PICTURES)
+    keep = F.interpolate((~batch["mask"]).float(), size=person.shape[-2:], mode="bilinear")
+    return {
+        **batch,
+        "latents": person,
+        "garment_latents": garment,
+        "conditioning": torch.cat([agnostic, keep, densepose], dim=1),
+        "garment_size": torch.tensor(batch["garment"].shape[-2:]),
+    }
+
+
+def decode(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents, (batch, channels, h, w), to pictures in [-1, 1], (batch, 3, H, W), with their gradients."""
+    with torch.autocast(latents.device.type, enabled=False):
+        return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
+
+
+def draw(
+    batch: Batch, seed: int, timesteps: int, unconditional_probability: float, timestep_exponent: float = 1.0
+) -> Batch:
+    """Add what is left to chance: `noise`, `timesteps`, and where the garment embedding is `dropped`.
+
+    What is drawn for an item follows from seed and position, however the items are spread over batches and devices.
+
+    Args:
+        batch (`dict[str, Any]`): As from `encode`.
+        seed (`int`): The run's.
+        timesteps (`int`): Of the schedule.
+        unconditional_probability (`float`): How often the unconditional token replaces the embedding.
+        timestep_exponent (`float`, *optional*, defaults to 1.0): See `TrainingConfig`.
+    """
+    latents = batch["latents"]
+    noise, times, dropped = [], [], []
+    for position in batch["positions"].tolist():
+        generator = noise_generator(seed, position)
+        noise.append(torch.randn(latents.shape[1:], generator=generator))
+        if timestep_exponent == 1:
+            times.append(torch.randint(0, timesteps, (), generator=generator))
+        else:
+            part = torch.rand((), generator=generator, dtype=torch.float64) ** timestep_exponent
+            times.append((part * timesteps).long().clamp(max=timesteps - 1))
+        dropped.append(torch.rand((), generator=generator) < unconditional_probability)
+    drawn = {"noise": noise, "timesteps": times, "dropped": dropped}
+    return {**batch, **{name: torch.stack(values).to(latents.device) for name, values in drawn.items()}}
+
+
+class TryOnObjective(nn.Module):
+    """The networks that are trained, and all losses of a batch in one forward pass.
+
+    Args:
+        unet (`TryOnUNet`), spatial_encoder (`SpatialEncoder`), garment_encoder (`GarmentEncoder`): The networks.
+        scheduler (`SchedulerMixin`): For its schedule and `prediction_type`.
+        total_variation (`float`, *optional*, defaults to 0.0): Weight of the attention total variation loss.
+        correspondence (`str`, *optional*, defaults to `"none"`): `"cross-entropy"` or `"expected-coordinate"`.
+        correspondence_weight (`float`, *optional*, defaults to 0.0): Its weight.
+        coordinate_weight (`float`, *optional*, defaults to 0.0):
+            Weight of the expected-coordinate loss beside the cross-entropy; see `LossConfig`.
+        blocks (`list[int]`, *optional*): Decoder places that all of them look at; see `AttentionLossRecorder`.
+        outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
+        channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
+        min_snr_gamma (`float`, *optional*): See `denoising_loss`.
+        structure_weight (`float`, *optional*, defaults to 0.0), structure_pictures (`int`, *optional*):
+            See `LossConfig`.
+        decode (`Callable`, *optional*): Scaled latents to pictures in [-1, 1], for the structural loss.
+    """
+
+    def __init__(
+        self,
+        unet: TryOnUNet,
+        spatial_encoder: SpatialEncoder,
+        garment_encoder: GarmentEncoder,
+        scheduler: Any,
+        *,
+        total_variation: float = 0.0,
+        correspondence: str = "none",
+        correspondence_weight: float = 0.0,
+        coordinate_weight: float = 0.0,
+        blocks: list[int] | None = None,
+        outside_weight: float = 1.0,
+        channel_weights: list[float] | None = None,
+        min_snr_gamma: float | None = None,
+        structure_weight: float = 0.0,
+        structure_pictures: int | None = None,
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ):
+        super().__init__()
+        self.unet, self.spatial_encoder, self.garment_encoder = unet, spatial_encoder, garment_encoder
+        self.scheduler = scheduler
+        self.total_variation = total_variation
+        self.correspondence = correspondence if correspondence_weight else "none"
+        self.correspondence_weight, self.coordinate_weight = correspondence_weight, coordinate_weight
+        self.blocks = blocks
+        self.outside_weight, self.min_snr_gamma = outside_weight, min_snr_gamma
+        self.channel_weights = channel_weights
+        self.structure_weight, self.structure_pictures, self.decode = structure_weight, structure_pictures, decode
+
+    @property
+    def needs(self) -> list[str]:
+        """What the losses need of the data beside the pictures."""
+        needed = ["worn_mask"] if self.total_variation else []
+        return needed + (["correspondence"] if self.correspondence != "none" or self.coordinate_weight else [])
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            batch (`dict[str, Any]`): As from `draw`.
+
+        Returns:
+            `dict[str, torch.Tensor]`: `loss`, which is minimised, and its parts before their weights.
+        """
+        timesteps, noise, latents = batch["timesteps"], batch["noise"], batch["latents"]
+        signal = self.scheduler.alphas_cumprod.to(latents.device)[timesteps].view(-1, 1, 1, 1)
+        noised = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+        sample = torch.cat([noised, batch["conditioning"]], dim=1)
+        context = self.embed(batch["garment"], batch["dropped"])
+        recorder = AttentionLossRecorder(self.blocks, self.blocks_per_level) if self.needs else None
+
+        features = self.spatial_encoder(sample, timesteps, context, batch["garment_latents"])
+        prediction = self.unet(sample, timesteps, context, features, attention_recorder=recorder).sample
+
+        place_weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.outside_weight)
+        weight = None if self.outside_weight == 1 else place_weight
+        if self.channel_weights is not None:
+            weight = place_weight * place_weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
+        losses = {
+            "denoising": denoising_loss(
+                prediction, noise, latents, timesteps, self.scheduler, weight=weight, min_snr_gamma=self.min_snr_gamma
+            )
+        }
+        total = losses["denoising"]
+        if self.structure_weight:
+            clean = signal.sqrt() * noised - (1 - signal).sqrt() * prediction.float()
+            losses["structure"] = self.structure(clean, latents, place_weight)
+            total = total + self.structure_weight * losses["structure"]
+        if self.total_variation:
+            losses["total_variation"] = recorder.total_variation(batch["worn_mask"])
+            total = total + self.total_variation * losses["total_variation"]
+        if "correspondence" in self.needs:
+            truth = batch["correspondence"], tuple(batch["garment_size"].tolist())
+        if self.correspondence != "none":
+            compute = {"cross-entropy": recorder.cross_entropy, "expected-coordinate": recorder.expected_coordinate}
+            losses["correspondence"] = compute[self.correspondence](*truth)
+            total = total + self.correspondence_weight * losses["correspondence"]
+        if self.coordinate_weight:
+            losses["coordinate"] = recorder.expected_coordinate(*truth)
+            total = total + self.coordinate_weight * losses["coordinate"]
+        return {"loss": total, **losses}
+
+    def structure(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`structural_loss` of the decoded estimate; the truth is decoded too, so the autoencoder adds no loss."""
+        chosen = slice(self.structure_pictures)
+        with torch.no_grad():
+            truth = self.decode(latents[chosen])
+        result = self.decode(clean[chosen])
+        return structural_loss(result, truth, F.interpolate(weight[chosen], size=truth.shape[-2:], mode="nearest"))
+
+    def embed(self, garment: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
+        """The context token, (batch, 1, dim): the garment's, or the unconditional one where it's dropped."""
+        encoder = self.garment_encoder
+        trained = torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in encoder.vision_model.parameters()
+        )
+        with torch.set_grad_enabled(trained):
+            pooled = encoder.encode_pooled(garment)
+        embedding = encoder.proj_out(pooled)
+        return torch.where(dropped[:, None, None], encoder.uncond_vector.to(embedding.dtype), embedding)
+
+    @property
+    def blocks_per_level(self) -> int:
+        return self.unet.config.layers_per_block + 1

@@ -1,0 +1,107 @@
+"""The examples run as they are, on a pipeline small enough for it."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from support.flat_figures import FigureAnalyzer, photo_of
+from support.tiny import mask_picture, picture, tiny_pipeline
+
+from stableviton_sdk.data.synthetic import render_pair
+from stableviton_sdk.preprocessing.analyzers import photo as photo_body
+from stableviton_sdk.preprocessing.inputs import TryOnInputs
+from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SIZE = (240, 320)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    pipeline = tiny_pipeline()
+    pipeline.register_modules(preprocessor=PersonPreprocessor())
+    pipeline.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(model, monkeypatch):
+    """Run one example on pictures in the working directory."""
+    photo_of(SIZE, (60, 20, 180, 300)).save("person.png")
+    picture(seed=1).save("garment.png")
+    picture(seed=4).save("other.png")
+    mask_picture(*SIZE).save("mask.png")
+    picture(*SIZE, seed=2).save("densepose.png")
+
+    def start(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments, "--model", model, "--steps", "2", "--device", "cpu"])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+    return start
+
+
+def changed(path):
+    return (np.asarray(Image.open(path)) != np.asarray(Image.open("person.png"))).any(axis=2)
+
+
+def test_maps_of_ones_own_leave_everything_outside_the_mask_alone(run):
+    run("try_on_with_maps.py", "person.png", "mask.png", "densepose.png", "garment.png", "--output", "out.png")
+    mask = np.asarray(Image.open("mask.png")) > 0
+    assert not changed("out.png")[~mask].any()
+    assert changed("out.png")[mask].mean() > 0.9
+    sheet = np.asarray(Image.open("out.side-by-side.png"))
+    assert sheet.shape == (512, 4 * 384 + 384 + 4 * 8, 3)
+    assert (sheet[:, -384:] != sheet[:, :384]).any()
+
+
+def test_a_person_is_prepared_once_for_many_garments(run, monkeypatch):
+    analyzers = []
+
+    def make_analyzer(*_, **__):
+        analyzers.append(FigureAnalyzer())
+        return analyzers[-1]
+
+    monkeypatch.setattr(photo_body, "make_analyzer", make_analyzer)
+    arguments = ["person.png", "garment.png", "other.png", "--prepared", "ready", "--output", "results"]
+    run("prepare_once_try_many.py", *arguments)
+    run("prepare_once_try_many.py", *arguments)
+    assert sum(len(analyzer.analysed) for analyzer in analyzers) == 1
+    assert TryOnInputs.load("ready").agnostic is None
+    first, second = changed("results/garment.png"), changed("results/other.png")
+    assert first.sum() > 1000
+    assert second.sum() > 1000
+    assert Path("results/garment.png").read_bytes() != Path("results/other.png").read_bytes()
+
+
+def test_sources_of_pixels_are_printed_and_drawn(run, capsys):
+    run(
+        "attention_source.py",
+        *("person.png", "mask.png", "densepose.png", "garment.png", "--output", "sources.png"),
+        *("--pixel", "120,160", "--pixel", "100,200"),
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" came")[0] for line in lines] == ["(120, 160)", "(100, 200)"]
+    assert Image.open("sources.png").size == (2 * SIZE[0], SIZE[1])
+    assert Image.open("sources.warp.png").size == SIZE
+    assert Image.open("sources.correspondence.png").size == (2 * (480 + 12) + 12, 640 + 26 + 2 * 12)
+    run("attention_source.py", "person.png", "mask.png", "densepose.png", "garment.png")
+    assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def test_a_figures_correspondence_is_drawn_in_colour_where_it_wears_the_garment(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["draw_correspondence.py", "--output", "drawn.png"])
+    runpy.run_path(str(EXAMPLES / "draw_correspondence.py"), run_name="__main__")
+    sheet = Image.open("drawn.png")
+    body = np.asarray(sheet.crop((504, 38, 984, 678)).resize((384, 512), Image.Resampling.BOX)).astype(int)
+    sample = render_pair(0, 3, size=(512, 384))
+    inside = cv2.erode(sample.worn_mask.astype(np.uint8), np.ones((25, 25), np.uint8)).astype(bool)
+    x, y = sample.correspondence[inside].T
+    red, green, blue = (body[inside][:, channel] for channel in range(3))
+    # rose above, blue and green below; reddish to the left, greenish to the right
+    assert np.corrcoef(y, red - blue)[0, 1] < -0.5
+    assert np.corrcoef(x, green - blue)[0, 1] > 0.5

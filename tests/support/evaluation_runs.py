@@ -1,0 +1,132 @@
+"""Small evaluations: a quick pipeline, seven listed pairs, made-up results, networks that need no download."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from test_evaluation_metrics import Pooled
+
+from stableviton_sdk.errors import NoPersonFound
+from stableviton_sdk.evaluation.inference import PaintSettings
+from stableviton_sdk.evaluation.metric_networks import FeatureExtractor, Networks
+from stableviton_sdk.evaluation.runner import evaluate
+from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis
+from support.flat_figures import JOINTS
+from support.tiny import HEIGHT, WIDTH, mask_picture, picture, tiny_components
+
+SIZE = (HEIGHT, WIDTH)
+QUICK = PaintSettings(steps=1)
+PLAIN_METRICS = ("ssim", "psnr", "ssim_region", "psnr_region")
+PLAIN = ",".join(PLAIN_METRICS)
+
+
+def quick_pipeline():
+    """The tiny pipeline with quarter-size latents: a fourth of the work."""
+    components = tiny_components()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        components["vae"] = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(16, 16, 16),
+            norm_num_groups=8,
+            sample_size=64,
+        ).eval()
+    components["unet"].register_to_config(sample_size=(HEIGHT // 4, WIDTH // 4))
+    pipeline = TryOnPipeline(**components)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return quick_pipeline()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    quick_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Seven pairs in a CSV."""
+    root = tmp_path / "listed"
+    root.mkdir()
+    mask_picture().save(root / "mask.png")
+    rows = ["person,garment,mask,densepose"]
+    for seed in range(7):
+        picture(seed=seed).save(root / f"p{seed}.png")
+        picture(seed=10 + seed).save(root / f"g{seed}.png")
+        picture(seed=20 + seed).save(root / f"d{seed}.png")
+        rows.append(f"p{seed}.png,g{seed}.png,mask.png,d{seed}.png")
+    (root / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return root / "pairs.csv"
+
+
+@pytest.fixture
+def results(tmp_path, listed):
+    """Pictures in place of results for the list, slightly different from the photos."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for seed in range(7):
+        values = np.asarray(picture(seed=seed)).copy()
+        values[20:40, 15:30] = values[20:40, 15:30] ^ (4 * seed + 1)
+        Image.fromarray(values).save(folder / f"p{seed}_g{seed}.png")
+    return folder
+
+
+class Anywhere:
+    """Sees the same figure in every picture that isn't black."""
+
+    def find_people(self, picture):
+        return np.array([[0, 0, *picture.size]], np.float32), np.ones(1, np.float32)
+
+    def __call__(self, picture, *, person_box=None):
+        if not np.asarray(picture).any():
+            raise NoPersonFound("there is nobody in the dark.")
+        labels = np.zeros((picture.height, picture.width), np.uint8)
+        labels[picture.height // 5 : picture.height // 2, picture.width // 3 : picture.width * 2 // 3] = 5
+        keypoints = np.zeros((25, 3), np.float32)
+        for joint, (x, y) in JOINTS.items():
+            keypoints[joint] = x * picture.width, y * picture.height, 0.9
+        return BodyAnalysis(labels, keypoints, np.minimum(labels, 2), *self.find_people(picture))
+
+
+def stand_in_networks():
+    """Measures all that networks measure, with networks that need no download."""
+
+    def distance(result, truth):
+        return float(np.abs(result.astype(float) - truth).mean() / 255)
+
+    return Networks(distance, FeatureExtractor(Pooled()), weights={"alexnet": "a" * 64, "inception": "b" * 64})
+
+
+def run(data, output, **options):
+    options = {"settings": QUICK, "networks": stand_in_networks(), "progress": False, **options}
+    if "results" in options:
+        del options["settings"]
+    return evaluate(data, output, **options)
+
+
+def without_timings(report):
+    return {name: value for name, value in report.items() if name != "timings"}
+
+
+def pictures(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in sorted((folder / "pictures").iterdir())}
+
+
+def snapshot(folder):
+    """Every file but the report's two, byte for byte."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "report.json"
+    }

@@ -1,0 +1,136 @@
+"""Trainings of a second or two: a pipeline smaller than the other tests', a few pairs, and a configuration."""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler
+from safetensors.torch import load_file
+
+from stableviton_sdk.conversion.architecture import SCHEDULER
+from stableviton_sdk.models.garment_encoder import GarmentEncoder
+from stableviton_sdk.models.spatial_encoder import SpatialEncoder
+from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.training.config import parse_config
+from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, decode, draw, encode
+from stableviton_sdk.training.tryon.trainer import train
+from support.tiny import CONTEXT, awaken, mask_picture, picture, tiny_unet
+
+HEIGHT, WIDTH = 32, 24
+
+
+def tiny_components():
+    """Still smaller than the other tests': a run takes many steps."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        narrow = {"layers_per_block": 1, "norm_num_groups": 8, "num_attention_heads": 2}
+        unet = tiny_unet(block_out_channels=(16, 16), **narrow)
+        awaken(unet)
+        return {
+            "vae": AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 3,
+                up_block_types=("UpDecoderBlock2D",) * 3,
+                block_out_channels=(8, 8, 8),
+                layers_per_block=1,
+                norm_num_groups=8,
+            ).eval(),
+            "garment_encoder": GarmentEncoder(
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=16,
+                patch_size=8,
+                mapper_layers=1,
+                projection_dim=CONTEXT,
+            ).eval(),
+            "spatial_encoder": SpatialEncoder(
+                down_block_types=("CrossAttnDownBlock2D",),
+                block_out_channels=(16,),
+                cross_attention_dim=CONTEXT,
+                **narrow,
+            ).eval(),
+            "unet": unet.eval(),
+            "scheduler": PNDMScheduler(**SCHEDULER),
+            "preprocessor": None,
+        }
+
+
+class Pairs:
+    """A few pairs in memory, in which a garment is worn as it lies."""
+
+    def __init__(self, count=5, fail_at=None):
+        self.count, self.fail_at, self.read = count, fail_at, 0
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.read += 1
+        if self.fail_at is not None and self.read > self.fail_at:
+            raise KeyboardInterrupt
+        worn = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        worn[8:26, 6:18] = True
+        mask = np.asarray(mask_picture(WIDTH, HEIGHT)) >= 128
+        y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+        garment = np.array(picture(WIDTH, HEIGHT, seed=index + 100))
+        person = np.array(picture(WIDTH, HEIGHT, seed=index))
+        person[worn] = garment[worn]
+        agnostic = person.copy()
+        agnostic[mask] = 128
+        return {
+            "person": person,
+            "garment": garment,
+            "agnostic": agnostic,
+            "densepose": np.array(picture(WIDTH, HEIGHT, seed=index + 200)),
+            "mask": mask,
+            "worn_mask": worn,
+            "correspondence": np.where(worn[..., None], np.stack([x, y], -1), np.float32(np.nan)),
+        }
+
+
+def batch_of(pipeline, count=2, wanted=()):
+    """The first pairs, encoded, with their noise."""
+    batch = collate([{**Pairs()[index], "position": index} for index in range(count)], wanted)
+    return draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+
+
+def objective_of(pipeline, **options):
+    networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
+    return TryOnObjective(*networks, decode=lambda latents: decode(pipeline.vae, latents), **options)
+
+
+def config_of(output, **changes):
+    options = {
+        "output": str(output),
+        "data": {"size": [HEIGHT, WIDTH]},
+        "loss": {"correspondence": "cross-entropy", "blocks": [1]},
+        "stage": "atv",
+        "steps": 4,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "ema_decay": 0.9,
+        "workers": 0,
+        "checkpoint_every": 2,
+        "log_every": 1,
+        "cpu": True,
+    }
+    return parse_config({**options, **changes})
+
+
+def run(config, data=None, **options):
+    pipeline = TryOnPipeline(**tiny_components())
+    folder = train(config, data=Pairs() if data is None else data, pipeline=pipeline, progress=False, **options)
+    return pipeline, folder
+
+
+def weights(folder):
+    return {
+        f"{component}.{key}": value
+        for component in ("unet", "spatial_encoder", "garment_encoder", "vae")
+        for key, value in load_file(folder / component / "diffusion_pytorch_model.safetensors").items()
+    }
+
+
+def assert_equal_weights(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []

@@ -1,0 +1,143 @@
+"""The autoencoder's way back learns from what the try-on network paints, and leaves latents what they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stableviton_sdk
+from stableviton_sdk import TryOnInputs, TryOnPipeline
+from stableviton_sdk.data.synthetic import render_pair
+from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
+from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
+from stableviton_sdk.training.bundled import decoder
+from stableviton_sdk.training.bundled.decoder import (
+    DecoderConfig,
+    PaintedConfig,
+    PaintedCrops,
+    collate_painted,
+    paint_latents,
+    painting_loss,
+    train_decoder,
+)
+from stableviton_sdk.training.config import parse_config
+
+BUNDLED = Path(stableviton_sdk.__file__).parent / "bundled"
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return TryOnPipeline.from_bundled()
+
+
+@pytest.fixture(scope="module")
+def painted(pipe, tmp_path_factory):
+    path = tmp_path_factory.mktemp("painted") / "painted.npz"
+    return path, paint_latents(pipe, PaintedConfig(seed=8, length=3, batch_size=2), path, progress=False)
+
+
+def options(tmp_path, **changes):
+    given = {"output": str(tmp_path / "run"), "autoencoder": str(BUNDLED / "vae"), "try_on": str(BUNDLED)}
+    data = {"seed": 8, "length": 3, "batch_size": 2, "crop": 64, **changes.pop("data", {})}
+    fit = {"steps": 12, "batch_size": 4, "learning_rate": 3e-4, "warmup_steps": 1, "checkpoint_every": 5, "cpu": True}
+    return parse_config({**given, "data": data, "fit": fit, **changes}, DecoderConfig)
+
+
+def test_what_is_painted_is_what_the_pipeline_paints(pipe, painted):
+    item, sample = painted[1][2], render_pair(8, 2)
+    np.testing.assert_array_equal(item["picture"], sample.person_in_other)
+    np.testing.assert_array_equal(item["mask"], sample.mask)
+    alone = pipe(
+        TryOnInputs.of_whole_photo(sample.person, sample.mask, sample.densepose, sample.agnostic),
+        Image.fromarray(sample.garment_other),
+        num_inference_steps=1,
+        generator=torch.Generator().manual_seed(2),
+        output_type="latent",
+    ).images
+    np.testing.assert_allclose(item["latents"], alone[0].numpy(), atol=5e-3)
+
+
+def test_it_is_painted_once_and_anew_for_other_figures(pipe, painted, monkeypatch):
+    path, first = painted
+    with monkeypatch.context() as patched:
+        patched.setattr(decoder, "render_pair", None)
+        again = paint_latents(pipe, PaintedConfig(seed=8, length=3, batch_size=2), path, progress=False)
+    for name in ("latents", "picture", "mask"):
+        np.testing.assert_array_equal(again.arrays[name], first.arrays[name])
+    fewer = paint_latents(pipe, PaintedConfig(seed=8, length=1), path.with_name("other.npz"), progress=False)
+    assert len(fewer) == 1
+    anew = paint_latents(pipe, PaintedConfig(seed=9, length=1), path.with_name("other.npz"), progress=False)
+    assert not np.array_equal(anew[0]["picture"], fewer[0]["picture"])
+
+
+def test_crops_lie_on_painted_pixels_and_on_the_grid(painted):
+    item, crops = painted[1][0], PaintedCrops(64, 8, exact=0.5)
+    exact = []
+    for seed in range(20):
+        crop = crops(item, np.random.default_rng(seed))
+        exact.append(crop["exact"])
+        assert crop["latents"].shape[1:] == (8, 8)
+        assert crop["picture"].shape == (64, 64, 3)
+        assert crop["mask"].any()
+        places = [
+            (top, left)
+            for top in range(25)
+            for left in range(17)
+            if np.array_equal(item["latents"][:, top : top + 8, left : left + 8], crop["latents"])
+        ]
+        ((top, left),) = places
+        np.testing.assert_array_equal(
+            item["picture"][8 * top : 8 * top + 64, 8 * left : 8 * left + 64], crop["picture"]
+        )
+    assert 4 < sum(exact) < 16
+
+
+@torch.no_grad()
+def test_exact_crops_count_everywhere_and_painted_ones_in_the_mask(pipe, painted):
+    vae = pipe.vae
+    item = PaintedCrops(64, 8, exact=0.0)(painted[1][0], np.random.default_rng(1))
+    whole = dict(item, mask=np.ones_like(item["mask"]))
+    exact = dict(item, exact=True, latents=np.full_like(item["latents"], 9))
+    assert float(painting_loss(vae, collate_painted([exact]))["squared"]) < 0.02  # the wrong latents aren't looked at
+    assert float(painting_loss(vae, collate_painted([dict(exact, exact=False)]))["squared"]) > 0.2
+    batch = collate_painted([item])
+    error = (vae.decode(batch["latents"]).sample - batch["picture"]).square()
+    inside = batch["mask"].expand_as(error)
+    expected = (error[inside].sum() + 0.05 * error[~inside].sum()) / (inside.sum() + 0.05 * (~inside).sum())
+    assert float(painting_loss(vae, batch)["squared"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(painting_loss(vae, collate_painted([whole]))["squared"]) == pytest.approx(
+        float(error.mean()), rel=1e-5
+    )
+
+
+def test_training_decodes_what_is_painted_better_and_encodes_as_before(tmp_path):
+    config = options(tmp_path)
+    trained = PatchAutoencoder.from_pretrained(train_decoder(config, progress=False))
+    before = PatchAutoencoder.from_pretrained(BUNDLED / "vae").float()
+    for name, tensor in before.state_dict().items():
+        if not name.startswith("correction."):
+            assert torch.equal(tensor, trained.state_dict()[name]), name
+    data = paint_latents(TryOnPipeline.from_bundled(), config.data, tmp_path / "run" / "painted.npz", progress=False)
+    crops = PaintedCrops(64, 8, exact=0.0)
+    batch = collate_painted([crops(data[index % 3], np.random.default_rng(index)) for index in range(12)])
+    with torch.no_grad():
+        losses = [float(painting_loss(vae, batch)["loss"]) for vae in (before, trained)]
+    assert losses[1] < 0.98 * losses[0]
+    again = PatchAutoencoder.from_pretrained(train_decoder(config, progress=False))  # nothing is left to do
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in trained.state_dict().items())
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match=r"data\.crop is 100: pass a multiple of 8 up to 192"):
+        train_decoder(options(tmp_path, data={"crop": 100}), progress=False)
+    with pytest.raises(InvalidInput, match=r"data\.exact is 1"):
+        options(tmp_path, data={"exact": 1})
+    other = PatchAutoencoder.from_pretrained(BUNDLED / "vae")
+    with torch.no_grad():
+        other.encoder.weight.mul_(1.5)
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(IncompatibleCheckpoint, match="trained with another autoencoder"):
+        train_decoder(options(tmp_path, autoencoder=str(tmp_path / "other")), progress=False)
+    assert not (tmp_path / "run").exists()
