@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
-from stableviton_sdk.evaluation.baselines import unpainted_pictures
+from stableviton_sdk.evaluation.baselines import unpainted_images
 from stableviton_sdk.evaluation.correspondence.recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 
@@ -59,13 +59,13 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
     )
     result, truth, region = np.asarray(out.images[0]), sample.person_in_other, sample.mask
     worn = sample.worn_mask_other
-    pictures = {"model": result, **unpainted_pictures(truth, sample.garment_other, region, worn, pipe.vae)}
+    images = {"model": result, **unpainted_images(truth, sample.garment_other, region, worn, pipe.vae)}
     values = {"textured": bool(sample.other.design.textured), "attention": attention_error(out.attention, sample)}
-    for name, picture in pictures.items():
+    for name, image in images.items():
         values[name] = {
-            "psnr": psnr(picture, truth, region),
-            "ssim": similarity_map(picture, truth).over(region),
-            "worn psnr": psnr(picture, truth, worn),
+            "psnr": psnr(image, truth, region),
+            "ssim": similarity_map(image, truth).over(region),
+            "worn psnr": psnr(image, truth, worn),
         }
     values["colour error"] = float(np.abs(result[worn].mean(0) - truth[worn].mean(0)).mean())
     stage = Stage(sample.body, sample.mask.shape)
@@ -97,7 +97,7 @@ def summary(rows: list[dict]) -> dict:
 
 def draw_sheet(shown: list[tuple[np.ndarray, ...]], path: Path) -> None:
     """Four columns of person, garment, result, truth."""
-    rows = [np.concatenate(pictures, axis=1) for pictures in shown]
+    rows = [np.concatenate(images, axis=1) for images in shown]
     columns = 4
     rows += [np.full_like(rows[0], 255)] * (-len(rows) % columns)
     lines = [np.concatenate(rows[start : start + columns], axis=1) for start in range(0, len(rows), columns)]
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2, help="of the renderer; the model was trained with another one")
     parser.add_argument("--style", default="studio", choices=("studio", "shifted"))
     parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
-    parser.add_argument("--derive", action="store_true", help="derive the maps from the picture, as users do")
+    parser.add_argument("--derive", action="store_true", help="derive the maps from the image, as users do")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()

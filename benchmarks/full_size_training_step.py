@@ -1,4 +1,4 @@
-"""Peak memory and seconds of a training step at the released model's size, with random weights and random pictures.
+"""Peak memory and seconds of a training step at the released model's size, with random weights and random images.
 
 ```bash
 OMP_NUM_THREADS=2 python benchmarks/full_size_training_step.py --limit-gb 24
@@ -72,7 +72,7 @@ class EnoughSteps(BaseException):
 
 
 class RandomPairs:
-    """Pictures of noise; notes when each was asked for."""
+    """Images of noise; notes when each was asked for."""
 
     def __init__(self, size: tuple[int, int], steps: int):
         self.size, self.last = size, steps + 1  # the first is asked for to be checked

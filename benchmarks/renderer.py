@@ -38,7 +38,7 @@ def pairs_per_second(pairs: int, seed: int) -> tuple[float, float]:
 
 
 def leaks(sample: SyntheticSample) -> list[str]:
-    """Everything of either garment that the agnostic picture would show of one sample."""
+    """Everything of either garment that the agnostic image would show of one sample."""
     found = []
     if (sample.worn_mask & ~sample.mask).any() or (sample.worn_mask_other & ~sample.mask).any():
         found.append("a worn pixel lies outside of the mask")
@@ -63,7 +63,7 @@ def examine(samples: int, seed: int) -> bool:
             textured += garment.design.textured
         if sys.stderr.isatty():
             print(f"\r{index + 1} of {samples}", end="", file=sys.stderr)
-    print(f"samples {samples} (seed {seed}, both styles), pictures that leak {len({index for index, *_ in bad})}")
+    print(f"samples {samples} (seed {seed}, both styles), images that leak {len({index for index, *_ in bad})}")
     for index, style, leak in bad[:20]:
         print(f"  render_pair({seed}, {index}, {style!r}): {leak}")
     for sleeve, values in sorted(ratios.items()):

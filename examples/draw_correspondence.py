@@ -1,4 +1,4 @@
-"""How a correspondence picture looks, drawn for a rendered figure: no photo, no weights, no network needed.
+"""How a correspondence image looks, drawn for a rendered figure: no photo, no weights, no network needed.
 
     python examples/draw_correspondence.py --output correspondence.png
 

@@ -3,7 +3,7 @@
     python examples/prepare_once_try_many.py person.jpg garments/*.jpg --prepared person/ --output results/
 
 The first run derives mask, DensePose and the rest from the photo and saves them to the folder of --prepared. Look at
-its pictures; correct mask.png in a paint program if it is wrong. Later runs load the folder and prepare nothing.
+its images; correct mask.png in a paint program if it is wrong. Later runs load the folder and prepare nothing.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from stableviton_sdk.images import save_atomically
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("person", help="photo of a person")
-    parser.add_argument("garments", nargs="+", type=Path, help="pictures of garments")
+    parser.add_argument("garments", nargs="+", type=Path, help="images of garments")
     parser.add_argument("--prepared", type=Path, required=True, help="folder of the prepared person")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder for the results")
     parser.add_argument("--model", default="rlawjdghek/StableVITON", help="folder or Hub repository")
@@ -34,7 +34,7 @@ def main() -> None:
     if arguments.prepared.is_dir():
         inputs = TryOnInputs.load(arguments.prepared)
     else:
-        # without the agnostic picture, which follows from the others: a corrected mask.png is then all that counts
+        # without the agnostic image, which follows from the others: a corrected mask.png is then all that counts
         inputs = pipe.prepare(arguments.person).replace(agnostic=None)
         inputs.save(arguments.prepared)
     for garment in arguments.garments:  # one after the other: a list in one call is quicker, and needs more memory

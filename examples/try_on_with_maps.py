@@ -1,10 +1,10 @@
-"""Try a garment on with your own mask and DensePose picture: nothing is derived, no preprocessing model is needed.
+"""Try a garment on with your own mask and DensePose image: nothing is derived, no preprocessing model is needed.
 
     python examples/try_on_with_maps.py person.jpg mask.png densepose.png garment.jpg \
         --model path-or-repository --output result.png
 
-Mask and DensePose picture show the whole photo, at any resolution. The mask is white where the person is repainted.
-Beside result.png, result.side-by-side.png shows photo, mask, DensePose picture, garment and result.
+Mask and DensePose image show the whole photo, at any resolution. The mask is white where the person is repainted.
+Beside result.png, result.side-by-side.png shows photo, mask, DensePose image, garment and result.
 """
 
 import argparse
@@ -21,8 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("person", help="photo of a person")
     parser.add_argument("mask", help="white = repaint, black = keep")
-    parser.add_argument("densepose", help="DensePose picture, parula colours on black")
-    parser.add_argument("garment", help="picture of the garment")
+    parser.add_argument("densepose", help="DensePose image, parula colours on black")
+    parser.add_argument("garment", help="image of the garment")
     parser.add_argument("--model", required=True, help="folder or Hub repository")
     parser.add_argument("--output", default="result.png", type=Path)
     parser.add_argument("--steps", type=int, default=50)
@@ -49,17 +49,16 @@ def main() -> None:
     )
 
 
-def side_by_side(pictures: list[Image.Image], height: int = 512, gap: int = 8) -> Image.Image:
-    """All pictures in one row, at one height."""
+def side_by_side(images: list[Image.Image], height: int = 512, gap: int = 8) -> Image.Image:
+    """All images in one row, at one height."""
     scaled = [
-        picture.convert("RGB").resize((max(1, round(picture.width * height / picture.height)), height))
-        for picture in pictures
+        image.convert("RGB").resize((max(1, round(image.width * height / image.height)), height)) for image in images
     ]
-    sheet = Image.new("RGB", (sum(picture.width + gap for picture in scaled) - gap, height), "white")
+    sheet = Image.new("RGB", (sum(image.width + gap for image in scaled) - gap, height), "white")
     left = 0
-    for picture in scaled:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + gap
+    for image in scaled:
+        sheet.paste(image, (left, 0))
+        left += image.width + gap
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""Anything image-like to PIL pictures: paths, URLs, bytes, arrays, tensors; EXIF, alpha, 16 bit, bombs."""
+"""Anything image-like to PIL images: paths, URLs, bytes, arrays, tensors; EXIF, alpha, 16 bit, bombs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)  # what PIL
 
 
 def load_image(image: ImageLike, *, name: str = "image", background: tuple[int, int, int] = WHITE) -> Image.Image:
-    """Make an RGB picture of anything image-like.
+    """Make an RGB image of anything image-like.
 
     Args:
         image (`str`, `os.PathLike`, `bytes`, `PIL.Image.Image`, `np.ndarray` or `torch.Tensor`):
-            A path, an http(s) URL, an encoded file's bytes, a PIL picture of any mode, an array (H, W), (H, W, 1),
+            A path, an http(s) URL, an encoded file's bytes, a PIL image of any mode, an array (H, W), (H, W, 1),
             (H, W, 3) or (H, W, 4), or a tensor (3, H, W), (1, H, W) or (4, H, W). Arrays and tensors are uint8 in
             [0, 255], uint16 in [0, 65535], or float in [0, 1].
         name (`str`, *optional*, defaults to `"image"`): What the error messages call it.
@@ -46,44 +46,44 @@ def load_image(image: ImageLike, *, name: str = "image", background: tuple[int, 
     Raises:
         `InvalidInput`: if it is no image, is damaged, has values out of range, or has more than 120 megapixels.
     """
-    picture = _open(image, name)
-    profile = picture.info.get("icc_profile")
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        canvas = Image.new("RGBA", picture.size, (*background, 255))
-        picture = Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
+    loaded = _open(image, name)
+    profile = loaded.info.get("icc_profile")
+    if loaded.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in loaded.info:
+        canvas = Image.new("RGBA", loaded.size, (*background, 255))
+        loaded = Image.alpha_composite(canvas, loaded.convert("RGBA")).convert("RGB")
         if profile:
-            picture.info["icc_profile"] = profile
-    elif picture.mode != "RGB":
-        picture = _to_eight_bit(picture).convert("RGB")
+            loaded.info["icc_profile"] = profile
+    elif loaded.mode != "RGB":
+        loaded = _to_eight_bit(loaded).convert("RGB")
     if profile and profile[16:20] != b"RGB ":  # it tells how to read inks or greys, which these values are no longer
-        picture.info.pop("icc_profile", None)
-    return picture
+        loaded.info.pop("icc_profile", None)
+    return loaded
 
 
 def load_mask(mask: ImageLike, *, name: str = "mask") -> Image.Image:
     """Make a mask (mode L, exactly 0 or 255, 255 = repaint) of anything image-like, boolean arrays included.
 
-    Pictures are thresholded at 128. An alpha channel counts only where it is all that varies (a mask drawn into it).
+    Images are thresholded at 128. An alpha channel counts only where it is all that varies (a mask drawn into it).
 
     Raises:
-        `InvalidInput`: if it is no mask: a colour picture, a grey agnostic picture, or an unreadable file.
+        `InvalidInput`: if it is no mask: a colour image, a grey agnostic image, or an unreadable file.
     """
-    picture = _open(mask, name)
-    if picture.mode in ("RGBA", "LA", "PA"):
-        flat = picture.convert("RGBA")
+    image = _open(mask, name)
+    if image.mode in ("RGBA", "LA", "PA"):
+        flat = image.convert("RGBA")
         colour_varies = any(low != high for low, high in flat.getextrema()[:3])
-        picture = flat.convert("RGB") if colour_varies else flat.getchannel("A")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    if picture.mode not in ("L", "RGB"):
-        picture = _to_eight_bit(picture).convert("RGB")
-    values = np.asarray(picture)
+        image = flat.convert("RGB") if colour_varies else flat.getchannel("A")
+    elif image.mode == "1":
+        image = image.convert("L")
+    if image.mode not in ("L", "RGB"):
+        image = _to_eight_bit(image).convert("RGB")
+    values = np.asarray(image)
     if values.ndim == 3:
         spread = values.max(axis=2).astype(np.int16) - values.min(axis=2)
         if float((spread > 32).mean()) > 0.01:
             raise InvalidInput(
-                f"{name} is a colour picture, not a mask: pass a picture that is white where the person is to be "
-                "repainted and black elsewhere (the grey agnostic picture belongs in `agnostic`)."
+                f"{name} is a colour image, not a mask: pass an image that is white where the person is to be "
+                "repainted and black elsewhere (the grey agnostic image belongs in `agnostic`)."
             )
         values = values[..., 1]
     if values.max(initial=0) == 1:
@@ -92,7 +92,7 @@ def load_mask(mask: ImageLike, *, name: str = "mask") -> Image.Image:
     if middling > 0.25:
         raise InvalidInput(
             f"{name} is grey on {middling:.0%} of its area, so it can't be told what to repaint: "
-            "pass white = repaint, black = keep (the grey agnostic picture belongs in `agnostic`)."
+            "pass white = repaint, black = keep (the grey agnostic image belongs in `agnostic`)."
         )
     return Image.fromarray(np.where(values >= 128, np.uint8(255), np.uint8(0)))
 
@@ -107,60 +107,60 @@ def as_image_list(images: Any, *, name: str = "image") -> tuple[list[Any], bool]
         `InvalidInput`: if it is None or an empty batch.
     """
     if images is None:
-        raise InvalidInput(f"{name} is None: pass a picture, a path, an array, a tensor, or a list of them.")
+        raise InvalidInput(f"{name} is None: pass an image, a path, an array, a tensor, or a list of them.")
     if isinstance(images, (list, tuple)) or getattr(images, "ndim", None) == 4:
         items, batched = list(images), True
     else:
         items, batched = [images], False
     if not items:
-        raise InvalidInput(f"{name} is an empty list: pass at least one picture.")
+        raise InvalidInput(f"{name} is an empty list: pass at least one image.")
     return items, batched
 
 
-def check_picture_path(path: str | os.PathLike) -> Path:
-    """Make sure that an RGB picture can be saved under a name; call it before long work.
+def check_image_path(path: str | os.PathLike) -> Path:
+    """Make sure that an RGB image can be saved under a name; call it before long work.
 
     Raises:
         `InvalidInput`: if the ending is of no format that holds RGB, or the path can't be a file.
     """
     path = Path(path)
-    picture_format = Image.registered_extensions().get(path.suffix.lower())
-    if picture_format in ("ICO", "ICNS") or not _holds_rgb(picture_format):  # icons come in sizes of their own
-        raise InvalidInput(f"{path} has no known picture ending: use .png, .jpg or .webp.")
+    image_format = Image.registered_extensions().get(path.suffix.lower())
+    if image_format in ("ICO", "ICNS") or not _holds_rgb(image_format):  # icons come in sizes of their own
+        raise InvalidInput(f"{path} has no known image ending: use .png, .jpg or .webp.")
     if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
         raise InvalidInput(f"the file name {path.name[:60]}… is too long: use one of at most {MAX_NAME_BYTES} bytes.")
     if path.is_dir():
-        raise InvalidInput(f"{path} is a folder: pass the name of a picture file.")
+        raise InvalidInput(f"{path} is a folder: pass the name of an image file.")
     check_writable(path.parent, path)
     return path
 
 
 def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any) -> None:
-    """Save a picture under a temporary name, then rename: an interrupted run leaves no half-written file."""
-    path = check_picture_path(path)
+    """Save an image under a temporary name, then rename: an interrupted run leaves no half-written file."""
+    path = check_image_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     profile = image.info.get("icc_profile")
-    if profile and "icc_profile" not in options:  # not every format's writer takes it from the picture
+    if profile and "icc_profile" not in options:  # not every format's writer takes it from the image
         options["icc_profile"] = profile
     with replacing(path) as partial:
         image.save(partial, **options)
 
 
-def to_tensor(picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-    """RGB picture to (3, H, W) in [-1, 1].
+def to_tensor(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    """RGB image to (3, H, W) in [-1, 1].
 
     Contiguous: in channels-last order group norm on the CPU loses three digits on flat regions such as the grey one.
     """
     import torch
 
-    array = np.asarray(resize(picture, size), dtype=np.float32)
+    array = np.asarray(resize(image, size), dtype=np.float32)
     return torch.from_numpy(array / 127.5 - 1.0).permute(2, 0, 1).contiguous()
 
 
 def resize(
-    picture: Image.Image, size: tuple[int, int], resample: Image.Resampling = Image.Resampling.LANCZOS
+    image: Image.Image, size: tuple[int, int], resample: Image.Resampling = Image.Resampling.LANCZOS
 ) -> Image.Image:
-    return picture if picture.size == size else picture.resize(size, resample)
+    return image if image.size == size else image.resize(size, resample)
 
 
 def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -170,11 +170,11 @@ def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 @functools.cache
-def _holds_rgb(picture_format: str | None) -> bool:
-    if picture_format is None:
+def _holds_rgb(image_format: str | None) -> bool:
+    if image_format is None:
         return False
     try:
-        Image.new("RGB", (16, 16)).save(io.BytesIO(), picture_format)
+        Image.new("RGB", (16, 16)).save(io.BytesIO(), image_format)
     except (KeyError, OSError, ValueError):  # some formats can only be read, some don't know RGB
         return False
     return True
@@ -215,34 +215,34 @@ def _open(image: ImageLike, name: str) -> Image.Image:
             tensor = tensor.float()
         return _from_array(tensor.numpy(), name)
     raise InvalidInput(
-        f"{name} is a {type(image).__name__}: pass a PIL picture, a path, a URL, an array or a tensor instead."
+        f"{name} is a {type(image).__name__}: pass a PIL image, a path, a URL, an array or a tensor instead."
     )
 
 
 def _decode_stream(source: Path | io.BytesIO, name: str) -> Image.Image:
     try:
-        with Image.open(source) as picture:
-            return _decode(picture, name)
+        with Image.open(source) as image:
+            return _decode(image, name)
     except UnidentifiedImageError:
-        raise InvalidInput(f"{name} is not a picture in a known format: convert it to PNG or JPEG first.") from None
+        raise InvalidInput(f"{name} is not an image in a known format: convert it to PNG or JPEG first.") from None
     except Image.DecompressionBombError:
         raise InvalidInput(f"{name} has more than {MAX_PIXELS // 10**6} megapixels: shrink it first.") from None
     except InvalidInput:
         raise
     except DAMAGED as error:
-        raise InvalidInput(f"{name} could not be read as a picture ({error}): the file is damaged.") from error
+        raise InvalidInput(f"{name} could not be read as an image ({error}): the file is damaged.") from error
 
 
-def _decode(picture: Image.Image, name: str) -> Image.Image:
-    if picture.width * picture.height > MAX_PIXELS:
+def _decode(image: Image.Image, name: str) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
         raise InvalidInput(
-            f"{name} is {picture.width} x {picture.height}, over {MAX_PIXELS // 10**6} megapixels: shrink it first."
+            f"{name} is {image.width} x {image.height}, over {MAX_PIXELS // 10**6} megapixels: shrink it first."
         )
     try:
-        picture.load()
-        return ImageOps.exif_transpose(picture)
+        image.load()
+        return ImageOps.exif_transpose(image)
     except DAMAGED as error:
-        raise InvalidInput(f"{name} could not be read as a picture ({error}): the file is damaged.") from error
+        raise InvalidInput(f"{name} could not be read as an image ({error}): the file is damaged.") from error
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
@@ -275,17 +275,17 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _to_eight_bit(picture: Image.Image) -> Image.Image:
+def _to_eight_bit(image: Image.Image) -> Image.Image:
     """PIL's own conversion clips 16-bit grey at 255; scale it instead."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture).astype(np.float64)
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
         high = values.max(initial=0.0)
-        if picture.mode == "F" and high <= 1.0:
+        if image.mode == "F" and high <= 1.0:
             values = values * 255
-        elif picture.mode.startswith("I;16") or high > 255:
+        elif image.mode.startswith("I;16") or high > 255:
             values = values / 257
         return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
-    return picture
+    return image
 
 
 def _download(url: str, name: str) -> bytes:

@@ -15,7 +15,7 @@ from support.loading_places import (  # noqa: F401 (fixtures)
     warnings,
 )
 from support.stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
-from support.tiny import mask_picture, picture, tiny_pipeline
+from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.conversion import convert_checkpoint
 from stableviton_sdk.hub import pending as hub_downloads
@@ -70,10 +70,10 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture
 def files(tmp_path):
     """A person, a garment and maps, as files; names are relative to the working directory."""
-    picture(*PHOTO).save("person.png")
-    picture(seed=1).save("garment.png")
-    mask_picture(*PHOTO).save("mask.png")
-    picture(*PHOTO, seed=2).save("densepose.png")
+    random_image(*PHOTO).save("person.png")
+    random_image(seed=1).save("garment.png")
+    mask_image(*PHOTO).save("mask.png")
+    random_image(*PHOTO, seed=2).save("densepose.png")
     return tmp_path
 
 

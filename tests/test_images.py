@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from support.tiny import picture
+from support.tiny import random_image
 
 from stableviton_sdk import images
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.images import as_image_list, check_picture_path, load_image, load_mask, save_atomically
+from stableviton_sdk.images import as_image_list, check_image_path, load_image, load_mask, save_atomically
 
 
 def png_bytes(image: Image.Image, **options) -> bytes:
@@ -64,7 +64,7 @@ def test_transparency_is_laid_on_the_background():
 
 @pytest.mark.parametrize("scale", [1, 255])
 def test_arrays_and_tensors_mean_the_same(scale):
-    expected = np.array(picture(8, 6))
+    expected = np.array(random_image(8, 6))
     array = expected / 255 if scale == 1 else expected
     for source in (array, torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1), array[None]):
         assert np.array_equal(np.asarray(load_image(source)), expected)
@@ -85,20 +85,20 @@ def test_arrays_and_tensors_mean_the_same(scale):
         ("", "no file"),
         ("/nowhere.png", "no file"),
         (object(), "object"),
-        (b"not a picture", "known format"),
+        (b"not an image", "known format"),
     ],
 )
-def test_what_is_no_picture_is_refused(source, match):
+def test_what_is_no_image_is_refused(source, match):
     with pytest.raises(InvalidInput, match=match):
         load_image(source)
 
 
 def test_damaged_files_are_refused(tmp_path):
     stream = io.BytesIO()
-    picture(200, 300).save(stream, "JPEG")
+    random_image(200, 300).save(stream, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
     (tmp_path / "text.png").write_text("hello")
-    (tmp_path / "cut.png").write_bytes(png_bytes(picture(200, 300))[:5000])
+    (tmp_path / "cut.png").write_bytes(png_bytes(random_image(200, 300))[:5000])
     for name in ("cut.jpg", "text.png", "cut.png"):
         with pytest.raises(InvalidInput, match=name):
             load_image(tmp_path / name)
@@ -114,8 +114,8 @@ def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
             load_image(source)
 
 
-def test_pictures_come_from_the_web_within_bounds(monkeypatch):
-    body = png_bytes(picture(8, 6))
+def test_images_come_from_the_web_within_bounds(monkeypatch):
+    body = png_bytes(random_image(8, 6))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -165,7 +165,7 @@ def test_masks_of_every_kind_become_black_and_white():
         assert np.array_equal(np.asarray(mask), expected)
 
 
-def test_soft_edges_are_thresholded_but_grey_pictures_refused():
+def test_soft_edges_are_thresholded_but_grey_images_refused():
     soft = Image.new("L", (40, 40), 0)
     soft.paste(255, (10, 10, 30, 30))
     soft.putpixel((9, 15), 127)
@@ -176,7 +176,7 @@ def test_soft_edges_are_thresholded_but_grey_pictures_refused():
     with pytest.raises(InvalidInput, match="grey"):
         load_mask(Image.new("L", (8, 8), 128))
     with pytest.raises(InvalidInput, match="colour"):
-        load_mask(picture())
+        load_mask(random_image())
 
 
 def test_batches_are_split_and_empty_ones_refused():
@@ -192,7 +192,7 @@ def test_batches_are_split_and_empty_ones_refused():
 
 def test_saving_leaves_no_half_written_file(tmp_path, monkeypatch):
     path = tmp_path / "new" / "out.png"
-    save_atomically(picture(), path)
+    save_atomically(random_image(), path)
     before = path.read_bytes()
 
     def broken(self, target, **options):
@@ -202,11 +202,11 @@ def test_saving_leaves_no_half_written_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", broken)
     with pytest.raises(OSError, match="disk full"):
-        save_atomically(picture(seed=1), path)
+        save_atomically(random_image(seed=1), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["out.png"]
     with pytest.raises(InvalidInput, match="ending"):
-        save_atomically(picture(), tmp_path / "out.xyz")
+        save_atomically(random_image(), tmp_path / "out.xyz")
 
 
 def test_a_colour_that_stands_for_transparency_is_laid_on_the_background():
@@ -218,7 +218,7 @@ def test_a_colour_that_stands_for_transparency_is_laid_on_the_background():
     assert "transparency" not in loaded.info
 
 
-def test_a_colour_profile_goes_with_the_picture_as_long_as_it_fits(tmp_path):
+def test_a_colour_profile_goes_with_the_image_as_long_as_it_fits(tmp_path):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     of_inks = srgb[:16] + b"CMYK" + srgb[20:]
     for mode in ("RGB", "RGBA", "P"):
@@ -248,7 +248,7 @@ def test_text_that_is_no_path_is_refused_in_short():
 
 
 def test_a_decoder_that_gives_up_means_a_damaged_file(monkeypatch):
-    def give_up(picture):
+    def give_up(image):
         raise RuntimeError("Failed to decode image")
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", give_up)  # as the AVIF plugin does
@@ -265,4 +265,4 @@ def test_a_mask_of_zeros_and_ones_is_named_as_what_it_is():
 @pytest.mark.parametrize("name", ["icon.ico", f"{'a' * 240}.png"])
 def test_names_that_end_badly_are_refused_before_the_work(tmp_path, name):
     with pytest.raises(InvalidInput, match=r"ending|too long"):
-        check_picture_path(tmp_path / name)
+        check_image_path(tmp_path / name)

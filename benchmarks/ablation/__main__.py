@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--second-learning-rate", type=float, default=1e-3, help="of the second (default 1e-3)")
     parser.add_argument("--figures", type=int, default=400, help="to train on, each in two garments (default 400)")
     parser.add_argument("--test-figures", type=int, default=24, help="to measure on, of either style (default 24)")
-    parser.add_argument("--height", type=int, default=96, help="of the pictures, which are 3:4 (default 96)")
+    parser.add_argument("--height", type=int, default=96, help="of the images, which are 3:4 (default 96)")
     parser.add_argument("--widths", nargs=3, type=int, default=[16, 32, 48], help="channels (default 16 32 48)")
     parser.add_argument("--steps", type=int, default=1, help="denoising steps (default 1)")
     parser.add_argument("--total-variation", type=float, default=0.01, help="weight of that loss (default 0.01)")

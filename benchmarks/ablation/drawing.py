@@ -88,7 +88,7 @@ def draw_sheet(path: Path, work: Path, runs: Sequence[Mapping[str, Any]], style:
 
     Args:
         path (`Path`): Of the PNG.
-        work (`Path`): The experiment's folder; where pictures are missing there, nothing is drawn.
+        work (`Path`): The experiment's folder; where images are missing there, nothing is drawn.
         runs (`Sequence[Mapping]`): Of one seed.
         style (`str`): Of the figures.
     """
@@ -100,9 +100,9 @@ def draw_sheet(path: Path, work: Path, runs: Sequence[Mapping[str, Any]], style:
         pairs = RenderedPairs({name: arrays[name] for name in arrays.files})
     columns: list[tuple[str, list[np.ndarray]]] = []
     for run, file in stored:
-        with np.load(file) as pictures:
-            columns.append((VARIANTS[run["variant"]].label, list(pictures[style])))
-    count = min(len(pictures) for _, pictures in columns)
+        with np.load(file) as images:
+            columns.append((VARIANTS[run["variant"]].label, list(images[style])))
+    count = min(len(images) for _, images in columns)
     columns = [
         ("person", [pairs[2 * figure]["person"] for figure in range(count)]),
         ("garment", [pairs[2 * figure + 1]["garment"] for figure in range(count)]),
@@ -113,9 +113,9 @@ def draw_sheet(path: Path, work: Path, runs: Sequence[Mapping[str, Any]], style:
     gap, head = 4, 22
     sheet = Image.new("RGB", (len(columns) * (width + gap) - gap, head + count * (height + gap) - gap), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, (label, pictures) in enumerate(columns):
+    for place, (label, images) in enumerate(columns):
         x = place * (width + gap)
         draw.text((x + width / 2, 4), label, fill=INK, font=ImageFont.load_default(13), anchor="mt")
-        for row, picture in enumerate(pictures[:count]):
-            sheet.paste(Image.fromarray(picture), (x, head + row * (height + gap)))
+        for row, image in enumerate(images[:count]):
+            sheet.paste(Image.fromarray(image), (x, head + row * (height + gap)))
     sheet.save(path)

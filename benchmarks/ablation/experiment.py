@@ -19,7 +19,7 @@ from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.files import replacing, write_text_atomically
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.bundled.autoencoder import initialise_components, sample_pictures
+from stableviton_sdk.training.bundled.autoencoder import initialise_components, sample_images
 from stableviton_sdk.training.config import DataConfig, LossConfig, TrainingConfig
 from stableviton_sdk.training.loop.run_log import read_metrics
 from stableviton_sdk.training.tryon.augmentation import Augmentation
@@ -133,10 +133,10 @@ class Experiment:
         device = torch.device("cuda" if torch.cuda.is_available() and not self.cpu else "cpu")
         pipeline.to(device)
         for style in STYLES:
-            measured[style], pictures = measure(
+            measured[style], images = measure(
                 pipeline, self.pairs(style), steps=self.protocol.steps, attention=variant.attention
             )
-            shown[style] = pictures[:SHOWN]
+            shown[style] = images[:SHOWN]
         np.savez_compressed(self.work / f"{variant.name}-seed-{seed}.npz", **shown)
         told = {
             "variant": variant.name,
@@ -205,7 +205,7 @@ class Experiment:
                 latent_channels=LATENT_CHANNELS, block_out_channels=(4, 4, 4, 4), layers_per_block=0
             )
             count = min(2 * COMPONENT_FIGURES, len(self.pairs("trained")))
-            initialise_components(self._vae, sample_pictures(self.pairs("trained"), range(count)))
+            initialise_components(self._vae, sample_images(self.pairs("trained"), range(count)))
         return self._vae
 
     def pairs(self, name: str) -> RenderedPairs:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stableviton_sdk.evaluation.baselines import unpainted_pictures
+from stableviton_sdk.evaluation.baselines import unpainted_images
 from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, summarise
 from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, Measured, Truth
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
@@ -29,7 +29,7 @@ def measure(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Dress every figure, paired and unpaired.
 
-    The pictures are pasted without a seam's blending: the photo's own pixels inside the mask, which show the garment
+    The images are pasted without a seam's blending: the photo's own pixels inside the mask, which show the garment
     that the figure wears, would count otherwise.
 
     Args:
@@ -40,7 +40,7 @@ def measure(
 
     Returns:
         `tuple`: by setting, the numbers of `score` and by block those of `BlockCorrespondence`, averaged over the
-        last half of the steps; and the unpaired pictures, uint8, (N, H, W, 3).
+        last half of the steps; and the unpaired images, uint8, (N, H, W, 3).
     """
     pipeline.set_progress_bar_config(disable=True)
     pipeline.register_modules(scheduler=few_steps(pipeline.scheduler))
@@ -48,53 +48,53 @@ def measure(
         network.eval()
     told: dict[str, Any] = {}
     for setting in SETTINGS:
-        pictures, measured = [], []
+        images, measured = [], []
         for first in range(0, pairs.figures, BATCH):
             figures = range(first, min(first + BATCH, pairs.figures))
             painted, found = _dress(pipeline, pairs, figures, setting, steps, attention)
-            pictures += painted
+            images += painted
             measured += found
-        told[setting] = score(pairs, np.stack(pictures), setting)
+        told[setting] = score(pairs, np.stack(images), setting)
         if attention:
             told[setting]["blocks"] = {
                 str(block): dataclasses.asdict(summarise([one[block] for one in measured])) for block in measured[0]
             }
-    return told, np.stack(pictures)
+    return told, np.stack(images)
 
 
-def score(pairs: RenderedPairs, pictures: np.ndarray, setting: str) -> dict[str, float]:
+def score(pairs: RenderedPairs, images: np.ndarray, setting: str) -> dict[str, float]:
     """PSNR and SSIM inside the agnostic mask, and PSNR of the worn garment alone; means over figures.
 
     Args:
         pairs (`RenderedPairs`): The truth.
-        pictures (`np.ndarray`): One for each figure, uint8, (N, H, W, 3).
+        images (`np.ndarray`): One for each figure, uint8, (N, H, W, 3).
         setting (`str`): `"paired"` or `"unpaired"`.
     """
     rows = []
-    for figure, picture in enumerate(pictures):
+    for figure, image in enumerate(images):
         item = pairs[2 * figure + SETTINGS.index(setting)]
         truth, region = item["person"], item["mask"]
         rows.append(
             (
-                psnr(picture, truth, region),
-                similarity_map(picture, truth).over(region),
-                psnr(picture, truth, item["worn_mask"]),
+                psnr(image, truth, region),
+                similarity_map(image, truth).over(region),
+                psnr(image, truth, item["worn_mask"]),
             )
         )
     return dict(zip(("psnr", "ssim", "worn_psnr"), np.mean(rows, axis=0).tolist(), strict=True))
 
 
 def baselines(pairs: RenderedPairs, vae: torch.nn.Module) -> dict[str, Any]:
-    """What the numbers mean: `unpainted_pictures`, scored alike."""
+    """What the numbers mean: `unpainted_images`, scored alike."""
     titles = {"mean colour": "mean colour", "oracle": "true silhouette, mean colour", "autoencoder": "autoencoder"}
     told: dict[str, Any] = {title: {} for title in titles.values()}
     for setting in SETTINGS:
         painted: dict[str, list[np.ndarray]] = {name: [] for name in titles}
         for figure in range(pairs.figures):
             item = pairs[2 * figure + SETTINGS.index(setting)]
-            pictures = unpainted_pictures(item["person"], item["garment"], item["mask"], item["worn_mask"], vae)
-            for name, picture in pictures.items():
-                painted[name].append(picture)
+            images = unpainted_images(item["person"], item["garment"], item["mask"], item["worn_mask"], vae)
+            for name, image in images.items():
+                painted[name].append(image)
         for name, title in titles.items():
             told[title][setting] = score(pairs, np.stack(painted[name]), setting)
     return told

@@ -86,5 +86,5 @@ def render_pairs(
 
 
 def noise_of(seed: int, index: int) -> torch.Generator:
-    """The generator of one picture's start noise: the same for every variant."""
+    """The generator of one image's start noise: the same for every variant."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1)[0]))

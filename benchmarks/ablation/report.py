@@ -40,7 +40,7 @@ def write_report(results: Path, work: Path | None = None) -> None:
 
     Args:
         results (`Path`): As `Experiment` fills it.
-        work (`Path`, *optional*): Where its pictures are, for the sheet; without them there is none.
+        work (`Path`, *optional*): Where its images are, for the sheet; without them there is none.
 
     Raises:
         `InvalidInput`: if there is nothing to report.

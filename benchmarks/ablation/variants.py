@@ -129,7 +129,7 @@ def architecture(size: tuple[int, int], widths: Sequence[int], latent_channels: 
     """The bundled model's architecture, as narrow as asked for, on patches of 8 pixels.
 
     Args:
-        size (`tuple[int, int]`): Height and width of the pictures.
+        size (`tuple[int, int]`): Height and width of the images.
         widths (`Sequence[int]`): Channels of the three levels, highest resolution first; multiples of 8.
         latent_channels (`int`, *optional*, defaults to 16): Of the autoencoder.
     """

@@ -100,7 +100,7 @@ def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PlacedGarment)
         strip[..., :3] = cv2.remap(
             colours, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        # a pixel's width of transition where the picture ends and the added canvas begins
+        # a pixel's width of transition where the image ends and the added canvas begins
         inside = [
             np.minimum(place + 1.0, side - place).clip(0.0, 1.0)
             for place, side in zip((x, y), original.size, strict=True)
@@ -121,14 +121,14 @@ def draw_correspondence(
         cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
         result (`PIL.Image.Image`): Of the photo's size.
         inputs (`TryOnInputs`), garment (`PlacedGarment`): What it was made of.
-        height (`int`): Of each of the two pictures, in pixels.
+        height (`int`): Of each of the two images, in pixels.
 
     Returns:
         `PIL.Image.Image`: RGB.
     """
     size = _panel_size(garment, height)
-    box, known = _garment_on_canvas(garment.picture)
-    across = (_centres(side, count) for side, count in zip(garment.picture.size, size, strict=True))
+    box, known = _garment_on_canvas(garment.image)
+    across = (_centres(side, count) for side, count in zip(garment.image.size, size, strict=True))
     x, y = np.meshgrid(*across)
     opacity = cv2.remap(known, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     left = _paint(_canvas_at(garment, size), _colour_field(x, y, box), opacity, dimmed=1.0)
@@ -183,7 +183,7 @@ def draw_map(
 def _matching_resolution(
     cells: np.ndarray, inputs: TryOnInputs, garment: PlacedGarment
 ) -> tuple[Image.Image, tuple[float, float]]:
-    """The garment's picture, shrunk where a pixel of the result covers several of it, and the scale of x and y."""
+    """The garment's image, shrunk where a pixel of the result covers several of it, and the scale of x and y."""
     original = garment.original
     x, y = garment.to_original(cells[..., 0], cells[..., 1])
     sure = cells[:-1, :-1, 2] >= INVISIBLE
@@ -193,7 +193,7 @@ def _matching_resolution(
     )
     cell_area = inputs.frame.size[0] / cells.shape[1] * inputs.frame.size[1] / cells.shape[0]
     stretch = float(np.sqrt(np.median(area[sure]) / cell_area)) if sure.any() else 1.0
-    # OpenCV maps pictures of less than 32768 pixels a side
+    # OpenCV maps images of less than 32768 pixels a side
     factor = max(stretch, max(original.size) / 32000)
     if factor < 1.5:
         return original, (1.0, 1.0)
@@ -205,7 +205,7 @@ def _matching_resolution(
 def _panel_size(garment: PlacedGarment, height: int) -> tuple[int, int]:
     if isinstance(height, bool) or not isinstance(height, (int, np.integer)) or not 32 <= height <= 8192:
         raise InvalidInput(f"height is {height!r}: pass a whole number of pixels from 32 to 8192.")
-    width, canvas_height = garment.picture.size
+    width, canvas_height = garment.image.size
     return max(1, round(width * height / canvas_height)), int(height)
 
 
@@ -216,7 +216,7 @@ def _centres(side: int, count: int) -> np.ndarray:
 
 def _canvas_at(garment: PlacedGarment, size: tuple[int, int]) -> Image.Image:
     """The prepared garment at another size."""
-    return garment.picture.resize(size, Image.Resampling.LANCZOS)
+    return garment.image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _garment_on_canvas(canvas: Image.Image) -> tuple[Box, np.ndarray]:
@@ -254,10 +254,10 @@ def _lines(phase: np.ndarray) -> np.ndarray:
     return lines * (2 - 8 * steepness * half_width).clip(0, 1)
 
 
-def _paint(picture: Image.Image, colours: np.ndarray, opacity: np.ndarray, dimmed: float) -> Image.Image:
-    """Colours over a dimmed, half grey picture whose light and shadow stay visible through them."""
-    values = np.asarray(picture, dtype=np.float32) / 255
-    light = np.asarray(picture.convert("L"), dtype=np.float32)[..., None] / 255
+def _paint(image: Image.Image, colours: np.ndarray, opacity: np.ndarray, dimmed: float) -> Image.Image:
+    """Colours over a dimmed, half grey image whose light and shadow stay visible through them."""
+    values = np.asarray(image, dtype=np.float32) / 255
+    light = np.asarray(image.convert("L"), dtype=np.float32)[..., None] / 255
     ground = (0.5 * values + 0.5 * light) * dimmed if dimmed < 1 else values
     weight = 0.9 * opacity[..., None]
     painted = ground * (1 - weight) + colours * (0.8 + 0.2 * light) * weight

@@ -15,7 +15,7 @@ from ..errors import InvalidInput
 from ..models.attention_maps import AttentionRecorder, attention_map, expected_coordinates
 from ..preprocessing.frame import Frame
 
-MAX_QUERIES = 32  # full maps kept of every picture and step: at 512 x 384 at most 12 kB each
+MAX_QUERIES = 32  # full maps kept of every image and step: at 512 x 384 at most 12 kB each
 CHUNK_SCORES = 2**25  # scores of all heads at once, where no fused kernel keeps them out of memory: 128 MiB
 
 
@@ -31,7 +31,7 @@ class AttentionRequest:
         blocks (`Collection[int]`, *optional*):
             Blocks whose coordinates are noted, 0 being the decoder's lowest resolution; all by default.
         queries (`Sequence[tuple[float, float]]`, *optional*):
-            Pixels x, y of the result whose full maps are kept, at most 32; of every picture of the call.
+            Pixels x, y of the result whose full maps are kept, at most 32; of every image of the call.
         query_block (`int`, *optional*): The block of the full maps; by default the middle one.
 
     Raises:
@@ -91,7 +91,7 @@ class AttentionRequest:
 class StepRecorder(AttentionRecorder, Protocol):
     """An `AttentionRecorder` for a whole call, which the pipeline tells the denoising step.
 
-    It is shown the pictures' own part of the network's batch: not guidance's unconditional branch.
+    It is shown the images' own part of the network's batch: not guidance's unconditional branch.
     """
 
     step: int
@@ -104,7 +104,7 @@ class CoordinateRecorder:
         steps (`Collection[int]`, *optional*): Steps to note; all by default.
         blocks (`Collection[int]`, *optional*): Blocks to note; all by default.
         queries (`np.ndarray`, *optional*):
-            Where full maps are kept: y and x in [0, 1] of the frame's height and width, (pictures, queries, 2).
+            Where full maps are kept: y and x in [0, 1] of the frame's height and width, (images, queries, 2).
         query_block (`int`, *optional*): The block that they are kept of.
     """
 
@@ -138,7 +138,7 @@ class CoordinateRecorder:
     ) -> None:
         if self._notes(block):
             mean, spread = expected_coordinates(query, key, key_size, CHUNK_SCORES)
-            note = torch.cat([mean, spread[..., None]], dim=-1).unflatten(1, query_size)  # (pictures, h, w, 3)
+            note = torch.cat([mean, spread[..., None]], dim=-1).unflatten(1, query_size)  # (images, h, w, 3)
             # half precision resolves 1/2000 of the garment's sides and halves what a long run keeps
             self.records.setdefault(block, {})[self.step] = note.half().cpu().numpy()
         if block == self.query_block:
@@ -149,18 +149,18 @@ class CoordinateRecorder:
                 places = torch.from_numpy(cells[:, 0] * query_size[1] + cells[:, 1]).to(query.device)
                 one = slice(index, index + 1)
                 maps.append(attention_map(query[one], key[one], places).unflatten(2, key_size).float().cpu().numpy())
-            self.maps[self.step] = np.concatenate(maps)  # (pictures, queries, h', w')
+            self.maps[self.step] = np.concatenate(maps)  # (images, queries, h', w')
 
     def _notes(self, block: int) -> bool:
         return self.blocks is None or block in self.blocks
 
 
-class PicturesBranch:
+class ImagesBranch:
     """Shows a recorder the last part of the network's batch, where guidance has the branch with the garment.
 
     Args:
         recorder (`StepRecorder`): Is told the step, and shown the rest.
-        count (`int`): How many pictures the call makes.
+        count (`int`): How many images the call makes.
     """
 
     def __init__(self, recorder: StepRecorder, count: int):
@@ -204,7 +204,7 @@ def open_recorder(
 
     Args:
         request (`AttentionRequest`, `StepRecorder` or None): From `read_request`; a recorder is its own.
-        frames (`Sequence[Frame]`): One for each picture of the call.
+        frames (`Sequence[Frame]`): One for each image of the call.
         step_count (`int`): How many times the network runs.
 
     Raises:

@@ -25,7 +25,7 @@ class Source(NamedTuple):
     """
     Args:
         x (`float`), y (`float`):
-            Pixel of the garment's picture as it was passed in, turned upright by its EXIF orientation; whole numbers
+            Pixel of the garment's image as it was passed in, turned upright by its EXIF orientation; whole numbers
             are pixel centres.
         certainty (`float`): 1 where all attention rests on one spot, 0 where it is spread evenly over the garment.
     """
@@ -37,20 +37,20 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TryOnAttention:
-    """Where the network looked, for every zero cross-attention block, noted step and picture.
+    """Where the network looked, for every zero cross-attention block, noted step and image.
 
     Args:
         records (`dict[int, dict[int, np.ndarray]]`):
-            By block and step: float16, (pictures, height, width, 3): expected y and x in [0, 1] of the prepared
+            By block and step: float16, (images, height, width, 3): expected y and x in [0, 1] of the prepared
             garment's height and width, and the standard deviation in the same unit.
-        inputs (`list[TryOnInputs]`): What the network was given for each picture.
-        garments (`list[PlacedGarment]`): Each picture's garment: as passed in, as prepared, and the way between them.
+        inputs (`list[TryOnInputs]`): What the network was given for each image.
+        garments (`list[PlacedGarment]`): Each image's garment: as passed in, as prepared, and the way between them.
         results (`Sequence`, *optional*):
-            The call's pictures, for `to_image`; none where it returned latents: the photos then stand in for them.
+            The call's images, for `to_image`; none where it returned latents: the photos then stand in for them.
         request (`AttentionRequest`, *optional*): What was asked for.
         maps (`dict[int, np.ndarray]`, *optional*):
-            By step: float32, (pictures, queries, height, width): the full maps asked for; each sums to 1.
-        map_cells (`np.ndarray`, *optional*): Row and column of each query in its block, (pictures, queries, 2).
+            By step: float32, (images, queries, height, width): the full maps asked for; each sums to 1.
+        map_cells (`np.ndarray`, *optional*): Row and column of each query in its block, (images, queries, 2).
         map_size (`tuple[int, int]`, *optional*): Height and width of that block.
         own_block (`int`, *optional*): The block that answers by default, where the weights name one.
     """
@@ -75,7 +75,7 @@ class TryOnAttention:
         results: Sequence[Any],
         own_block: int | None = None,
     ) -> TryOnAttention:
-        """What a recorder noted of a call, with the pictures that belong to it."""
+        """What a recorder noted of a call, with the images that belong to it."""
         maps = recorder.maps, recorder.map_cells, recorder.map_size
         return cls(recorder.records, inputs, garments, results, request, *maps, own_block)
 
@@ -91,7 +91,7 @@ class TryOnAttention:
 
     @property
     def frames(self) -> list[Frame]:
-        """The frame of each picture's photo."""
+        """The frame of each image's photo."""
         return [entry.frame for entry in self.inputs]
 
     def sharpest_block(self, *, step: int | None = None, image: int = 0) -> int:
@@ -108,43 +108,43 @@ class TryOnAttention:
     def coordinates(self, block: int | None = None, *, step: int | None = None, image: int = 0) -> np.ndarray:
         """Garment place that every cell of a block's map expects, in pixels of the prepared garment.
 
-        The prepared garment is the canvas that the network sees, `garments[image].picture`;
-        `garments[image].to_original(x, y)` leads on to the picture that was passed in, as `source_of` does.
+        The prepared garment is the canvas that the network sees, `garments[image].image`;
+        `garments[image].to_original(x, y)` leads on to the image that was passed in, as `source_of` does.
 
         Args:
             block (`int`, *optional*): One of `blocks`; by default `answering_block`.
             step (`int`, *optional*): One of `steps`; by default the mean over the last half of them.
-            image (`int`, *optional*, defaults to 0): Which picture.
+            image (`int`, *optional*, defaults to 0): Which image.
 
         Returns:
             `np.ndarray`: float32, (height, width, 3): x and y in pixels of the prepared garment, whole numbers being
             pixel centres, and certainty in [0, 1].
 
         Raises:
-            `InvalidInput`: for a block, step or picture that wasn't noted.
+            `InvalidInput`: for a block, step or image that wasn't noted.
         """
         self._check_image(image)
         block = self.answering_block(step=step, image=image) if block is None else block
         note = self._note(block, step, image)
-        width, height = self.garments[image].picture.size
+        width, height = self.garments[image].image.size
         certainty = (1.0 - note[..., 2] / EVEN_SPREAD).clip(0.0, 1.0)
         return np.stack([note[..., 1] * width - 0.5, note[..., 0] * height - 0.5, certainty], axis=-1)
 
     def source_of(
         self, x: float, y: float, *, image: int = 0, block: int | None = None, step: int | None = None
     ) -> Source:
-        """Where in the garment a pixel of the result came from, in pixels of the garment's picture as passed in.
+        """Where in the garment a pixel of the result came from, in pixels of the garment's image as passed in.
 
-        Preparing a garment adds canvas around a narrow picture. A pixel that looks at added canvas is given the
-        nearest pixel of the picture, so x and y can always be looked up there; `coordinates` tells them apart.
+        Preparing a garment adds canvas around a narrow image. A pixel that looks at added canvas is given the
+        nearest pixel of the image, so x and y can always be looked up there; `coordinates` tells them apart.
 
         Args:
             x (`float`), y (`float`): Pixel of the result, which has the photo's size; whole numbers are pixel centres.
-            image (`int`, *optional*, defaults to 0): Which picture.
+            image (`int`, *optional*, defaults to 0): Which image.
             block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
 
         Returns:
-            `Source`: pixel of the garment's picture (upright, where EXIF says that it's turned), and how certain.
+            `Source`: pixel of the garment's image (upright, where EXIF says that it's turned), and how certain.
 
         Raises:
             `InvalidInput`: if the pixel lies outside the part of the photo that the network saw.
@@ -161,13 +161,13 @@ class TryOnAttention:
     def warp(self, block: int | None = None, step: int | None = None, image: int = 0) -> Image.Image:
         """The garment, warped by the attention to where it was painted: `result.paste(warped, (0, 0), warped)`.
 
-        Every pixel shows the garment's own pixel that `source_of` names, taken from the picture as passed in. Opacity
+        Every pixel shows the garment's own pixel that `source_of` names, taken from the image as passed in. Opacity
         is 0 outside the mask and where the network looked at added canvas. Elsewhere it follows the certainty: 0 up
         to a certainty of 0.25, 1 from 0.65, smooth in between.
 
         Args:
             block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
-            image (`int`, *optional*, defaults to 0): Which picture.
+            image (`int`, *optional*, defaults to 0): Which image.
 
         Returns:
             `PIL.Image.Image`: RGBA, of the result's size.
@@ -178,15 +178,15 @@ class TryOnAttention:
     def to_image(
         self, block: int | None = None, step: int | None = None, image: int = 0, *, height: int = 640
     ) -> Image.Image:
-        """A picture of the correspondence: colours and a grid on the garment, and where they landed on the body.
+        """An image of the correspondence: colours and a grid on the garment, and where they landed on the body.
 
         A point of the body has the colour of the garment's point that it came from. Where the attention is uncertain
         the colour fades (as `warp`'s opacity does), and so it does where the network looked beside the garment.
 
         Args:
             block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
-            image (`int`, *optional*, defaults to 0): Which picture.
-            height (`int`, *optional*, defaults to 640): Of each of the two pictures, in pixels.
+            image (`int`, *optional*, defaults to 0): Which image.
+            height (`int`, *optional*, defaults to 640): Of each of the two images, in pixels.
 
         Returns:
             `PIL.Image.Image`: RGB: the garment on the left, the result on the right.
@@ -200,7 +200,7 @@ class TryOnAttention:
         Args:
             x (`float`), y (`float`): A pixel that `AttentionRequest(queries=...)` asked for, or one of the same cell.
             step (`int`, *optional*): One of `steps`; by default the mean over the last half of them.
-            image (`int`, *optional*, defaults to 0): Which picture.
+            image (`int`, *optional*, defaults to 0): Which image.
 
         Returns:
             `np.ndarray`: float32, (height, width) cells over the prepared garment, which sum to 1.
@@ -223,11 +223,11 @@ class TryOnAttention:
     def draw_map(
         self, x: float, y: float, *, step: int | None = None, image: int = 0, height: int = 640
     ) -> Image.Image:
-        """A picture of `map_of`: its heat on the garment, and the pixel marked on the result.
+        """An image of `map_of`: its heat on the garment, and the pixel marked on the result.
 
         Args:
             x, y, step, image: As for `map_of`.
-            height (`int`, *optional*, defaults to 640): Of each of the two pictures, in pixels.
+            height (`int`, *optional*, defaults to 640): Of each of the two images, in pixels.
 
         Returns:
             `PIL.Image.Image`: RGB: the garment on the left, the result on the right.
@@ -242,7 +242,7 @@ class TryOnAttention:
 
     def _check_image(self, image: int) -> None:
         if not 0 <= image < len(self.garments):
-            raise InvalidInput(f"there is no picture {image}: the call made {len(self.garments)}.")
+            raise InvalidInput(f"there is no image {image}: the call made {len(self.garments)}.")
 
     def _note(self, block: int, step: int | None, image: int) -> np.ndarray:
         if block not in self.records:

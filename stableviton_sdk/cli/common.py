@@ -104,24 +104,24 @@ def parse_guidance(text: str) -> float:
 def check_outputs(
     arguments: argparse.Namespace, second: str, sources: Iterable[str | os.PathLike | None]
 ) -> tuple[Path, Path | None]:
-    """The pictures to write, `--output` and perhaps a second one, before the long work.
+    """The images to write, `--output` and perhaps a second one, before the long work.
 
     Args:
         arguments (`argparse.Namespace`): With `output`, and `second` or None.
         second (`str`): Name of the second's argument.
-        sources (`Iterable`): Paths or addresses of the pictures to read; None stands for one that isn't.
+        sources (`Iterable`): Paths or addresses of the images to read; None stands for one that isn't.
 
     Raises:
-        `InvalidInput`: if one can't be written, is a picture to read, or both are the same.
+        `InvalidInput`: if one can't be written, is an image to read, or both are the same.
     """
-    from ..images import check_picture_path
+    from ..images import check_image_path
 
-    output, other = check_picture_path(arguments.output), getattr(arguments, second)
-    other = None if other is None else check_picture_path(other)
+    output, other = check_image_path(arguments.output), getattr(arguments, second)
+    other = None if other is None else check_image_path(other)
     sources = [source for source in sources if source is not None and os.path.exists(source)]
     for path in filter(None, (output, other)):
         if any(path.exists() and path.samefile(source) for source in sources):
-            raise InvalidInput(f"{path} is one of the pictures to read: write the result to another file.")
+            raise InvalidInput(f"{path} is one of the images to read: write the result to another file.")
     if other is not None and other.absolute() == output.absolute():
         raise InvalidInput(f"--output and --{second.replace('_', '-')} both name {output}: pass two files.")
     return output, other

@@ -1,4 +1,4 @@
-"""`stableviton demo`: the first picture, offline, with the small model that comes with the package."""
+"""`stableviton demo`: the first image, offline, with the small model that comes with the package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SAMPLES = Path(__file__).parents[1] / "bundled" / "samples"
 OUTPUT = "demo.png"
-GAP = 8  # pixels between the pictures of a sheet
+GAP = 8  # pixels between the images of a sheet
 
 
 def add_parser(commands: Any, **options: Any) -> None:
@@ -24,9 +24,9 @@ def add_parser(commands: Any, **options: Any) -> None:
         "downloaded. It was trained on rendered figures and knows no photos; for those there is `stableviton try-on`.",
         **options,
     )
-    parser.add_argument("--person", metavar="FILE", help="picture of a rendered figure; default: a sample of its own")
-    parser.add_argument("--garment", metavar="FILE", help="picture of a garment; default: a sample of its own")
-    parser.add_argument("--output", metavar="FILE", default=OUTPUT, help="picture to write (%(default)s)")
+    parser.add_argument("--person", metavar="FILE", help="image of a rendered figure; default: a sample of its own")
+    parser.add_argument("--garment", metavar="FILE", help="image of a garment; default: a sample of its own")
+    parser.add_argument("--output", metavar="FILE", default=OUTPUT, help="image to write (%(default)s)")
     parser.add_argument(
         "--sheet",
         metavar="FILE",
@@ -65,19 +65,19 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{written} ({image.width} x {image.height}, the bundled model)")
 
 
-def side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures in a row on white, all of the first one's height."""
+def side_by_side(images: list[Image.Image]) -> Image.Image:
+    """Images in a row on white, all of the first one's height."""
     from PIL import Image
 
-    height = pictures[0].height
+    height = images[0].height
     scaled = [
-        picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
-        for picture in pictures
+        image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
+        for image in images
     ]
-    width = sum(picture.width for picture in scaled) + GAP * (len(scaled) - 1)
+    width = sum(image.width for image in scaled) + GAP * (len(scaled) - 1)
     row = Image.new("RGB", (width, height), "white")
     left = 0
-    for picture in scaled:
-        row.paste(picture, (left, 0))
-        left += picture.width + GAP
+    for image in scaled:
+        row.paste(image, (left, 0))
+        left += image.width + GAP
     return row

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; needs nothing heavy, so that help is there at once."""
     parser = argparse.ArgumentParser(
-        prog="stableviton", description="Virtual try-on with StableVITON: a person and a garment in, one picture out."
+        prog="stableviton", description="Virtual try-on with StableVITON: a person and a garment in, one image out."
     )
     parser.add_argument("--version", action="version", version=f"stableviton {__version__}")
     shared = argparse.ArgumentParser(add_help=False)

@@ -81,7 +81,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     painting.add_argument("--no-repaint", action="store_true", help="keep all that the network painted")
 
     model = parser.add_argument_group("model")
-    model.add_argument("--results", metavar="FOLDER", help="measure these pictures, PERSON_GARMENT.png or PERSON.png")
+    model.add_argument("--results", metavar="FOLDER", help="measure these images, PERSON_GARMENT.png or PERSON.png")
     add_model(model, help=f"what paints; see try-on ({DEFAULT_MODEL})")
 
     measuring = parser.add_argument_group("measuring")

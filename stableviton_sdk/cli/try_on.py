@@ -1,4 +1,4 @@
-"""`stableviton try-on`: a person and a garment in, one picture out."""
+"""`stableviton try-on`: a person and a garment in, one image out."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def add_parser(commands: Any, **options: Any) -> None:
         "try-on",
         usage=USAGE,
         help="dress a person in a garment",
-        description="Dress the person of one photo in the garment of another picture. The result has the photo's "
+        description="Dress the person of one photo in the garment of another image. The result has the photo's "
         "size, and outside the mask its very pixels.",
         **options,
     )
     parser.add_argument("person", metavar="PERSON", help="photo of a person: a file or a URL")
-    garment = parser.add_argument("garment", metavar="GARMENT", help="picture of the garment: a file or a URL")
-    garment.required = False  # with --inputs the only picture is the garment
+    garment = parser.add_argument("garment", metavar="GARMENT", help="image of the garment: a file or a URL")
+    garment.required = False  # with --inputs the only image is the garment
     parser.add_argument(
-        "--output", metavar="FILE", required=True, help="picture to write, .png or .jpg; an older one is replaced"
+        "--output", metavar="FILE", required=True, help="image to write, .png or .jpg; an older one is replaced"
     )
 
     person = parser.add_argument_group("the person", "What isn't given is derived from the photo.")
     person.add_argument("--inputs", metavar="FOLDER", help="what `stableviton prepare` wrote, instead of a photo")
     person.add_argument("--mask", metavar="FILE", help="white = repaint, black = keep, of the whole photo")
     person.add_argument("--agnostic", metavar="FILE", help="the photo with the region to repaint in grey 128")
-    person.add_argument("--densepose", metavar="FILE", help="DensePose picture of the whole photo, parula on black")
+    person.add_argument("--densepose", metavar="FILE", help="DensePose image of the whole photo, parula on black")
     add_preparation(person)
-    person.add_argument("--show-inputs", metavar="FILE", help="also write a picture of all that the network was given")
+    person.add_argument("--show-inputs", metavar="FILE", help="also write an image of all that the network was given")
 
     painting = parser.add_argument_group("painting")
     painting.add_argument(
@@ -98,7 +98,7 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    _sort_pictures(arguments)
+    _sort_images(arguments)
     needed = _networks_needed(arguments)
     if needed is None and preparation_of(arguments):
         arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
@@ -155,7 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{output} ({image.width} x {image.height}, seed {seed})")
 
 
-def _sort_pictures(arguments: argparse.Namespace) -> None:
+def _sort_images(arguments: argparse.Namespace) -> None:
     if arguments.inputs is not None:
         if arguments.garment is not None:
             arguments.usage_error("--inputs stands in for the photo: pass the garment only")

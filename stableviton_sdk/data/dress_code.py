@@ -18,11 +18,11 @@ CATEGORIES = ("upper_body", "lower_body", "dresses")
 
 class DressCode(PairDataset):
     """Reads one category's folder: `train_pairs.txt`, `test_pairs_paired.txt`, `test_pairs_unpaired.txt`, `images`
-    (`NUMBER_0` the person, `NUMBER_1` the garment) and DensePose, either pictures in `image-densepose` (`NUMBER_0`) or
+    (`NUMBER_0` the person, `NUMBER_1` the garment) and DensePose, either images in `image-densepose` (`NUMBER_0`) or
     the data set's own label maps in `dense` (`NUMBER_5.png`, 0..24).
 
     DressCode has no agnostic masks: they are read from `agnostic-mask` (`NUMBER_0_mask.png`, white = repaint), the
-    agnostic pictures from `agnostic-v3.2` where it is there, and the worn garment's outline from
+    agnostic images from `agnostic-v3.2` where it is there, and the worn garment's outline from
     `gt_cloth_warped_mask` (paired only).
 
     Args:
@@ -30,7 +30,7 @@ class DressCode(PairDataset):
         split (`str`, *optional*, defaults to `"train"`): `"train"` or `"test"`.
         paired (`bool`, *optional*, defaults to `True`): Which of the test lists; training is always paired.
         category (`str`, *optional*, defaults to `"upper_body"`): `"upper_body"`, `"lower_body"` or `"dresses"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' pictures.
+        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' images.
         check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
         limit (`int`, *optional*): Use the first pairs only.
         parts (`Collection[str]`, *optional*): Read these only, so that the others may be missing; by default all.
@@ -86,14 +86,14 @@ class DressCode(PairDataset):
         what = f"DressCode in {folder} ({split}, {kind})"
         super().__init__(records, size, what=what, check=check, problems=problems + find.report())
 
-    def read_picture(self, part: str, path: Path) -> Image.Image:
-        """Decode a picture; DensePose labels become their parula picture."""
+    def read_image(self, part: str, path: Path) -> Image.Image:
+        """Decode an image; DensePose labels become their parula image."""
         if part != "densepose" or not self._labels:
-            return super().read_picture(part, path)
+            return super().read_image(part, path)
         from ..preprocessing.densepose import draw_labels
 
-        with Image.open(path) as picture:
-            labels = np.asarray(picture if picture.mode in ("L", "P") else picture.convert("L"))
+        with Image.open(path) as image:
+            labels = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))
         if labels.max(initial=0) > 24:
             raise InvalidInput(f"{path} has labels up to {labels.max()}: DensePose's body parts are 0 to 24.")
         return draw_labels(labels)

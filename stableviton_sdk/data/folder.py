@@ -1,4 +1,4 @@
-"""Try-on data from folders of pictures: the ground that all readers stand on, and the plainest of them."""
+"""Try-on data from folders of images: the ground that all readers stand on, and the plainest of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..images import load_image, load_mask
 from ..preprocessing.frame import same_aspect
 from ..preprocessing.inputs import grey_out
 
-PICTURE_ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
+IMAGE_ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
 ORIENTATION = 0x0112  # EXIF
-PICTURES = ("person", "garment", "agnostic", "densepose")
+IMAGES = ("person", "garment", "agnostic", "densepose")
 MASKS = ("mask", "worn_mask", "garment_mask")
 
 Check = Literal["full", "quick"]
@@ -47,7 +47,7 @@ class Record:
     """One pair.
 
     Args:
-        name (`str`), garment_name (`str`): Of the person's and of the garment's picture, without ending.
+        name (`str`), garment_name (`str`): Of the person's and of the garment's image, without ending.
         files (`dict[str, Path]`):
             By part: `person`, `garment`, `densepose`, `mask`, and where there are any `agnostic`, `worn_mask`,
             `garment_mask`, `correspondence`.
@@ -63,12 +63,12 @@ class PairDataset:
 
     Items are dictionaries: `person`, `garment`, `agnostic`, `densepose` (uint8, (H, W, 3)), `mask` (bool, (H, W), True
     = repaint), `name` and `garment_name`; where the data has them also `worn_mask` and `garment_mask` (bool, (H, W))
-    and `correspondence` (float32, (H, W, 2)). An agnostic picture that isn't there is the person with the mask's
+    and `correspondence` (float32, (H, W, 2)). An agnostic image that isn't there is the person with the mask's
     region greyed out. Records may lack parts; their items lack them too.
 
     Args:
         records (`Sequence[Record]`): The pairs.
-        size (`tuple[int, int]`): Height and width of the items' pictures.
+        size (`tuple[int, int]`): Height and width of the items' images.
         what (`str`, *optional*, defaults to `"the data set"`): What the report calls it.
         check (`str`, *optional*, defaults to `"full"`):
             `"full"` decodes every file once, `"quick"` looks at their beginnings and ends only.
@@ -109,32 +109,32 @@ class PairDataset:
         for part, path in record.files.items():
             if part in MASKS:
                 item[part] = resize_mask(load_mask(self._open(path), name=str(path)), (width, height))
-            elif part in PICTURES:
+            elif part in IMAGES:
                 # as the pipeline resizes, so that training sees what inference will
                 filter_ = Image.Resampling.BILINEAR if part == "densepose" else Image.Resampling.LANCZOS
-                item[part] = resize(self.read_picture(part, path), (width, height), filter_)
+                item[part] = resize(self.read_image(part, path), (width, height), filter_)
             else:
                 item[part] = read_correspondence(path, (height, width))
         if "agnostic" not in item and "mask" in item:
             item["agnostic"] = grey_out(item["person"], item["mask"])
-        for part in (*PICTURES, *MASKS):
+        for part in (*IMAGES, *MASKS):
             if part in item:
                 item[part] = np.asarray(item[part]) >= 128 if part in MASKS else np.array(item[part])
         return item
 
-    def read_picture(self, part: str, path: Path) -> Image.Image:
-        """Decode a picture; readers whose files hold something else than a picture override this."""
+    def read_image(self, part: str, path: Path) -> Image.Image:
+        """Decode an image; readers whose files hold something else than an image override this."""
         return load_image(self._open(path), name=str(path))
 
     def _open(self, path: Path) -> Image.Image | Path:
         try:
-            picture = Image.open(path)
+            image = Image.open(path)
         except OSError:
             return path  # `load_image` words the error
-        if picture.format == "JPEG":
+        if image.format == "JPEG":
             # decode at a half, a quarter or an eighth, as long as there are two pixels for each that is wanted
-            picture.draft("RGB", (2 * self.size[1], 2 * self.size[0]))
-        return picture
+            image.draft("RGB", (2 * self.size[1], 2 * self.size[0]))
+        return image
 
 
 class FolderDataset(PairDataset):
@@ -142,12 +142,12 @@ class FolderDataset(PairDataset):
     `garment_mask` and `correspondence`, with files of the same name.
 
     `pairs.txt` names a person and a garment on each line; without it, every person wears the garment of its own name.
-    Correspondence is a float `.npy` of (h, w, 2) for each person: x, y of every pixel's place in the garment picture,
+    Correspondence is a float `.npy` of (h, w, 2) for each person: x, y of every pixel's place in the garment image,
     in [0, 1] of its width and height; NaN where there is none.
 
     Args:
         root (`str` or `os.PathLike`): The folder.
-        size (`tuple[int, int]`): Height and width of the items' pictures.
+        size (`tuple[int, int]`): Height and width of the items' images.
         check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
         limit (`int`, *optional*): Use the first pairs only.
         parts (`Collection[str]`, *optional*): Read these only, so that the others may be missing; by default all.
@@ -168,10 +168,10 @@ class FolderDataset(PairDataset):
             pairs = read_pairs(root / "pairs.txt", problems)
             own = all(Path(person).stem == Path(garment).stem for person, garment in pairs)
         else:
-            names = sorted(path.name for path in _list(root / "person") if path.suffix.lower() in PICTURE_ENDINGS)
+            names = sorted(path.name for path in _list(root / "person") if path.suffix.lower() in IMAGE_ENDINGS)
             pairs, own = [(name, name) for name in names], True
             if not names:
-                problems.append("person/ holds no pictures, and there is no pairs.txt.")
+                problems.append("person/ holds no images, and there is no pairs.txt.")
         folders = {part: root / part for part in ("person", "mask", "densepose")}
         optional = {
             part: root / part for part in ("agnostic", "worn_mask", "correspondence") if (root / part).is_dir()
@@ -200,7 +200,7 @@ class FolderDataset(PairDataset):
 
 
 class FileFinder:
-    """Finds files by their stem with any picture ending, and keeps count of what is missing."""
+    """Finds files by their stem with any image ending, and keeps count of what is missing."""
 
     def __init__(self):
         self._stems: dict[Path, dict[str, Path]] = {}
@@ -223,7 +223,7 @@ class FileFinder:
                 lines += [f"{folder / name} is missing." for name in names]
             else:
                 state = "is empty" if folder.is_dir() else "is missing"
-                lines.append(f"the folder {folder} {state}: {len(names)} pictures were to be read from it.")
+                lines.append(f"the folder {folder} {state}: {len(names)} images were to be read from it.")
         return lines
 
 
@@ -234,9 +234,9 @@ def find_problems(
 
     Args:
         records (`Sequence[Record]`): Missing files are left to the finder that looked for them.
-        size (`tuple[int, int]`): Height and width of the items, whose proportions the pictures must have.
+        size (`tuple[int, int]`): Height and width of the items, whose proportions the images must have.
         check (`str`): See `PairDataset`.
-        proportions (`bool`, *optional*, defaults to `True`): False: pictures of other proportions will be framed.
+        proportions (`bool`, *optional*, defaults to `True`): False: images of other proportions will be framed.
 
     Returns:
         `list[str]`: a line for every unreadable file, and for every one whose proportions don't fit.
@@ -254,10 +254,10 @@ def find_problems(
     if not proportions:
         return problems
     aspect = (size[1], size[0])
-    for path, picture_size in seen.items():
-        if isinstance(picture_size, tuple) and not same_aspect(picture_size, aspect):
+    for path, image_size in seen.items():
+        if isinstance(image_size, tuple) and not same_aspect(image_size, aspect):
             problems.append(
-                f"{path} is {picture_size[0]} x {picture_size[1]}, which isn't in the proportions of the "
+                f"{path} is {image_size[0]} x {image_size[1]}, which isn't in the proportions of the "
                 f"{aspect[0]} x {aspect[1]} asked for."
             )
     return problems
@@ -288,7 +288,7 @@ def read_pairs(path: Path, problems: list[str]) -> list[tuple[str, str]]:
 
 
 def read_correspondence(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Places in [0, 1] from a `.npy`, resampled by nearest, as x, y in pixels of a garment picture of `size`."""
+    """Places in [0, 1] from a `.npy`, resampled by nearest, as x, y in pixels of a garment image of `size`."""
     height, width = size
     places = np.load(path, mmap_mode="r", allow_pickle=False)
     rows = (np.arange(height) + 0.5) * places.shape[0] / height
@@ -320,14 +320,14 @@ def check_size(size: Any) -> tuple[int, int]:
     return numbers
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened picture, after its EXIF orientation; its pixels aren't decoded."""
-    turned = "exif" in picture.info and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-    return picture.size[::-1] if turned else picture.size
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened image, after its EXIF orientation; its pixels aren't decoded."""
+    turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    return image.size[::-1] if turned else image.size
 
 
 def _look_at(path: Path, part: str, check: Check) -> tuple[int, int] | str | None:
-    """A picture's width and height, or one line on what is wrong; None for a correspondence map that is fine."""
+    """An image's width and height, or one line on what is wrong; None for a correspondence map that is fine."""
     try:
         if part == "correspondence":
             return _look_at_map(path)
@@ -335,17 +335,17 @@ def _look_at(path: Path, part: str, check: Check) -> tuple[int, int] | str | Non
             return f"{path} is empty."
         if part in MASKS and check == "full":
             return load_mask(path, name=str(path)).size
-        with Image.open(path) as picture:
-            size = upright_size(picture)
+        with Image.open(path) as image:
+            size = upright_size(image)
             if check == "quick":
-                return size if _is_whole(path, picture.format) else f"{path} is cut off."
-            picture.draft("RGB", (picture.width // 8, picture.height // 8))  # reads the whole file all the same
-            picture.load()
+                return size if _is_whole(path, image.format) else f"{path} is cut off."
+            image.draft("RGB", (image.width // 8, image.height // 8))  # reads the whole file all the same
+            image.load()
         return size
     except InvalidInput as error:
         return str(error)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        return f"{path} can't be read as a picture ({error})."
+        return f"{path} can't be read as an image ({error})."
 
 
 def _look_at_map(path: Path) -> str | None:

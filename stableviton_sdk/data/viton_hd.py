@@ -21,7 +21,7 @@ class VitonHD(PairDataset):
         split (`str`, *optional*, defaults to `"train"`): `"train"` or `"test"`.
         paired (`bool`, *optional*, defaults to `True`):
             Every person with the garment that it wears, instead of the one that the list names.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' pictures.
+        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' images.
         garment_mask (`bool`, *optional*, defaults to `False`): Read the garment's outline too.
         check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
         limit (`int`, *optional*): Use the first pairs only.

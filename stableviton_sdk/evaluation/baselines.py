@@ -1,4 +1,4 @@
-"""Pictures that no try-on network painted: what the numbers of one have to be held against."""
+"""Images that no try-on network painted: what the numbers of one have to be held against."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANVAS_TOLERANCE = 4  # a garment's pixel differs from its canvas by more
 
 
 def mean_colour(garment: np.ndarray) -> np.ndarray:
-    """Mean colour of a garment's picture without its canvas, float, (3,).
+    """Mean colour of a garment's image without its canvas, float, (3,).
 
     Args:
         garment (`np.ndarray`): uint8, (H, W, 3).
@@ -25,25 +25,25 @@ def mean_colour(garment: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def unpainted_pictures(
+def unpainted_images(
     truth: np.ndarray, garment: np.ndarray, mask: np.ndarray, worn_mask: np.ndarray, vae: Any
 ) -> dict[str, np.ndarray]:
     """What the agnostic mask holds without a try-on network.
 
     Args:
         truth (`np.ndarray`): The person in the garment, uint8, (H, W, 3).
-        garment (`np.ndarray`): The garment's picture, uint8, (H, W, 3).
+        garment (`np.ndarray`): The garment's image, uint8, (H, W, 3).
         mask (`np.ndarray`), worn_mask (`np.ndarray`): bool, (H, W): what is repainted; where the garment is worn.
         vae (`AutoencoderKL` or `PatchAutoencoder`): The autoencoder.
 
     Returns:
-        `dict[str, np.ndarray]`: uint8 pictures of the truth's size. `"mean colour"`: the mask filled with the
+        `dict[str, np.ndarray]`: uint8 images of the truth's size. `"mean colour"`: the mask filled with the
         garment's mean colour. `"oracle"`: only the worn garment filled with it, so silhouette, arms and background are
         the truth's own. `"autoencoder"`: the truth encoded and decoded, which no result can beat.
     """
     colour = mean_colour(garment).round().astype(np.uint8)
-    picture = Image.fromarray(truth)
-    pixels = to_tensor(picture, picture.size)[None].to(vae.device, vae.dtype)
+    image = Image.fromarray(truth)
+    pixels = to_tensor(image, image.size)[None].to(vae.device, vae.dtype)
     decoded = vae(pixels).sample[0].float().permute(1, 2, 0).clamp(-1, 1).cpu().numpy()
     decoded = (decoded * 127.5 + 127.5).round().astype(np.uint8)
     return {

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InvalidInput
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
 from .inference import differences
-from .metrics import METRICS, PICTURE_METRICS, SET_METRICS
+from .metrics import IMAGE_METRICS, METRICS, SET_METRICS
 from .report import LABELS, format_value, load_report
 
 NO_DIFFERENCE = "no difference shown"
@@ -32,7 +32,7 @@ def compare(first: str | os.PathLike | dict[str, Any], second: str | os.PathLike
         `interval`, `real` (None where it can't be told) and `verdict`; `missing`, metrics that one of them lacks.
 
     Raises:
-        `InvalidInput`: if they measure different pairs, pictures, or by different protocols.
+        `InvalidInput`: if they measure different pairs, images, or by different protocols.
     """
     a, b = (report if isinstance(report, dict) else load_report(report) for report in (first, second))
     check_comparable(a, b)
@@ -40,7 +40,7 @@ def compare(first: str | os.PathLike | dict[str, Any], second: str | os.PathLike
     names = sorted(images[0])
     persons = [images[0][name]["person"] for name in names]
     common = [metric for metric in METRICS if metric in a["metrics"] and metric in b["metrics"]]
-    paired = [metric for metric in common if metric in PICTURE_METRICS]
+    paired = [metric for metric in common if metric in IMAGE_METRICS]
     gains = np.array([[images[1][name][metric] - images[0][name][metric] for metric in paired] for name in names])
     bounds = {}
     if enough(persons):
@@ -72,7 +72,7 @@ def check_comparable(a: dict[str, Any], b: dict[str, Any]) -> None:
             f"the reports can't be compared: they measure different pairs ({a['measured']} and {b['measured']}); "
             "evaluate both on the same ones."
         )
-    if a["data"]["pictures_sha256"] != b["data"]["pictures_sha256"]:
+    if a["data"]["images_sha256"] != b["data"]["images_sha256"]:
         raise InvalidInput("the reports can't be compared: their photos differ, though the pairs' names are the same.")
     for network, digest in a["networks"].items():
         if b["networks"].get(network, digest) != digest:

@@ -1,4 +1,4 @@
-"""What is evaluated: pairs of a person and a garment from any data set, one at a time, all pictures at one size."""
+"""What is evaluated: pairs of a person and a garment from any data set, one at a time, all images at one size."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SYNTHETIC_PAIRS = 64  # where no limit is given
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One pair. Pictures are uint8 RGB, (H, W, 3), masks bool, (H, W); what the data lacks is None.
+    """One pair. Images are uint8 RGB, (H, W, 3), masks bool, (H, W); what the data lacks is None.
 
     Args:
         name (`str`): Unlike any other pair's; the result is stored under it.
-        person_name (`str`), garment_name (`str`): Of the pictures, without ending.
+        person_name (`str`), garment_name (`str`): Of the images, without ending.
         person (`np.ndarray`): The photo.
         garment (`np.ndarray`, *optional*): The garment to try on, of any size.
         truth (`np.ndarray`, *optional*): What the result should look like.
@@ -55,7 +55,7 @@ class EvaluationData:
 
     Args:
         pairs (`Sequence[tuple[str, str]]`): Names of each pair's person and garment.
-        size (`tuple[int, int]`): Height and width of all pictures but the garments'.
+        size (`tuple[int, int]`): Height and width of all images but the garments'.
         setting (`str`): `"paired"` (the garment that the person wears) or `"unpaired"`.
         kind (`str`): Which sort of data, for the report.
         details (`dict`, *optional*): What else says which data it is, for the report.
@@ -94,7 +94,7 @@ class EvaluationData:
 
     @property
     def lacks_maps(self) -> bool:
-        """Whether some masks or DensePose pictures have to be derived from the photos."""
+        """Whether some masks or DensePose images have to be derived from the photos."""
         return False
 
     def describe(self) -> dict[str, Any]:
@@ -110,27 +110,27 @@ class EvaluationData:
         }
 
 
-class PictureData(EvaluationData):
-    """Pairs of a data set of pictures.
+class ImageData(EvaluationData):
+    """Pairs of a data set of images.
 
     Args:
-        pictures (`PairDataset` or `PhotoPairs`): Reads them.
+        images (`PairDataset` or `PhotoPairs`): Reads them.
         setting (`str`), kind (`str`), details (`dict`, *optional*): See `EvaluationData`.
     """
 
     def __init__(
-        self, pictures: PairDataset | PhotoPairs, setting: Setting, kind: str, details: dict[str, Any] | None = None
+        self, images: PairDataset | PhotoPairs, setting: Setting, kind: str, details: dict[str, Any] | None = None
     ):
-        self.pictures = pictures
-        pairs = [(record.name, record.garment_name) for record in pictures.records]
-        super().__init__(pairs, pictures.size, setting, kind, details)
+        self.images = images
+        pairs = [(record.name, record.garment_name) for record in images.records]
+        super().__init__(pairs, images.size, setting, kind, details)
 
     @property
     def lacks_maps(self) -> bool:
-        return not all({"mask", "densepose"} <= set(record.files) for record in self.pictures.records)
+        return not all({"mask", "densepose"} <= set(record.files) for record in self.images.records)
 
     def __getitem__(self, index: int) -> Case:
-        item = self.pictures[index]
+        item = self.images[index]
         truth = item.get("truth")
         if truth is None and self.setting == "paired":
             truth = item["person"]
@@ -231,8 +231,8 @@ def load_data(
     if kind == "synthetic":
         return RenderedData(limit or SYNTHETIC_PAIRS, size, setting, seed=seed, style=style)
     if kind == "pairs":
-        pictures = PhotoPairs(read_list(source, painting=painting), size, what=os.fspath(source), limit=limit)
-        return PictureData(pictures, setting, kind)
+        images = PhotoPairs(read_list(source, painting=painting), size, what=os.fspath(source), limit=limit)
+        return ImageData(images, setting, kind)
     root, paired = check_root(source), setting == "paired"
     if kind == "persons":
         if paired:
@@ -240,25 +240,25 @@ def load_data(
         if garments is None:
             raise InvalidInput("a folder of persons needs a folder of garments to try on them.")
         records, problems = pair_with_garments(root, check_root(garments), pairs, seed)
-        pictures = PhotoPairs(records, size, what=str(root), limit=limit, problems=problems)
-        return PictureData(pictures, setting, kind, {"choice": "list"} if pairs else {"choice_seed": seed})
+        images = PhotoPairs(records, size, what=str(root), limit=limit, problems=problems)
+        return ImageData(images, setting, kind, {"choice": "list"} if pairs else {"choice_seed": seed})
     if kind == "viton-hd":
         parts = None if painting else _parts(root / "test", mask="agnostic-mask", garment="cloth")
-        pictures = VitonHD(root, "test", paired=paired, size=size, limit=limit, parts=parts)
-        return PictureData(pictures, setting, kind, {"split": "test"})
+        images = VitonHD(root, "test", paired=paired, size=size, limit=limit, parts=parts)
+        return ImageData(images, setting, kind, {"split": "test"})
     if kind == "dress-code":
         inner = root / "upper_body" if (root / "upper_body").is_dir() else root
         parts = None if painting else _parts(inner, mask="agnostic-mask", garment="images")
-        pictures = DressCode(root, "test", paired=paired, size=size, limit=limit, parts=parts)
-        return PictureData(pictures, setting, kind, {"split": "test", "category": "upper_body"})
+        images = DressCode(root, "test", paired=paired, size=size, limit=limit, parts=parts)
+        return ImageData(images, setting, kind, {"split": "test", "category": "upper_body"})
     parts = None if painting else _parts(root, mask="mask", garment="garment")
-    pictures = FolderDataset(root, size, limit=limit, parts=parts)
-    foreign = [record.name for record in pictures.records if record.name != record.garment_name]
+    images = FolderDataset(root, size, limit=limit, parts=parts)
+    foreign = [record.name for record in images.records if record.name != record.garment_name]
     if paired and foreign:
         raise InvalidInput(f"{root} lists pairs of other garments ({foreign[0]}, …): pass setting='unpaired'.")
     if not paired and not foreign:
         raise InvalidInput(f"{root} lists only the persons' own garments: pass setting='paired', or a pairs.txt.")
-    return PictureData(pictures, setting, kind)
+    return ImageData(images, setting, kind)
 
 
 def recognise(source: str | os.PathLike, garments: Any = None) -> str:

@@ -1,4 +1,4 @@
-"""Dress every person of a data set; interrupted anywhere, the same call goes on and ends with the same pictures."""
+"""Dress every person of a data set; interrupted anywhere, the same call goes on and ends with the same images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..preprocessing.inputs import TryOnInputs
 
 MANIFEST = "manifest.json"
-PICTURES, MASKS = "pictures", "masks"
+IMAGES, MASKS = "images", "masks"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def paint(
     Args:
         pipeline (`TryOnPipeline`): On its device already.
         data (`EvaluationData`): The pairs.
-        folder (`Path`): Gets `pictures/NAME.png`, and `masks/NAME.png` where masks had to be derived.
+        folder (`Path`): Gets `images/NAME.png`, and `masks/NAME.png` where masks had to be derived.
         settings (`PaintSettings`): How.
         progress (`bool`, *optional*, defaults to `True`): Show a bar.
 
@@ -101,15 +101,15 @@ def paint(
     with tqdm(total=len(data), desc="painting", unit="pair", disable=not progress) as bar:
         for first in range(0, len(data), settings.batch_size):
             batch = range(first, min(first + settings.batch_size, len(data)))
-            if not all(picture_path(folder, data.names[index]).is_file() for index in batch):
+            if not all(image_path(folder, data.names[index]).is_file() for index in batch):
                 _paint_batch(pipeline, [data[index] for index in batch], folder, settings, problems)
             bar.update(len(batch))
     return problems
 
 
-def picture_path(folder: Path, name: str) -> Path:
+def image_path(folder: Path, name: str) -> Path:
     """Where a pair's result is stored."""
-    return folder / PICTURES / f"{name}.png"
+    return folder / IMAGES / f"{name}.png"
 
 
 def mask_path(folder: Path, name: str) -> Path:
@@ -162,7 +162,7 @@ def open_run(folder: Path, manifest: dict[str, Any]) -> None:
 
     Args:
         folder (`Path`): New, empty, or of a run.
-        manifest (`dict`): All that the pictures follow from.
+        manifest (`dict`): All that the images follow from.
 
     Raises:
         `InvalidInput`: if the folder holds a run that differs, or something else.
@@ -216,7 +216,7 @@ def _paint_batch(
     for case in cases:
         if pipeline.preprocessor is None and (case.mask is None or case.densepose is None):
             raise InvalidInput(
-                f"{case.name} has no mask or DensePose picture, and the pipeline has no preprocessor to derive them: "
+                f"{case.name} has no mask or DensePose image, and the pipeline has no preprocessor to derive them: "
                 "add them to the data, or load the pipeline with a preprocessor."
             )
         try:
@@ -243,7 +243,7 @@ def _paint_batch(
     for (case, inputs), image in zip(ready, images, strict=True):
         if case.mask is None:
             save_atomically(_mask_of(inputs), mask_path(folder, case.name))
-        save_atomically(image, picture_path(folder, case.name))
+        save_atomically(image, image_path(folder, case.name))
 
 
 def _prepare(pipeline: TryOnPipeline, case: Case) -> TryOnInputs:
@@ -255,14 +255,14 @@ def _prepare(pipeline: TryOnPipeline, case: Case) -> TryOnInputs:
     from ..preprocessing.inputs import TryOnInputs
 
     if case.garment is None:
-        raise InvalidInput("there is no picture of the garment.")
+        raise InvalidInput("there is no image of the garment.")
     if case.mask is not None and (case.mask.all() or not case.mask.any()):
         raise InvalidInput("its mask is all of one value, so there is nothing to repaint, or nothing to keep.")
     if case.mask is None or case.densepose is None:
         height, width = case.person.shape[:2]
         inputs = pipeline.prepare(Image.fromarray(case.person), height=height, width=width)
         given = {"mask": case.mask, "densepose": case.densepose}
-        return inputs.replace(**{name: picture for name, picture in given.items() if picture is not None})
+        return inputs.replace(**{name: image for name, image in given.items() if image is not None})
     return TryOnInputs.of_whole_photo(case.person, case.mask, case.densepose, case.agnostic)
 
 

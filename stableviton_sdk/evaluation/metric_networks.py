@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput, WeightsUnavailable
-from .metrics import FeatureLibrary, as_floats, check_pictures, require
+from .metrics import FeatureLibrary, as_floats, check_images, require
 
 NOT_ASKED = "nothing is downloaded unasked"
 
@@ -96,19 +96,19 @@ class PerceptualDistance:
         self.metric, self.device = metric.to(device), device
 
     def __call__(self, result: np.ndarray, truth: np.ndarray) -> float:
-        """Distance of two pictures, uint8 RGB, (H, W, 3)."""
-        check_pictures(result, truth)
+        """Distance of two images, uint8 RGB, (H, W, 3)."""
+        check_images(result, truth)
         import torch
 
-        pictures = (as_floats(picture).transpose(2, 0, 1)[None].copy() for picture in (result, truth))
+        images = (as_floats(image).transpose(2, 0, 1)[None].copy() for image in (result, truth))
         with torch.no_grad():
-            value = self.metric(*(torch.from_numpy(picture).to(self.device) for picture in pictures))
+            value = self.metric(*(torch.from_numpy(image).to(self.device) for image in images))
         self.metric.reset()  # it would keep every score
         return float(value)
 
 
 class FeatureExtractor:
-    """A picture's feature vector, from a picture prepared as the library prepares it.
+    """An image's feature vector, from an image prepared as the library prepares it.
 
     Args:
         network (`Callable`):
@@ -122,12 +122,12 @@ class FeatureExtractor:
         self.network, self.library, self.device = network, library, device
         self._resize = require("cleanfid.resize").build_resizer("clean") if library == "clean-fid" else None
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Features, float32, (D,), of uint8 RGB, (H, W, 3)."""
-        check_pictures(picture, picture)
+        check_images(image, image)
         import torch
 
-        prepared = picture if self._resize is None else self._resize(picture)
+        prepared = image if self._resize is None else self._resize(image)
         batch = torch.from_numpy(prepared.transpose(2, 0, 1)[None].copy()).to(self.device)
         with torch.no_grad():
             return self.network(batch)[0].float().cpu().numpy()

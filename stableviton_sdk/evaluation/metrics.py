@@ -1,4 +1,4 @@
-"""Metrics, as pure functions of pictures (uint8 RGB) and of feature vectors.
+"""Metrics, as pure functions of images (uint8 RGB) and of feature vectors.
 
 - `ssim`: by torchmetrics; Gaussian window of 11 x 11, sigma 1.5, reflected edges, data range 1.0.
 - `psnr`: over all pixels and channels, in dB.
@@ -18,12 +18,12 @@ import numpy as np
 
 from ..errors import InvalidInput, MissingDependency
 
-PICTURE_METRICS = ("ssim", "psnr", "lpips", "ssim_region", "psnr_region")
+IMAGE_METRICS = ("ssim", "psnr", "lpips", "ssim_region", "psnr_region")
 SET_METRICS = ("fid", "kid_x1000")
-METRICS = (*PICTURE_METRICS, *SET_METRICS)
+METRICS = (*IMAGE_METRICS, *SET_METRICS)
 HIGHER_IS_BETTER = {"ssim": True, "psnr": True, "ssim_region": True, "psnr_region": True}
 HIGHER_IS_BETTER |= {"lpips": False, "fid": False, "kid_x1000": False}
-PSNR_CAP = 100.0  # dB; what a report states for identical pictures, whose PSNR is infinite
+PSNR_CAP = 100.0  # dB; what a report states for identical images, whose PSNR is infinite
 DATA_RANGE = 1.0
 
 FeatureLibrary = Literal["clean-fid", "torchmetrics"]
@@ -31,11 +31,11 @@ FeatureLibrary = Literal["clean-fid", "torchmetrics"]
 
 @dataclass(frozen=True, eq=False)
 class SimilarityMap:
-    """Structural similarity of two pictures at every pixel.
+    """Structural similarity of two images at every pixel.
 
     Args:
         values (`np.ndarray`): float32, (H, W, 3), each channel's index of the window around the pixel.
-        mean (`float`): The SSIM of the pictures, as torchmetrics reduces it.
+        mean (`float`): The SSIM of the images, as torchmetrics reduces it.
     """
 
     values: np.ndarray
@@ -65,13 +65,11 @@ def similarity_map(result: np.ndarray, truth: np.ndarray) -> SimilarityMap:
         `InvalidInput`: if they aren't of one size.
         `MissingDependency`: without torchmetrics.
     """
-    check_pictures(result, truth)
+    check_images(result, truth)
     import torch
 
     ssim = require("torchmetrics.functional.image").structural_similarity_index_measure
-    first, second = (
-        torch.from_numpy(as_floats(picture).transpose(2, 0, 1)[None].copy()) for picture in (result, truth)
-    )
+    first, second = (torch.from_numpy(as_floats(image).transpose(2, 0, 1)[None].copy()) for image in (result, truth))
     with torch.no_grad():
         mean, values = ssim(first, second, data_range=DATA_RANGE, return_full_image=True)
     return SimilarityMap(values[0].permute(1, 2, 0).numpy(), float(mean))
@@ -90,7 +88,7 @@ def psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) 
     Raises:
         `InvalidInput`: if sizes differ, or the mask is empty.
     """
-    check_pictures(result, truth)
+    check_images(result, truth)
     difference = result.astype(np.int32) - truth
     if mask is not None:
         difference = difference[check_region(mask, result)]
@@ -128,7 +126,7 @@ def frechet_distance(features: np.ndarray, reference: np.ndarray, library: Featu
         metric.update(torch.from_numpy(features), real=False)
         distance = float(metric.compute())
     if not math.isfinite(distance):
-        raise InvalidInput("the Frechet distance of these features isn't finite: too few pictures.")
+        raise InvalidInput("the Frechet distance of these features isn't finite: too few images.")
     return distance
 
 
@@ -167,33 +165,33 @@ def kernel_distance(
     return float(total / subsets / size)
 
 
-def as_floats(picture: np.ndarray) -> np.ndarray:
+def as_floats(image: np.ndarray) -> np.ndarray:
     """uint8 in [0, 255] to float32 in [0, 1]."""
-    return picture.astype(np.float32) / np.float32(255)
+    return image.astype(np.float32) / np.float32(255)
 
 
-def check_pictures(result: np.ndarray, truth: np.ndarray) -> None:
+def check_images(result: np.ndarray, truth: np.ndarray) -> None:
     """
     Raises:
-        `InvalidInput`: if they aren't uint8 RGB pictures of one size.
+        `InvalidInput`: if they aren't uint8 RGB images of one size.
     """
-    for name, picture in (("result", result), ("truth", truth)):
-        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
-            kind = getattr(picture, "dtype", type(picture).__name__)
-            raise InvalidInput(f"{name} is {kind} of shape {np.shape(picture)}: pass uint8 RGB, (H, W, 3).")
+    for name, image in (("result", result), ("truth", truth)):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+            kind = getattr(image, "dtype", type(image).__name__)
+            raise InvalidInput(f"{name} is {kind} of shape {np.shape(image)}: pass uint8 RGB, (H, W, 3).")
     if result.shape != truth.shape:
-        sizes = " and ".join(f"{picture.shape[1]} x {picture.shape[0]}" for picture in (result, truth))
+        sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in (result, truth))
         raise InvalidInput(f"result and truth are {sizes}: bring them to one size first.")
 
 
-def check_region(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
+def check_region(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """
     Raises:
-        `InvalidInput`: if the mask isn't bool of the picture's size, or is empty.
+        `InvalidInput`: if the mask isn't bool of the image's size, or is empty.
     """
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != picture.shape[:2]:
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != image.shape[:2]:
         kind = getattr(mask, "dtype", type(mask).__name__)
-        raise InvalidInput(f"the mask is {kind} of shape {np.shape(mask)}: pass bool of shape {picture.shape[:2]}.")
+        raise InvalidInput(f"the mask is {kind} of shape {np.shape(mask)}: pass bool of shape {image.shape[:2]}.")
     if not mask.any():
         raise InvalidInput("the mask is empty: there is no region to measure.")
     return mask
@@ -220,7 +218,7 @@ def _check_features(features: np.ndarray, reference: np.ndarray) -> None:
         if np.ndim(rows) != 2 or np.shape(rows)[1:] != np.shape(features)[1:]:
             raise InvalidInput(f"features have shapes {np.shape(features)} and {np.shape(reference)}: pass (N, D).")
         if len(rows) < 2:
-            raise InvalidInput("a distance of sets needs at least two pictures on either side.")
+            raise InvalidInput("a distance of sets needs at least two images on either side.")
 
 
 class _Identity:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.folder import (
-    PICTURE_ENDINGS,
+    IMAGE_ENDINGS,
     BadDataSet,
     FileFinder,
     Record,
@@ -40,11 +40,11 @@ class PhotoPairs:
     """A map-style data set of photos of any proportions: they are framed as the pipeline frames them.
 
     Items have the parts that their records have, as `PairDataset`'s do; garments keep their own size, everything else
-    is brought into the frame. Where only the mask is there, the agnostic picture is derived.
+    is brought into the frame. Where only the mask is there, the agnostic image is derived.
 
     Args:
         records (`Sequence[Record]`): The pairs; parts are some of `PARTS`.
-        size (`tuple[int, int]`): Height and width of the items' pictures.
+        size (`tuple[int, int]`): Height and width of the items' images.
         what (`str`, *optional*, defaults to `"the list of pairs"`): What the report calls it.
         limit (`int`, *optional*): The first pairs only.
         problems (`Sequence[str]`, *optional*): What has been found wrong before, for the same report.
@@ -80,25 +80,25 @@ class PhotoPairs:
         record = self.records[index]
         size = self.size[::-1]
         load = {part: load_mask if part == "mask" else load_image for part in PARTS}
-        pictures = {part: load[part](path, name=str(path)) for part, path in record.files.items()}
-        photo = pictures["person"]
+        images = {part: load[part](path, name=str(path)) for part, path in record.files.items()}
+        photo = images["person"]
         around = None
-        if "mask" in pictures and (box := pictures["mask"].getbbox()) is not None:
-            scale = photo.width / pictures["mask"].width
+        if "mask" in images and (box := images["mask"].getbbox()) is not None:
+            scale = photo.width / images["mask"].width
             around = tuple(round(edge * scale) for edge in box)
         frame = choose_frame(photo.size, size, around)
         item: dict[str, Any] = {"name": record.name, "garment_name": record.garment_name}
-        for part, picture in pictures.items():
+        for part, image in images.items():
             if part == "garment":
-                item[part] = np.array(picture)
+                item[part] = np.array(image)
             elif part == "mask":
-                framed = frame.crop(picture, size, resample=Image.Resampling.BILINEAR, fill=0)
+                framed = frame.crop(image, size, resample=Image.Resampling.BILINEAR, fill=0)
                 item[part] = np.asarray(framed) >= 128
             elif part == "densepose":
-                framed = frame.crop(picture, size, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
+                framed = frame.crop(image, size, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
                 item[part] = np.array(framed)
             else:
-                item[part] = np.array(frame.crop(picture, size))
+                item[part] = np.array(frame.crop(image, size))
         if "mask" in item and "agnostic" not in item:
             mask = Image.fromarray(item["mask"].astype(np.uint8) * np.uint8(255))
             item["agnostic"] = np.array(grey_out(Image.fromarray(item["person"]), mask))
@@ -109,12 +109,12 @@ def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]
     """Read a list of pairs: CSV with a header, or a JSON object on each line.
 
     The columns are `person` and `garment`, and where there are any `mask`, `agnostic`, `densepose` and `truth` (what
-    the result should look like): paths, from the list's own folder. Empty cells are parts that a pair lacks. Pictures
+    the result should look like): paths, from the list's own folder. Empty cells are parts that a pair lacks. Images
     are called by their file's name without ending; those of one name in several folders, by their paths.
 
     Args:
         path (`str` or `os.PathLike`): `.csv` or `.jsonl`.
-        painting (`bool`, *optional*, defaults to `True`): False: the garments' pictures may be missing.
+        painting (`bool`, *optional*, defaults to `True`): False: the garments' images may be missing.
 
     Raises:
         `InvalidInput`: if it can't be read as a list.
@@ -165,7 +165,7 @@ def pair_with_garments(
         persons (`Path`):
             Photos, in the folder itself or in its `image`. Beside them, where there are any: `agnostic-mask`
             (`NAME_mask.png`) or `mask`, `image-densepose` or `densepose`, `agnostic-v3.2` or `agnostic`.
-        garments (`Path`): Pictures of garments.
+        garments (`Path`): Images of garments.
         pairs (`str` or `os.PathLike`, *optional*): Lines of a person's and a garment's file name.
         seed (`int`): Without `pairs`: garment number sha256("seed/person") modulo their count, sorted by name.
 
@@ -181,7 +181,7 @@ def pair_with_garments(
         names, flat = _stems(photos), _stems(garments)
         for folder, found in ((photos, names), (garments, flat)):
             if not found:
-                problems.append(f"{folder} holds no pictures.")
+                problems.append(f"{folder} holds no images.")
         chosen = [(name, flat[_draw(f"{seed}/{name}", len(flat))]) for name in names] if flat else []
     maps = {}
     for part, places in MAP_FOLDERS.items():
@@ -204,8 +204,8 @@ def _disproportionate(records: Sequence[Record]) -> list[str]:
     for record in records:
         for part, path in record.files.items():
             if part != "garment" and path not in sizes:
-                with Image.open(path) as picture:
-                    sizes[path] = upright_size(picture)
+                with Image.open(path) as image:
+                    sizes[path] = upright_size(image)
         photo = sizes[record.files["person"]]
         for part, path in record.files.items():
             if part != "garment" and not same_aspect(sizes[path], photo):
@@ -235,7 +235,7 @@ def _draw(text: str, count: int) -> int:
 
 
 def _stems(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.is_file())
+    return sorted(path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
 
 
 def _csv_rows(text: str, path: Path) -> list[tuple[int, Any]]:

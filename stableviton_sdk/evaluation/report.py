@@ -17,7 +17,7 @@ from ..errors import InvalidInput
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
 from .data import EvaluationData
 from .metric_networks import Networks
-from .metrics import HIGHER_IS_BETTER, METRICS, PICTURE_METRICS, PSNR_CAP, FeatureLibrary
+from .metrics import HIGHER_IS_BETTER, IMAGE_METRICS, METRICS, PSNR_CAP, FeatureLibrary
 from .scoring import Scores
 
 FORMAT, VERSION = "stableviton-evaluation", 1
@@ -51,7 +51,7 @@ def build_report(
         `dict`: holds nothing but JSON.
     """
     persons = [entry["person"] for entry in scores.images]
-    measured = [name for name in PICTURE_METRICS if scores.images and name in scores.images[0]]
+    measured = [name for name in IMAGE_METRICS if scores.images and name in scores.images[0]]
     values = np.array([[image[name] for name in measured] for image in scores.images])
     bounds: dict[str, Any] = dict.fromkeys(measured)
     if enough(persons):
@@ -67,7 +67,7 @@ def build_report(
     return {
         "format": FORMAT,
         "version": VERSION,
-        "data": data.describe() | {"pictures_sha256": scores.pictures_sha256},
+        "data": data.describe() | {"images_sha256": scores.images_sha256},
         **source,
         "protocol": describe_protocol(data, feature_library),
         "departures": departures(data, feature_library),
@@ -77,7 +77,7 @@ def build_report(
         "complete": not scores.problems,
         "measured": len(scores.images),
         "problems": scores.problems,
-        "unused_pictures": scores.unused,
+        "unused_images": scores.unused,
         "metrics": summary,
         "unavailable": scores.unavailable,
         "images": scores.images,
@@ -92,13 +92,13 @@ def describe_protocol(data: EvaluationData, feature_library: FeatureLibrary) -> 
         "setting": data.setting,
         "height": data.size[0],
         "width": data.size[1],
-        "pictures": "8-bit RGB; photos brought to the size by Pillow's Lanczos filter, results of exactly the size",
-        "ssim": "torchmetrics, Gaussian window 11 x 11, sigma 1.5, data range 1.0; mean over pictures",
-        "psnr": f"of each picture, {PSNR_CAP:g} dB where nothing differs; mean over pictures",
+        "images": "8-bit RGB; photos brought to the size by Pillow's Lanczos filter, results of exactly the size",
+        "ssim": "torchmetrics, Gaussian window 11 x 11, sigma 1.5, data range 1.0; mean over images",
+        "psnr": f"of each image, {PSNR_CAP:g} dB where nothing differs; mean over images",
         "region": "the agnostic mask's pixels; for SSIM the windows centred in it",
-        "lpips": "torchmetrics, AlexNet; mean over pictures",
+        "lpips": "torchmetrics, AlexNet; mean over images",
         "fid": f"{clean}, against the photos of the evaluated persons, each once, at the same size",
-        "kid_x1000": f"{clean}, same photos; 100 subsets of at most 1000 pictures, seed 0; times 1000",
+        "kid_x1000": f"{clean}, same photos; 100 subsets of at most 1000 images, seed 0; times 1000",
         "interval": f"{LEVEL:.0%}, percentile bootstrap over persons, {RESAMPLES} resamples",
     }
 
@@ -118,7 +118,7 @@ def departures(data: EvaluationData, feature_library: FeatureLibrary) -> list[st
 
 
 def versions(*, painting: bool = False) -> dict[str, str]:
-    """Of everything that the numbers depend on; with `painting`, of what the pictures depend on."""
+    """Of everything that the numbers depend on; with `painting`, of what the images depend on."""
     found = {"stableviton_sdk": __version__}
     if not painting:
         found["python"] = platform.python_version()
@@ -168,7 +168,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines += [f"No intervals: {len(persons)} persons are too few to resample.", ""]
     if {"fid", "kid_x1000"} & set(report["metrics"]):
         lines.append("FID and KID belong to the whole set and have no interval here: resampling it would bias them.")
-        lines += ["FID falls with the number of pictures; compare only where it's the same.", ""]
+        lines += ["FID falls with the number of images; compare only where it's the same.", ""]
     for title, entries in (
         ("Not measured", {LABELS[name]: reason for name, reason in report["unavailable"].items()}),
         ("Pairs without a result", report["problems"]),
@@ -187,8 +187,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines.append(f"- weights: sha256 {report['model']['weights_sha256']} ({report['model']['dtype']})")
     lines += [f"- {name}: sha256 {digest}" for name, digest in report["networks"].items()]
     lines.append(f"- versions: {', '.join(f'{name} {version}' for name, version in report['versions'].items())}")
-    if report["unused_pictures"]:
-        lines.append(f"- {report['unused_pictures']} pictures in the folder of results belong to no pair")
+    if report["unused_images"]:
+        lines.append(f"- {report['unused_images']} images in the folder of results belong to no pair")
     return "\n".join(lines) + "\n"
 
 

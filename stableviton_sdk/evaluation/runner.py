@@ -64,11 +64,11 @@ def evaluate(
     Args:
         data (`EvaluationData`): The pairs; see `load_data`.
         output (`str` or `os.PathLike`):
-            Folder for `report.json`, `report.md`, `contact.png`, and a pipeline's results in `pictures`. A run that
+            Folder for `report.json`, `report.md`, `contact.png`, and a pipeline's results in `images`. A run that
             was interrupted goes on in it; one with other settings is refused.
         pipeline (`TryOnPipeline`, *optional*): Paints; on its device already.
         results (`str` or `os.PathLike`, *optional*):
-            Instead: a folder of pictures of the data's size, called `PERSON_GARMENT` or `PERSON`.
+            Instead: a folder of images of the data's size, called `PERSON_GARMENT` or `PERSON`.
         settings (`PaintSettings`, *optional*): How to paint.
         metrics (`Collection[str]`, *optional*): Some of `METRICS`; all by default.
         feature_library (`str`, *optional*, defaults to `"clean-fid"`): Whose FID and KID; or `"torchmetrics"`.
@@ -123,13 +123,13 @@ def evaluate(
         source, device = {"results": folder.name}, "cpu"
         open_run(output, {"data": data.describe(), "results": str(folder)})
     for name in (REPORT, TABLE, SHEET):
-        (output / name).unlink(missing_ok=True)  # of an earlier run, about other pictures
+        (output / name).unlink(missing_ok=True)  # of an earlier run, about other images
     began = time.perf_counter()
     problems: dict[str, str] = {}
     if pipeline is not None:
         problems = paint(pipeline, data, output, settings, progress=progress)
-        (output / painting.PICTURES).mkdir(exist_ok=True)
-        found = ResultsFolder(output / painting.PICTURES, data)
+        (output / painting.IMAGES).mkdir(exist_ok=True)
+        found = ResultsFolder(output / painting.IMAGES, data)
     painted = time.perf_counter()
     if networks is None:
         networks = load_networks(metrics, feature_library, device)

@@ -1,4 +1,4 @@
-"""Measure pictures that lie in a folder against a data set, one by one, always in the order of the pairs' names."""
+"""Measure images that lie in a folder against a data set, one by one, always in the order of the pairs' names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data.folder import PICTURE_ENDINGS
+from ..data.folder import IMAGE_ENDINGS
 from ..errors import InvalidInput
 from ..images import load_image, load_mask
 from . import metrics as measure
 from .data import Case, EvaluationData
 from .metric_networks import Networks
-from .metrics import METRICS, PICTURE_METRICS, PSNR_CAP, SET_METRICS
+from .metrics import IMAGE_METRICS, METRICS, PSNR_CAP, SET_METRICS
 
 
 @dataclass
@@ -29,15 +29,15 @@ class Scores:
         sets (`dict[str, float]`): Metrics of the whole set.
         unavailable (`dict[str, str]`): By metric, why it wasn't measured.
         problems (`dict[str, str]`): By pair, why it has no result to measure.
-        pictures_sha256 (`str`): Over the photos and truths that were measured against, as they were measured.
-        unused (`int`): Pictures in the folder that belong to no pair.
+        images_sha256 (`str`): Over the photos and truths that were measured against, as they were measured.
+        unused (`int`): Images in the folder that belong to no pair.
     """
 
     images: list[dict[str, Any]] = field(default_factory=list)
     sets: dict[str, float] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    pictures_sha256: str = ""
+    images_sha256: str = ""
     unused: int = 0
 
 
@@ -46,12 +46,12 @@ class ResultsFolder:
 
     Args:
         folder (`Path`):
-            Pictures with any picture ending, all called `PERSON_GARMENT`, or all called like the person; the latter
+            Images with any image ending, all called `PERSON_GARMENT`, or all called like the person; the latter
             only where every person has one pair.
         data (`EvaluationData`): The pairs.
 
     Raises:
-        `InvalidInput`: if it's no folder, or two of its pictures differ in their ending only.
+        `InvalidInput`: if it's no folder, or two of its images differ in their ending only.
     """
 
     def __init__(self, folder: Path, data: EvaluationData):
@@ -60,7 +60,7 @@ class ResultsFolder:
         self.folder = folder
         paths: dict[str, Path] = {}
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in PICTURE_ENDINGS and path.is_file() and not path.name.startswith("."):
+            if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and not path.name.startswith("."):
                 if path.stem in paths:
                     raise InvalidInput(f"{path} and {paths[path.stem].name} have one name: remove one of them.")
                 paths[path.stem] = path
@@ -79,7 +79,7 @@ class ResultsFolder:
 
     @property
     def unused(self) -> int:
-        """How many pictures belong to no pair."""
+        """How many images belong to no pair."""
         return len(set(self._paths) - set(self._stems))
 
 
@@ -123,9 +123,9 @@ def score(
         name = data.names[index]
         if name in scores.problems:
             continue
-        picture = _read(results.find(index), data.size)
-        if isinstance(picture, str):
-            scores.problems[name] = picture
+        image = _read(results.find(index), data.size)
+        if isinstance(image, str):
+            scores.problems[name] = image
             continue
         case = data[index]
         mask = case.mask
@@ -136,16 +136,16 @@ def score(
         if mask is None or not mask.any():
             lacking["mask"].append(name)
             mask = None
-        values = _measure(picture, case.truth, mask, networks, wanted)
+        values = _measure(image, case.truth, mask, networks, wanted)
         scores.images.append({"name": name, "person": case.person_name, "garment": case.garment_name, **values})
         digests[name] = _digest(case)
         if extract is not None:
-            features.append(extract(picture))
+            features.append(extract(image))
             if case.person_name not in reference:
                 reference[case.person_name] = extract(case.person)
     scores.unused = results.unused
     scores.problems = dict(sorted(scores.problems.items()))
-    scores.pictures_sha256 = hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
+    scores.images_sha256 = hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
     _explain(scores, wanted, lacking)
     if extract is not None:
         rows = np.stack(features) if features else np.empty((0, 1), np.float32)
@@ -166,43 +166,43 @@ def _read(path: Path, size: tuple[int, int]) -> np.ndarray | str:
     if not path.is_file():
         return f"there is no result {path}."
     try:
-        picture = load_image(path, name=str(path))
+        image = load_image(path, name=str(path))
     except InvalidInput as error:
         return str(error)
-    if picture.size != size[::-1]:
-        return f"{path} is {picture.width} x {picture.height}, not {size[1]} x {size[0]}."
-    return np.asarray(picture)
+    if image.size != size[::-1]:
+        return f"{path} is {image.width} x {image.height}, not {size[1]} x {size[0]}."
+    return np.asarray(image)
 
 
 def _measure(
-    picture: np.ndarray, truth: np.ndarray | None, mask: np.ndarray | None, networks: Networks, wanted: Sequence[str]
+    image: np.ndarray, truth: np.ndarray | None, mask: np.ndarray | None, networks: Networks, wanted: Sequence[str]
 ) -> dict[str, float]:
     if truth is None:
         return {}
     values = {}
     if "ssim" in wanted or ("ssim_region" in wanted and mask is not None):
-        similarity = measure.similarity_map(picture, truth)
+        similarity = measure.similarity_map(image, truth)
         if "ssim" in wanted:
             values["ssim"] = similarity.mean
         if "ssim_region" in wanted and mask is not None:
             values["ssim_region"] = similarity.over(mask)
     if "psnr" in wanted:
-        values["psnr"] = min(measure.psnr(picture, truth), PSNR_CAP)
+        values["psnr"] = min(measure.psnr(image, truth), PSNR_CAP)
     if "psnr_region" in wanted and mask is not None:
-        values["psnr_region"] = min(measure.psnr(picture, truth, mask), PSNR_CAP)
+        values["psnr_region"] = min(measure.psnr(image, truth, mask), PSNR_CAP)
     if "lpips" in wanted and networks.distance is not None:
-        values["lpips"] = networks.distance(picture, truth)
+        values["lpips"] = networks.distance(image, truth)
     unsound = [name for name, value in values.items() if not math.isfinite(value)]
     if unsound:
         raise InvalidInput(f"{unsound[0]} of a result isn't a finite number: the metric's weights may be damaged.")
-    return {name: values[name] for name in PICTURE_METRICS if name in values}
+    return {name: values[name] for name in IMAGE_METRICS if name in values}
 
 
 def _explain(scores: Scores, wanted: Sequence[str], lacking: dict[str, list[str]]) -> None:
     """A metric that only some pairs have is dropped, with the reason: its mean would be of other pairs."""
     count = len(scores.images)
     reasons = {
-        "truth": "the data holds no picture of what {} should look like",
+        "truth": "the data holds no image of what {} should look like",
         "mask": "the data holds no mask of {}",
     }
     for part, names in lacking.items():
@@ -210,7 +210,7 @@ def _explain(scores: Scores, wanted: Sequence[str], lacking: dict[str, list[str]
             continue
         whom = "the results" if len(names) == count else f"{len(names)} of {count} pairs (such as {names[0]})"
         for name in wanted:
-            if name in PICTURE_METRICS and (part == "truth" or name.endswith("_region")):
+            if name in IMAGE_METRICS and (part == "truth" or name.endswith("_region")):
                 scores.unavailable[name] = reasons[part].format(whom) + "."
                 for entry in scores.images:
                     entry.pop(name, None)

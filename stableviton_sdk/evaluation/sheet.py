@@ -13,7 +13,7 @@ from .metrics import HIGHER_IS_BETTER
 from .report import LABELS, format_value
 from .scoring import ResultsFolder
 
-TILE = 256  # pixels, the height of a picture
+TILE = 256  # pixels, the height of an image
 ROWS = 3  # of each group
 GAP, LABEL, SIDE = 8, 20, 150
 PAPER, INK, LINE = (250, 250, 250), (40, 40, 40), (190, 190, 190)
@@ -22,14 +22,14 @@ PREFERENCE = ("lpips", "ssim_region", "psnr_region", "ssim", "psnr")
 
 
 def draw_sheet(report: dict[str, Any], data: EvaluationData, results: ResultsFolder) -> Image.Image:
-    """Draw rows of garment, photo, result, and the truth where it's another picture than the photo.
+    """Draw rows of garment, photo, result, and the truth where it's another image than the photo.
 
     Ranked by the first of LPIPS, regional SSIM and PSNR, SSIM and PSNR that was measured; without any, the rows are
     spread evenly over the pairs.
 
     Args:
         report (`dict`): Of these pairs.
-        data (`EvaluationData`), results (`ResultsFolder`): Where the pictures are.
+        data (`EvaluationData`), results (`ResultsFolder`): Where the images are.
 
     Returns:
         `PIL.Image.Image`: RGB.
@@ -65,9 +65,9 @@ def draw_sheet(report: dict[str, Any], data: EvaluationData, results: ResultsFol
             draw.text((GAP, top + 35), value, fill=INK, font=font)
         for line in range(0, min(len(name), 88), 22):
             draw.text((GAP, top + 60 + line // 22 * 14), name[line : line + 22], fill=INK, font=small)
-        for column, (_, picture) in enumerate(columns):
-            if picture is not None:
-                tile = _fit(picture, (width, TILE))
+        for column, (_, shown) in enumerate(columns):
+            if shown is not None:
+                tile = _fit(shown, (width, TILE))
                 left = SIDE + column * (width + GAP)
                 sheet.paste(tile, (left + (width - tile.width) // 2, top + (TILE - tile.height) // 2))
     return sheet
@@ -103,9 +103,9 @@ def choose_cases(images: list[dict[str, Any]], metric: str | None, rows: int = R
     return [(title, ranked[place]) for place, title in sorted(chosen.items())]
 
 
-def _fit(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    image = Image.fromarray(picture)
+def _fit(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(values)
     scale = min(size[0] / image.width, size[1] / image.height)
     target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # small pictures stay sharp: their pixels are what is looked at
+    # small images stay sharp: their pixels are what is looked at
     return image.resize(target, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)

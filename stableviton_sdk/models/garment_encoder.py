@@ -46,7 +46,7 @@ class GarmentMapper(nn.Module):
 
 
 class GarmentEncoder(ModelMixin, ConfigMixin):
-    """Embeds a garment picture as the U-Net's one context token (Paint-by-Example's image encoder).
+    """Embeds a garment image as the U-Net's one context token (Paint-by-Example's image encoder).
 
     Args:
         hidden_size (`int`, *optional*, defaults to 1024): Width of the vision tower and the mapper.

@@ -22,7 +22,7 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
     meaningful. It has the face of diffusers' autoencoders.
 
     Args:
-        in_channels (`int`, *optional*, defaults to 3), out_channels (`int`, *optional*, defaults to 3): Of pictures.
+        in_channels (`int`, *optional*, defaults to 3), out_channels (`int`, *optional*, defaults to 3): Of images.
         latent_channels (`int`, *optional*, defaults to 16): Channels of latents: components kept of every patch.
         block_out_channels (`tuple[int, ...]`, *optional*, defaults to `(12, 24, 48, 96)`):
             Widths of the correction, highest resolution first. A patch's side is 2 ** (their number - 1) pixels.
@@ -51,7 +51,7 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
         """
         Args:
-            x (`torch.Tensor`): Pictures in [-1, 1], (batch, channels, height, width), sides multiples of the patch's.
+            x (`torch.Tensor`): Images in [-1, 1], (batch, channels, height, width), sides multiples of the patch's.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
         """
         latents = self.encoder(x)
@@ -83,7 +83,7 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         self.encoder.weight.copy_(components * gains)
         self.encoder.bias.copy_(-(components * mean).sum(dim=(1, 2, 3)) * gains.flatten())
         self.decoder.weight.copy_(components / gains)
-        # a patch's mean is a picture of its own; the bias of a transposed convolution has one value a channel
+        # a patch's mean is an image of its own; the bias of a transposed convolution has one value a channel
         self.decoder.bias.copy_(mean.mean(dim=(1, 2)))
 
 

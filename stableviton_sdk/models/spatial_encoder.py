@@ -89,7 +89,7 @@ class SpatialEncoder(ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMi
             sample (`torch.Tensor`): The U-Net's input, (batch, in_channels, height, width).
             timestep (`torch.Tensor`, `float` or `int`): One for all, or (batch,).
             encoder_hidden_states (`torch.Tensor`): Garment embedding, (batch, tokens, cross_attention_dim).
-            garment_latents (`torch.Tensor`): Scaled latent of the garment picture, (batch, 4, height, width).
+            garment_latents (`torch.Tensor`): Scaled latent of the garment image, (batch, 4, height, width).
 
         Returns:
             `tuple[torch.Tensor, ...]`: the feature maps, highest resolution first.

@@ -1,1 +1,1 @@
-"""Photos and garments in, pictures out."""
+"""Photos and garments in, images out."""

@@ -57,11 +57,11 @@ def check_tensors(
     batch_size: int,
     latent_shape: tuple[int, int, int],
 ) -> None:
-    """Refuse generators and latents that don't fit the number of pictures."""
+    """Refuse generators and latents that don't fit the number of images."""
     if isinstance(generator, (list, tuple)):
         if len(generator) != batch_size:
             raise InvalidInput(
-                f"generator is a list of {len(generator)} for {batch_size} pictures: pass one for each, or just one."
+                f"generator is a list of {len(generator)} for {batch_size} images: pass one for each, or just one."
             )
         if not all(isinstance(entry, torch.Generator) for entry in generator):
             raise InvalidInput("generator holds something that is no torch.Generator.")
@@ -141,10 +141,10 @@ def pair_up(persons: int, garments: int) -> list[tuple[int, int]]:
 
 def _from_maps(photo: Image.Image, explicit: dict[str, Any], aspect: tuple[int, int]) -> TryOnInputs:
     """Frame a photo whose maps are given."""
-    pictures = {name: _load_map(name, value, photo) for name, value in explicit.items()}
-    box = pictures["mask"].getbbox()
+    images = {name: _load_map(name, value, photo) for name, value in explicit.items()}
+    box = images["mask"].getbbox()
     if box is not None:
-        scale_x, scale_y = photo.width / pictures["mask"].width, photo.height / pictures["mask"].height
+        scale_x, scale_y = photo.width / images["mask"].width, photo.height / images["mask"].height
         box = (
             int(box[0] * scale_x),
             int(box[1] * scale_y),
@@ -161,11 +161,11 @@ def _from_maps(photo: Image.Image, explicit: dict[str, Any], aspect: tuple[int, 
         photo=photo,
         frame=frame,
         person=_crop(frame, "person", photo),
-        mask=_crop(frame, "mask", pictures["mask"]),
-        densepose=_crop(frame, "densepose", pictures["densepose"]),
+        mask=_crop(frame, "mask", images["mask"]),
+        densepose=_crop(frame, "densepose", images["densepose"]),
     )
-    if "agnostic" in pictures:
-        return inputs.replace(agnostic=_crop(frame, "agnostic", pictures["agnostic"]))
+    if "agnostic" in images:
+        return inputs.replace(agnostic=_crop(frame, "agnostic", images["agnostic"]))
     return inputs
 
 
@@ -179,23 +179,23 @@ def _override(inputs: TryOnInputs, explicit: dict[str, Any]) -> TryOnInputs:
 
 
 def _load_map(name: str, value: Any, photo: Image.Image) -> Image.Image:
-    picture = load_mask(value) if name == "mask" else load_image(value, name=name)
-    if not same_aspect(picture.size, photo.size):
+    image = load_mask(value) if name == "mask" else load_image(value, name=name)
+    if not same_aspect(image.size, photo.size):
         raise InvalidInput(
-            f"{name} is {picture.width} x {picture.height} for a photo of {photo.width} x {photo.height}: "
+            f"{name} is {image.width} x {image.height} for a photo of {photo.width} x {photo.height}: "
             "it must show the whole photo, in the photo's proportions."
         )
-    return picture
+    return image
 
 
-def _crop(frame: Frame, name: str, picture: Image.Image) -> Image.Image:
+def _crop(frame: Frame, name: str, image: Image.Image) -> Image.Image:
     if name == "mask":
         # kept at its own resolution: the paste-back follows a hand-drawn mask to the photo's pixel
-        framed = frame.crop(picture, resample=Image.Resampling.BILINEAR, fill=0)
+        framed = frame.crop(image, resample=Image.Resampling.BILINEAR, fill=0)
         return framed.point(lambda value: 255 if value >= 128 else 0)
     if name == "densepose":
-        return frame.crop(picture, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
-    return frame.crop(picture)
+        return frame.crop(image, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
+    return frame.crop(image)
 
 
 def _spread(value: Any, count: int, name: str) -> list[Any]:
@@ -203,7 +203,7 @@ def _spread(value: Any, count: int, name: str) -> list[Any]:
         return [None] * count
     items, _ = as_image_list(value, name=name)
     if len(items) != count:
-        raise InvalidInput(f"{name} holds {len(items)} pictures for {count} persons: pass one for each.")
+        raise InvalidInput(f"{name} holds {len(items)} images for {count} persons: pass one for each.")
     return items
 
 

@@ -1,4 +1,4 @@
-"""Between pictures and tensors, and back into the photo."""
+"""Between images and tensors, and back into the photo."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..preprocessing.inputs import TryOnInputs
 def finish(
     arrays: np.ndarray, inputs: list[TryOnInputs], *, repaint: bool, feather: float, output_type: str
 ) -> list[Image.Image] | list[np.ndarray] | list[torch.Tensor] | np.ndarray | torch.Tensor:
-    """Put decoded pictures back into their photos.
+    """Put decoded images back into their photos.
 
     Args:
         arrays (`np.ndarray`): float, (N, H, W, 3) in [0, 1].
-        inputs (`list[TryOnInputs]`): One for each picture.
+        inputs (`list[TryOnInputs]`): One for each image.
         repaint (`bool`), feather (`float`), output_type (`str`): As for the call.
     """
     images: list[Any] = []

@@ -18,11 +18,11 @@ class TryOnPipelineOutput(BaseOutput):
     """
     Args:
         images (`list[PIL.Image.Image]`, `np.ndarray`, `torch.Tensor` or a list of these):
-            One picture for each pair, times `num_images_per_prompt`, each of its photo's size. Arrays are
+            One image for each pair, times `num_images_per_prompt`, each of its photo's size. Arrays are
             (N, H, W, 3), tensors (N, 3, H, W), in [0, 1]; a list of single ones where the photos' sizes differ.
             For `output_type="latent"` the scaled latents, (N, channels, h, w): 4 channels for the authors' weights.
         attention (`TryOnAttention`, *optional*): Where in the garment every pixel looked, if asked for.
-        inputs (`list[TryOnInputs]`, *optional*): What the network was given for each picture.
+        inputs (`list[TryOnInputs]`, *optional*): What the network was given for each image.
     """
 
     images: list[Image.Image] | list[np.ndarray] | list[torch.Tensor] | np.ndarray | torch.Tensor

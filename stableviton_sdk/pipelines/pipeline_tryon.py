@@ -18,7 +18,7 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from ..attention.recorder import AttentionRequest, PicturesBranch, StepRecorder, open_recorder, read_request
+from ..attention.recorder import AttentionRequest, ImagesBranch, StepRecorder, open_recorder, read_request
 from ..attention.result import TryOnAttention
 from ..errors import InvalidInput
 from ..images import ImageLike, as_image_list, resize, resize_mask, to_tensor
@@ -30,8 +30,8 @@ from ..preprocessing.inputs import TryOnInputs, grey_out
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .call_state import CallPropertiesMixin, CallState, OffloadGuard
 from .checks import check_numbers, check_tensors, collect_inputs, pair_up
+from .images import finish
 from .loading import TryOnLoadingMixin
-from .pictures import finish
 from .pipeline_output import TryOnPipelineOutput
 from .preparation import PreparationMixin
 
@@ -42,7 +42,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
     Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
 
     Args:
-        vae (`AutoencoderKL` or `PatchAutoencoder`): Pictures to latents and back.
+        vae (`AutoencoderKL` or `PatchAutoencoder`): Images to latents and back.
         garment_encoder (`GarmentEncoder`): The garment as one context token.
         spatial_encoder (`SpatialEncoder`): The garment as feature maps to look things up in.
         unet (`TryOnUNet`): Denoises the person's latent.
@@ -52,7 +52,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         default_steps (`int`, *optional*, defaults to 50): Denoising steps where a call doesn't say.
         attention_block (`int`, *optional*):
             The zero cross-attention that tells where pixels came from, where a call doesn't say; by default each
-            picture's sharpest. (A block that nothing trained for it may be sure of a wrong place.)
+            image's sharpest. (A block that nothing trained for it may be sure of a wrong place.)
     """
 
     # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
@@ -89,14 +89,14 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         self._offload_guard = OffloadGuard()
         self._call_state = CallState()
 
-    def encode_pictures(self, pictures: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
-        """Scaled latents of pictures by the mode of the VAE's posterior, (N, channels, h, w).
+    def encode_images(self, images: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
+        """Scaled latents of images by the mode of the VAE's posterior, (N, channels, h, w).
 
         Args:
-            pictures (`list[PIL.Image.Image]`): RGB, resized to `size` where they aren't of it.
+            images (`list[PIL.Image.Image]`): RGB, resized to `size` where they aren't of it.
             size (`tuple[int, int]`): Width and height.
         """
-        return self._encode(torch.stack([to_tensor(picture, size) for picture in pictures]))
+        return self._encode(torch.stack([to_tensor(image, size) for image in images]))
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         pixels = pixels.to(device=self._execution_device, dtype=self.vae.dtype)
@@ -120,7 +120,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             densepose.append(resize(entry.densepose, size, Image.Resampling.BILINEAR))
             masks.append(torch.from_numpy(np.asarray(mask) < 128).float()[None])
         count = len(inputs)
-        latents = self.encode_pictures(agnostic + densepose, size)
+        latents = self.encode_images(agnostic + densepose, size)
         # bilinear without anti-aliasing, as the weights were trained: values in between survive
         keep = F.interpolate(torch.stack(masks), size=latents.shape[-2:], mode="bilinear").to(latents)
         return torch.cat([latents[:count], keep, latents[count:]], dim=1)
@@ -152,7 +152,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         return noise * scheduler.init_noise_sigma
 
     def check_inputs(self, **arguments: Any) -> None:
-        """Refuse numbers and choices that can't work; pictures are checked where they are loaded."""
+        """Refuse numbers and choices that can't work; images are checked where they are loaded."""
         check_numbers(multiple=self.vae_scale_factor, **arguments)
 
     @torch.no_grad()
@@ -189,7 +189,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         Args:
             person (`ImageLike`, `TryOnInputs` or a list):
                 Photo of any size and proportions, or what `prepare` made of one.
-            garment (`ImageLike` or a list): Garment picture of any size.
+            garment (`ImageLike` or a list): Garment image of any size.
             category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`, for a derived mask.
             mask (`ImageLike` or a list, *optional*):
                 White = repaint, black = keep, of the whole photo in any resolution. Wins over the derived one.
@@ -203,17 +203,17 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
                 Denoising steps; by default as many as suit the weights (`default_steps`): 50 for the released ones.
             guidance_scale (`float`, *optional*, defaults to 1.0):
                 Classifier-free guidance towards the garment's embedding. 1 is the authors' and costs half.
-            num_images_per_prompt (`int`, *optional*, defaults to 1): Pictures of each pair.
-            generator (`torch.Generator` or a list, *optional*): One for all pictures, or one for each.
+            num_images_per_prompt (`int`, *optional*, defaults to 1): Images of each pair.
+            generator (`torch.Generator` or a list, *optional*): One for all images, or one for each.
             latents (`torch.Tensor`, *optional*): Noised start latents, of the shape that
-                `output_type="latent"` has: (pictures, 4, height / 8, width / 8) for the authors' weights.
+                `output_type="latent"` has: (images, 4, height / 8, width / 8) for the authors' weights.
             start (`str`, *optional*, defaults to `"agnostic"`):
-                What is noised to start from: the `"agnostic"` picture, the `"person"` (the authors' way, which leaks
+                What is noised to start from: the `"agnostic"` image, the `"person"` (the authors' way, which leaks
                 the worn garment in paired tests), or nothing (`"noise"`).
             repaint (`bool`, *optional*, defaults to `True`):
                 Keep the photo's own pixels outside the mask. False returns all that the network painted.
             feather (`float`, *optional*, defaults to 6.0):
-                Width of the seam, inside the mask, in pixels of the network's picture.
+                Width of the seam, inside the mask, in pixels of the network's image.
             output_type (`str`, *optional*, defaults to `"pil"`): `"pil"`, `"np"`, `"pt"` or `"latent"`.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
             output_attention (`bool`, a collection of `int` or `AttentionRequest`, *optional*, defaults to `False`):
@@ -223,7 +223,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             callback_on_step_end_tensor_inputs (`list[str]`, *optional*): Of `_callback_tensor_inputs`.
 
         Returns:
-            `TryOnPipelineOutput` or `tuple`: the pictures first.
+            `TryOnPipelineOutput` or `tuple`: the images first.
 
         Raises:
             `InvalidInput`: one sentence on what doesn't fit.
@@ -275,8 +275,8 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             garments = []
             for entry in originals:
                 one = self._place_garment(entry, size, garment_photo, category)
-                garments.append(one.picture)
-                if request is not None:  # otherwise a catalogue's pictures needn't all be in memory at full size
+                garments.append(one.image)
+                if request is not None:  # otherwise a catalogue's images needn't all be in memory at full size
                     placed.append(one)
             pairs = [pair for pair in pair_up(len(inputs), len(garments)) for _ in range(int(num_images_per_prompt))]
             person_index, garment_index = (list(indices) for indices in zip(*pairs, strict=True))
@@ -288,7 +288,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
 
             # 2. garments, each encoded once
             dtype = self.unet.dtype
-            garment_pixels = torch.stack([to_tensor(picture, size) for picture in garments])
+            garment_pixels = torch.stack([to_tensor(image, size) for image in garments])
             garment_pixels = garment_pixels.to(self._execution_device)
             embedding, unconditional = self.garment_encoder(
                 garment_pixels.to(self.garment_encoder.dtype), return_dict=False
@@ -303,7 +303,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             if start == "agnostic":
                 start_latents = conditioning[:, : shape[1]][person_index]
             elif start == "person" and latents is None:
-                start_latents = self.encode_pictures([entry.person for entry in inputs], size)[person_index]
+                start_latents = self.encode_images([entry.person for entry in inputs], size)[person_index]
             conditioning = conditioning.to(dtype)[person_index]
 
             # 4. start and schedule
@@ -320,7 +320,7 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
                 garment_latents = torch.cat([garment_latents] * 2)
                 conditioning = torch.cat([conditioning] * 2)
             recorder = open_recorder(request, [inputs[index].frame for index in person_index], len(timesteps))
-            watcher = None if recorder is None else PicturesBranch(recorder, len(pairs))
+            watcher = None if recorder is None else ImagesBranch(recorder, len(pairs))
 
             # 6. denoising
             num_warmup_steps = len(timesteps) - num_inference_steps * scheduler.order
@@ -369,9 +369,9 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
             attention = None
             if isinstance(request, AttentionRequest):
                 own_garments = [placed[index] for index in garment_index]
-                pictures = () if output_type == "latent" else images
+                shown = () if output_type == "latent" else images
                 own_block = self.config.attention_block
-                attention = TryOnAttention.of_call(recorder, request, used, own_garments, pictures, own_block)
+                attention = TryOnAttention.of_call(recorder, request, used, own_garments, shown, own_block)
             self.maybe_free_model_hooks()
         output = TryOnPipelineOutput(images=images, attention=attention, inputs=used)
         return output if return_dict else output.to_tuple()

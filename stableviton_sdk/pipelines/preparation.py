@@ -1,4 +1,4 @@
-"""Raw pictures in, what the network needs out: the part of `TryOnPipeline` that people look at and correct."""
+"""Raw images in, what the network needs out: the part of `TryOnPipeline` that people look at and correct."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class PreparationMixin:
         """Put a garment on the canvas that the network was trained with.
 
         Args:
-            garment (`ImageLike`): Garment picture of any size; transparency is respected.
+            garment (`ImageLike`): Garment image of any size; transparency is respected.
             height (`int`, *optional*), width (`int`, *optional*): Size of the result; the trained one by default.
             garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
                 `"flat-lay"` (the garment alone), or `"model"` (worn by somebody: it is cut out).
@@ -85,7 +85,7 @@ class PreparationMixin:
         Returns:
             `PIL.Image.Image`: RGB.
         """
-        return self._place_garment(garment, self._size(height, width), garment_photo, category).picture
+        return self._place_garment(garment, self._size(height, width), garment_photo, category).image
 
     def _place_garment(
         self, garment: ImageLike, size: tuple[int, int], garment_photo: str, category: str
@@ -94,7 +94,7 @@ class PreparationMixin:
         if garment_photo == "model":
             if self.preprocessor is None:
                 raise InvalidInput(
-                    'garment_photo="model" needs a preprocessor to cut the garment out: pass a picture of the garment '
+                    'garment_photo="model" needs a preprocessor to cut the garment out: pass an image of the garment '
                     "alone, or make the pipeline with preprocessor=PersonPreprocessor()."
                 )
             parser = self.preprocessor.parser(self._execution_device)

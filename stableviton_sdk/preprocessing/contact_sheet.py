@@ -1,4 +1,4 @@
-"""One picture of everything that was prepared, to look at before (or after) trying on."""
+"""One image of everything that was prepared, to look at before (or after) trying on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .analyzers.openpose import draw_pose
 from .drawing import arrange, colour_parsing, tint
 from .inputs import TryOnInputs, grey_out
 
-TILE = 384  # pixels, the height of a tile's picture
+TILE = 384  # pixels, the height of a tile's image
 FRAME_COLOUR = (255, 120, 0)
 
 
 def contact_sheet(inputs: TryOnInputs) -> Image.Image:
-    """Draw photo and frame, person, mask, agnostic picture, DensePose, parse and joints, each labelled.
+    """Draw photo and frame, person, mask, agnostic image, DensePose, parse and joints, each labelled.
 
     Args:
         inputs (`TryOnInputs`): What `prepare` made. A part that it lacks (parse, joints) has no tile.

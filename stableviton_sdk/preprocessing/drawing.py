@@ -1,4 +1,4 @@
-"""Drawings: coloured parses, their outlines, tinted masks, and sheets of labelled pictures."""
+"""Drawings: coloured parses, their outlines, tinted masks, and sheets of labelled images."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PAPER, INK = (250, 250, 250), (40, 40, 40)
 
 
 def arrange(tiles: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Image.Image:
-    """Labelled pictures in rows of at most four.
+    """Labelled images in rows of at most four.
 
     Args:
-        tiles (`list[tuple[str, PIL.Image.Image]]`): Labels and pictures.
-        size (`tuple[int, int]`): Width and height of every picture.
+        tiles (`list[tuple[str, PIL.Image.Image]]`): Labels and images.
+        size (`tuple[int, int]`): Width and height of every image.
     """
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -38,10 +38,10 @@ def arrange(tiles: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Imag
     sheet = Image.new("RGB", (columns * cell_width + GAP, rows * cell_height + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=15)
-    for index, (label, picture) in enumerate(tiles):
+    for index, (label, image) in enumerate(tiles):
         x, y = GAP + index % columns * cell_width, GAP + index // columns * cell_height
         draw.text((x, y + 2), label, fill=INK, font=font)
-        sheet.paste(picture, (x, y + LABEL))
+        sheet.paste(image, (x, y + LABEL))
     return sheet
 
 
@@ -50,29 +50,29 @@ def colour_parsing(parsing: np.ndarray) -> Image.Image:
     return Image.fromarray(PARSING_COLOURS[np.minimum(parsing, len(CIHP) - 1)])
 
 
-def tint(picture: Image.Image, mask: Image.Image, colour: tuple[int, int, int] = (230, 30, 60)) -> Image.Image:
-    """A copy of a picture with the mask (mode 1 or L, 128 and more = marked) half-transparent, edged in white."""
+def tint(image: Image.Image, mask: Image.Image, colour: tuple[int, int, int] = (230, 30, 60)) -> Image.Image:
+    """A copy of an image with the mask (mode 1 or L, 128 and more = marked) half-transparent, edged in white."""
     marked = mask.convert("L").point(lambda value: 255 if value >= 128 else 0)
-    if marked.size != picture.size:
-        marked = marked.resize(picture.size, Image.Resampling.NEAREST)
-    tinted = picture.copy()
+    if marked.size != image.size:
+        marked = marked.resize(image.size, Image.Resampling.NEAREST)
+    tinted = image.copy()
     tinted.paste(colour, (0, 0), marked.point(lambda value: value * 115 // 255))
     edge = np.asarray(marked) != np.asarray(marked.filter(ImageFilter.MinFilter(3)))
     tinted.paste((255, 255, 255), (0, 0), Image.fromarray(edge))
     return tinted
 
 
-def outline_parsing(picture: Image.Image, parsing: np.ndarray) -> Image.Image:
-    """A copy of a picture with the borders between a parse's labels drawn in the labels' colours."""
-    labels = np.asarray(Image.fromarray(parsing).resize(picture.size, Image.Resampling.NEAREST))
+def outline_parsing(image: Image.Image, parsing: np.ndarray) -> Image.Image:
+    """A copy of an image with the borders between a parse's labels drawn in the labels' colours."""
+    labels = np.asarray(Image.fromarray(parsing).resize(image.size, Image.Resampling.NEAREST))
     border = np.zeros(labels.shape, bool)
-    reach = max(1, round(max(picture.size) / 500))  # thick enough to be seen
+    reach = max(1, round(max(image.size) / 500))  # thick enough to be seen
     for shift in range(1, reach + 1):
         border[:, shift:] |= labels[:, shift:] != labels[:, :-shift]
         border[:, :-shift] |= labels[:, shift:] != labels[:, :-shift]
         border[shift:] |= labels[shift:] != labels[:-shift]
         border[:-shift] |= labels[shift:] != labels[:-shift]
-    values = np.array(picture)
+    values = np.array(image)
     drawn = border & (labels > 0)
     values[drawn] = PARSING_COLOURS[labels[drawn]]
     return Image.fromarray(values)

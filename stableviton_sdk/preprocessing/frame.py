@@ -72,16 +72,16 @@ class Frame:
         resample: Image.Resampling = Image.Resampling.LANCZOS,
         fill: Any = None,
     ) -> Image.Image:
-        """Cut the frame out of a picture that shows the whole photo (at any resolution).
+        """Cut the frame out of an image that shows the whole photo (at any resolution).
 
         Args:
             image (`PIL.Image.Image`): The photo, or a map of it; sides in the photo's proportions.
-            size (`tuple[int, int]`, *optional*): Width and height to scale to; by default the picture's own.
+            size (`tuple[int, int]`, *optional*): Width and height to scale to; by default the image's own.
             resample (`PIL.Image.Resampling`, *optional*, defaults to Lanczos): Filter of the scaling.
             fill (*optional*): Colour of the padding; by default the photo's edge is repeated.
 
         Returns:
-            `PIL.Image.Image`: of `size`, in the picture's mode.
+            `PIL.Image.Image`: of `size`, in the image's mode.
         """
         scale_x, scale_y = image.width / self.photo_size[0], image.height / self.photo_size[1]
         if size is None:
@@ -113,11 +113,11 @@ class Frame:
         return Image.fromarray(np.pad(values, pad + ((0, 0),) * (values.ndim - 2), mode="edge"))
 
     def to_photo(self, x: Any, y: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-        """Photo pixel that a pixel of a frame picture shows; the inverse of `from_photo`.
+        """Photo pixel that a pixel of a frame image shows; the inverse of `from_photo`.
 
         Args:
-            x, y (`float` or `np.ndarray`): Pixel of the frame picture; whole numbers are pixel centres.
-            size (`tuple[int, int]`): Width and height of the frame picture.
+            x, y (`float` or `np.ndarray`): Pixel of the frame image; whole numbers are pixel centres.
+            size (`tuple[int, int]`): Width and height of the frame image.
 
         Returns:
             `tuple`: x and y in photo pixels, unclamped: where the frame reaches out of the photo, so do they.
@@ -126,12 +126,12 @@ class Frame:
         return (x + 0.5) * (width / size[0]) - 0.5 + left, (y + 0.5) * (height / size[1]) - 0.5 + top
 
     def from_photo(self, x: Any, y: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-        """Pixel of a frame picture of `size` that shows a photo pixel; the inverse of `to_photo`."""
+        """Pixel of a frame image of `size` that shows a photo pixel; the inverse of `to_photo`."""
         (left, top), (width, height) = self.box[:2], self.size
         return (x + 0.5 - left) * (size[0] / width) - 0.5, (y + 0.5 - top) * (size[1] / height) - 0.5
 
     def to_frame_box(self, box: Box, size: tuple[int, int]) -> Box:
-        """Convert a box from photo pixels to whole pixels of a frame picture of `size`; at least one pixel wide."""
+        """Convert a box from photo pixels to whole pixels of a frame image of `size`; at least one pixel wide."""
         left, top = self.box[:2]
         scale_x, scale_y = size[0] / self.size[0], size[1] / self.size[1]
         x0 = min(max(round((box[0] - left) * scale_x), 0), size[0] - 1)
@@ -143,10 +143,10 @@ class Frame:
     def restore(
         self, image: Image.Image, *, resample: Image.Resampling = Image.Resampling.LANCZOS
     ) -> tuple[Image.Image, tuple[int, int]]:
-        """Scale a frame picture back to photo pixels and drop the padding.
+        """Scale a frame image back to photo pixels and drop the padding.
 
         Returns:
-            `tuple[PIL.Image.Image, tuple[int, int]]`: the picture of `inside`, and its left, top corner in the photo.
+            `tuple[PIL.Image.Image, tuple[int, int]]`: the image of `inside`, and its left, top corner in the photo.
         """
         left, top, right, bottom = self.inside
         scale_x, scale_y = image.width / self.size[0], image.height / self.size[1]
@@ -231,12 +231,12 @@ def feather_mask(mask: np.ndarray, radius: float) -> np.ndarray:
 def paste_back(
     photo: Image.Image, frame: Frame, result: Image.Image, mask: Image.Image | None, *, feather: float = 6.0
 ) -> Image.Image:
-    """Put the network's picture of the frame back into the photo, at the photo's own resolution.
+    """Put the network's image of the frame back into the photo, at the photo's own resolution.
 
     Args:
         photo (`PIL.Image.Image`): RGB.
         frame (`Frame`): Where in the photo the network looked.
-        result (`PIL.Image.Image`): RGB picture of the frame, of any resolution.
+        result (`PIL.Image.Image`): RGB image of the frame, of any resolution.
         mask (`PIL.Image.Image`, *optional*):
             Mode L, of the frame, 255 = repaint. Pixels outside of it stay the photo's own, byte for byte.
             None replaces the whole frame.
@@ -301,7 +301,7 @@ def _place(size: int, available: int, start: int, stop: int) -> int:
     """Start of an interval of `size` for `start`..`stop`: inside 0..`available` if it fits, else padded.
 
     Padding goes to both sides, but not to the one where the photo cuts the person off: a body that runs out of the
-    picture is what the networks know, one that is continued by the photo's repeated edge isn't.
+    image is what the networks know, one that is continued by the photo's repeated edge isn't.
     """
     if size < available:
         return int(min(max(round((start + stop - size) / 2), 0), available - size))

@@ -33,21 +33,21 @@ GARMENT_LABELS = {
 
 @dataclass(frozen=True, eq=False)
 class PlacedGarment:
-    """A garment on the network's canvas, and the way back to its own picture.
+    """A garment on the network's canvas, and the way back to its own image.
 
     Args:
-        original (`PIL.Image.Image`): The garment's picture as it came, RGB, upright, at its own resolution.
-        picture (`PIL.Image.Image`): The canvas that the network sees, RGB.
-        frame (`Frame`): The part of `original` that `picture` shows; what lies outside of `original` is added canvas.
+        original (`PIL.Image.Image`): The garment's image as it came, RGB, upright, at its own resolution.
+        image (`PIL.Image.Image`): The canvas that the network sees, RGB.
+        frame (`Frame`): The part of `original` that `image` shows; what lies outside of `original` is added canvas.
     """
 
     original: Image.Image
-    picture: Image.Image
+    image: Image.Image
     frame: Frame
 
     def to_original(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Pixel of `original` that a pixel of `picture` shows; outside of `original` where that is added canvas."""
-        return self.frame.to_photo(x, y, self.picture.size)
+        """Pixel of `original` that a pixel of `image` shows; outside of `original` where that is added canvas."""
+        return self.frame.to_photo(x, y, self.image.size)
 
 
 def prepare_garment(
@@ -58,20 +58,20 @@ def prepare_garment(
     parser: Callable[[Image.Image], np.ndarray] | None = None,
     category: Literal["upper", "lower", "dress"] = "upper",
 ) -> Image.Image:
-    """Show a garment as the network's training pictures do: alone, centred with a margin, on (246, 246, 246).
+    """Show a garment as the network's training images do: alone, centred with a margin, on (246, 246, 246).
 
-    A picture that already looks like this (its proportions, a light even background, the garment centred with a usual
+    An image that already looks like this (its proportions, a light even background, the garment centred with a usual
     margin) is only resized. On another even background the garment is found, centred, and the background exchanged.
-    Where the background isn't even, nothing is guessed: the picture is padded to the proportions. Nothing is
+    Where the background isn't even, nothing is guessed: the image is padded to the proportions. Nothing is
     stretched, and nothing of the garment is cut off.
 
     Args:
-        garment (`ImageLike`): The garment's picture. Transparent parts show the canvas.
+        garment (`ImageLike`): The garment's image. Transparent parts show the canvas.
         size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height of the result.
         garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
-            `"flat-lay"`: a picture of the garment alone. `"model"`: a photo of somebody who wears it; it is cut out.
+            `"flat-lay"`: an image of the garment alone. `"model"`: a photo of somebody who wears it; it is cut out.
         parser (`Callable`, *optional*):
-            For `"model"`: takes an RGB picture and returns its CIHP label map, uint8, (H, W).
+            For `"model"`: takes an RGB image and returns its CIHP label map, uint8, (H, W).
         category (`str`, *optional*, defaults to `"upper"`):
             For `"model"`, which of the worn garments: `"upper"`, `"lower"` or `"dress"`.
 
@@ -82,7 +82,7 @@ def prepare_garment(
         `InvalidInput`: if an argument can't be used, or the photo shows a person without such a garment.
         `NoPersonFound`: for `"model"`, if the photo shows nobody.
     """
-    return place_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category).picture
+    return place_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category).image
 
 
 def place_garment(
@@ -111,44 +111,44 @@ def place_garment(
     if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
         raise InvalidInput(f"size is {size!r}: pass width and height in pixels.")
     size = (int(size[0]), int(size[1]))
-    picture = load_image(garment, name="garment", background=CANVAS)
-    if picture.getextrema() == tuple((value, value) for value in CANVAS):
-        raise InvalidInput("garment is empty (fully transparent, or nothing but canvas): pass a picture of a garment.")
+    image = load_image(garment, name="garment", background=CANVAS)
+    if image.getextrema() == tuple((value, value) for value in CANVAS):
+        raise InvalidInput("garment is empty (fully transparent, or nothing but canvas): pass an image of a garment.")
     if garment_photo == "model":
         if parser is None:
             raise InvalidInput('garment_photo="model" needs a parser to cut the garment out: pass one, or a flat-lay.')
-        return _cut_out(picture, parser, GARMENT_LABELS[category], size)
-    background = _even_background(picture)
-    found = None if background is None else _find_garment(picture, *background)
+        return _cut_out(image, parser, GARMENT_LABELS[category], size)
+    background = _even_background(image)
+    found = None if background is None else _find_garment(image, *background)
     if found is None:
-        frame = choose_frame(picture.size, size)
-        return PlacedGarment(picture, frame.crop(picture, size, fill=CANVAS), frame)
+        frame = choose_frame(image.size, size)
+        return PlacedGarment(image, frame.crop(image, size, fill=CANVAS), frame)
     colour, tolerance = background
-    frame = _centred(picture.size, found, size)
-    if min(colour) >= LIGHT and same_aspect(picture.size, size) and _is_usual(frame):
-        whole = Frame(picture.size, (0, 0, *picture.size))
-        resized = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-        return PlacedGarment(picture, resized, whole)
-    exchanged = _exchange_background(frame.crop(picture, size, fill=colour), colour, tolerance)
-    return PlacedGarment(picture, exchanged, frame)
+    frame = _centred(image.size, found, size)
+    if min(colour) >= LIGHT and same_aspect(image.size, size) and _is_usual(frame):
+        whole = Frame(image.size, (0, 0, *image.size))
+        resized = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+        return PlacedGarment(image, resized, whole)
+    exchanged = _exchange_background(frame.crop(image, size, fill=colour), colour, tolerance)
+    return PlacedGarment(image, exchanged, frame)
 
 
-def garment_area(picture: Image.Image) -> np.ndarray | None:
-    """Where a prepared picture shows the garment and not its background.
+def garment_area(image: Image.Image) -> np.ndarray | None:
+    """Where a prepared image shows the garment and not its background.
 
     Args:
-        picture (`PIL.Image.Image`): RGB, as from `prepare_garment`.
+        image (`PIL.Image.Image`): RGB, as from `prepare_garment`.
 
     Returns:
         `np.ndarray`: bool, (H, W), holes filled: a garment's pale middle is still the garment. None where the
         background isn't even, or hardly anything stands out from it.
     """
-    background = _even_background(picture)
+    background = _even_background(image)
     if background is None:
         return None
     colour, tolerance = background
-    stands_out = (_distance(np.asarray(picture), colour) > tolerance).astype(np.uint8)
-    reach = max(3, round(0.02 * picture.width)) | 1
+    stands_out = (_distance(np.asarray(image), colour) > tolerance).astype(np.uint8)
+    reach = max(3, round(0.02 * image.width)) | 1
     closed = cv2.morphologyEx(stands_out, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))
     main = _main_parts(closed).astype(np.uint8)
     if main.mean() < 0.005:
@@ -157,9 +157,9 @@ def garment_area(picture: Image.Image) -> np.ndarray | None:
     return cv2.drawContours(main, outlines, -1, 1, thickness=cv2.FILLED).astype(bool)
 
 
-def _even_background(picture: Image.Image) -> tuple[tuple[int, int, int], float] | None:
-    """Colour along the picture's border and how far from it a pixel may be to belong to it; None if it's cluttered."""
-    values = np.asarray(_small(picture)).astype(np.int16)
+def _even_background(image: Image.Image) -> tuple[tuple[int, int, int], float] | None:
+    """Colour along the image's border and how far from it a pixel may be to belong to it; None if it's cluttered."""
+    values = np.asarray(_small(image)).astype(np.int16)
     ring = max(1, round(0.015 * max(values.shape[:2])))
     border = np.concatenate(
         [part.reshape(-1, 3) for part in (values[:ring], values[-ring:], values[:, :ring], values[:, -ring:])]
@@ -173,11 +173,11 @@ def _even_background(picture: Image.Image) -> tuple[tuple[int, int, int], float]
     return tuple(int(value) for value in colour), tolerance
 
 
-def _find_garment(picture: Image.Image, colour: tuple[int, int, int], tolerance: float) -> Box | None:
-    """Box around what stands out from an even background, in pixels of the picture; None if hardly anything does."""
-    small = _small(picture)
+def _find_garment(image: Image.Image, colour: tuple[int, int, int], tolerance: float) -> Box | None:
+    """Box around what stands out from an even background, in pixels of the image; None if hardly anything does."""
+    small = _small(image)
     stands_out = _distance(np.asarray(small), colour) > tolerance
-    return _box_of_parts(stands_out, picture.size)
+    return _box_of_parts(stands_out, image.size)
 
 
 def _box_of_parts(mask: np.ndarray, size: tuple[int, int]) -> Box | None:
@@ -222,9 +222,9 @@ def _is_usual(frame: Frame) -> bool:
     return 0.88 <= zoom <= 1.12 and abs(off_x) <= 0.04 and abs(off_y) <= 0.04
 
 
-def _exchange_background(picture: Image.Image, colour: tuple[int, int, int], tolerance: float) -> Image.Image:
+def _exchange_background(image: Image.Image, colour: tuple[int, int, int], tolerance: float) -> Image.Image:
     """Paint an even background in the canvas's colour, softly towards the garment."""
-    values = np.asarray(picture)
+    values = np.asarray(image)
     distance = _distance(values, colour)
     alike = (distance <= tolerance).astype(np.uint8)
     count, regions, statistics, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
@@ -237,41 +237,41 @@ def _exchange_background(picture: Image.Image, colour: tuple[int, int, int], tol
     away = cv2.distanceTransform((~background[regions]).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     # soft shadows and blended edges fade out, but no further into a garment of nearly the same colour
     weight = np.clip((2.5 * tolerance - distance) / (1.5 * tolerance), 0, 1)
-    weight[away > FADE * picture.width] = 0
+    weight[away > FADE * image.width] = 0
     painted = values + weight[..., None] * (np.array(CANVAS, np.float32) - values)
     return Image.fromarray(np.rint(painted).astype(np.uint8))
 
 
 def _cut_out(
-    picture: Image.Image,
+    image: Image.Image,
     parser: Callable[[Image.Image], np.ndarray],
     labels: tuple[int, ...],
     size: tuple[int, int],
 ) -> PlacedGarment:
-    small = _small(picture)
+    small = _small(image)
     parsing = np.asarray(parser(small))
     if parsing.shape != (small.height, small.width):
         raise InvalidInput(
-            f"the parser returned shape {parsing.shape} for a {small.width} x {small.height} picture: "
+            f"the parser returned shape {parsing.shape} for a {small.width} x {small.height} image: "
             "it must return one label for each pixel, (H, W)."
         )
     if not parsing.any():
         raise NoPersonFound(
             "the garment photo shows nobody who could wear a garment: "
-            'pass garment_photo="flat-lay" for a picture of a garment alone.'
+            'pass garment_photo="flat-lay" for an image of a garment alone.'
         )
     worn = _main_parts(np.isin(parsing, labels))
-    box = _box_of_parts(worn, picture.size)
+    box = _box_of_parts(worn, image.size)
     if box is None:
         raise InvalidInput(
             "the garment photo shows a person, but no such garment on them: pass a photo that shows it, or a flat-lay."
         )
-    frame = _centred(picture.size, box, size)
+    frame = _centred(image.size, box, size)
     shape = Image.fromarray(worn.astype(np.uint8) * np.uint8(255))
     opacity = frame.crop(shape, size, resample=Image.Resampling.BILINEAR, fill=0)
     canvas = Image.new("RGB", size, CANVAS)
-    canvas.paste(frame.crop(picture, size, fill=CANVAS), (0, 0), opacity)
-    return PlacedGarment(picture, canvas, frame)
+    canvas.paste(frame.crop(image, size, fill=CANVAS), (0, 0), opacity)
+    return PlacedGarment(image, canvas, frame)
 
 
 def _distance(values: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -279,9 +279,9 @@ def _distance(values: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return np.abs(values.astype(np.int16) - np.array(colour, np.int16)).max(axis=2).astype(np.float32)
 
 
-def _small(picture: Image.Image) -> Image.Image:
-    scale = ANALYSIS_SIDE / max(picture.size)
+def _small(image: Image.Image) -> Image.Image:
+    scale = ANALYSIS_SIDE / max(image.size)
     if scale >= 1:
-        return picture
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)

@@ -25,9 +25,9 @@ class TryOnInputs:
     Args:
         photo (`PIL.Image.Image`): The photo as it came, RGB, upright, at its own resolution.
         frame (`Frame`): The part of the photo that the network sees.
-        person (`PIL.Image.Image`): The frame's picture, RGB, at the resolution that the network works at or above.
+        person (`PIL.Image.Image`): The frame's image, RGB, at the resolution that the network works at or above.
         mask (`PIL.Image.Image`): Agnostic mask of the frame, mode L, 255 = repaint, 0 = keep.
-        densepose (`PIL.Image.Image`): DensePose picture of the frame, RGB, parula palette on black.
+        densepose (`PIL.Image.Image`): DensePose image of the frame, RGB, parula palette on black.
         agnostic (`PIL.Image.Image`, *optional*):
             The person with the region to repaint greyed out (128). Derived from `person` and `mask` where it's None.
         parsing (`np.ndarray`, *optional*): CIHP label map of the frame, uint8, (H, W).
@@ -46,9 +46,9 @@ class TryOnInputs:
 
     def __post_init__(self):
         for name in ("photo", "person", "mask", "densepose", "agnostic"):
-            picture = getattr(self, name)
-            if not isinstance(picture, Image.Image) and not (name == "agnostic" and picture is None):
-                raise InvalidInput(f"{name} is a {type(picture).__name__}: pass a PIL picture.")
+            image = getattr(self, name)
+            if not isinstance(image, Image.Image) and not (name == "agnostic" and image is None):
+                raise InvalidInput(f"{name} is a {type(image).__name__}: pass a PIL image.")
         if self.photo.size != self.frame.photo_size:
             raise InvalidInput(
                 f"the frame belongs to a photo of {self.frame.photo_size}, this one is {self.photo.size}."
@@ -94,7 +94,7 @@ class TryOnInputs:
             parsing (`np.ndarray`, *optional*), keypoints (`np.ndarray`, *optional*): See the class.
 
         Raises:
-            `InvalidInput`: if a picture can't be read, or isn't in the photo's proportions.
+            `InvalidInput`: if an image can't be read, or isn't in the photo's proportions.
         """
         photo = load_image(photo, name="photo")
         return cls(
@@ -111,11 +111,11 @@ class TryOnInputs:
     def replace(self, **changes: Any) -> TryOnInputs:
         """Return a copy with some maps exchanged: `inputs.replace(mask=my_mask)`.
 
-        Pictures are anything image-like, showing the frame. A new mask or person drops the old agnostic picture, which
+        Images are anything image-like, showing the frame. A new mask or person drops the old agnostic image, which
         would contradict it, unless a new `agnostic` comes along.
 
         Raises:
-            `InvalidInput`: for an unknown name, or a picture that doesn't have the frame's proportions.
+            `InvalidInput`: for an unknown name, or an image that doesn't have the frame's proportions.
         """
         fields = {field.name for field in dataclasses.fields(self)}
         for name in changes:
@@ -138,7 +138,7 @@ class TryOnInputs:
         return contact_sheet(self)
 
     def show(self) -> None:
-        """Open the contact sheet in the desktop's picture viewer."""
+        """Open the contact sheet in the desktop's image viewer."""
         self.to_image().show(title="TryOnInputs")
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -167,7 +167,7 @@ class TryOnInputs:
 
 
 def grey_out(person: Image.Image, mask: Image.Image) -> Image.Image:
-    """The agnostic picture: the person with the region to repaint at grey 128.
+    """The agnostic image: the person with the region to repaint at grey 128.
 
     Args:
         person (`PIL.Image.Image`): RGB.

@@ -35,7 +35,7 @@ ANALYZERS = {"photo": "photo", "figure": "compact"}
 
 
 class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
-    """Frames a person in a photo, analyses their body, and derives agnostic mask and DensePose picture.
+    """Frames a person in a photo, analyses their body, and derives agnostic mask and DensePose image.
 
     A component of the pipeline: saved in and loaded with it, as a configuration without weights (those that came with
     the folder stay with it). Networks load on first use, and stay until `unload`. Calls from several threads are safe;
@@ -65,8 +65,8 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         own = None if isinstance(analyzer, str) or analyzer is None else analyzer
         if own is not None and not isinstance(own, BodyAnalyzer):
             raise InvalidInput(
-                f"analyzer is a {type(own).__name__}: pass a name, or an object with find_people(picture) and "
-                "__call__(picture, *, person_box=None)."
+                f"analyzer is a {type(own).__name__}: pass a name, or an object with find_people(image) and "
+                "__call__(image, *, person_box=None)."
             )
         if own is not None and weights:
             raise InvalidInput(
@@ -131,12 +131,12 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
             analyzer = self.analyzer(device, pose)
         with self._lock:
             frame, box = self._choose_frame(photo, analyzer, person_box, tuple(aspect), close)
-            picture = frame.crop(photo, size)
-            analysis = analyzer(picture, person_box=box)
-        if analysis.parsing.shape != (picture.height, picture.width):
+            image = frame.crop(photo, size)
+            analysis = analyzer(image, person_box=box)
+        if analysis.parsing.shape != (image.height, image.width):
             raise InvalidInput(
-                f"the analyzer returned maps of shape {analysis.parsing.shape} for a {size[0]} x {size[1]} picture: "
-                "they must have the picture's height and width."
+                f"the analyzer returned maps of shape {analysis.parsing.shape} for a {size[0]} x {size[1]} image: "
+                "they must have the image's height and width."
             )
         repaint = agnostic_mask(analysis.parsing, analysis.keypoints, category=category, grow=mask_grow)
         if not repaint.any():
@@ -148,7 +148,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         mask = Image.fromarray(repaint.astype(np.uint8) * np.uint8(255))
         # a network that works at more pixels than the analysis gets a person of its own resolution
         person_size = tuple(aspect) if size[0] < aspect[0] and max(aspect) <= MAX_PERSON_SIDE else size
-        shown = picture if person_size == size else frame.crop(photo, person_size)
+        shown = image if person_size == size else frame.crop(photo, person_size)
         return TryOnInputs(
             photo=photo,
             frame=frame,
@@ -187,13 +187,13 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         return make_analyzer(self._path_of, share, device=device, pose=pose)
 
     def parser(self, device: Any = None) -> Callable[[Image.Image], np.ndarray]:
-        """A function from an RGB picture to its CIHP label map, uint8 (H, W), to cut garments out of photos with."""
+        """A function from an RGB image to its CIHP label map, uint8 (H, W), to cut garments out of photos with."""
         analyzer = self.analyzer(device)
-        parse = getattr(analyzer, "parse", None) or (lambda picture: analyzer(picture).parsing)
+        parse = getattr(analyzer, "parse", None) or (lambda image: analyzer(image).parsing)
 
-        def parse_in_turn(picture: Image.Image) -> np.ndarray:
+        def parse_in_turn(image: Image.Image) -> np.ndarray:
             with self._lock:
-                return parse(picture)
+                return parse(image)
 
         return parse_in_turn
 
@@ -257,7 +257,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         aspect: tuple[int, int],
         close: bool,
     ) -> tuple[Frame, tuple[float, float, float, float] | None]:
-        """The frame, and the person's box in pixels of the picture to analyse, where it is known."""
+        """The frame, and the person's box in pixels of the image to analyse, where it is known."""
         whole = choose_frame(photo.size, aspect)
         if person_box is None:
             if whole.box == (0, 0, *photo.size) and not close:

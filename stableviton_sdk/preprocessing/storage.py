@@ -1,4 +1,4 @@
-"""Prepared inputs as a folder: PNG files for the pictures, one JSON file for the rest."""
+"""Prepared inputs as a folder: PNG files for the images, one JSON file for the rest."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .inputs import TryOnInputs
 
 FORMAT, VERSION = "stableviton_sdk.TryOnInputs", 1
 INDEX = "inputs.json"
-PICTURES = ("photo", "person", "mask", "densepose", "agnostic")
+IMAGES = ("photo", "person", "mask", "densepose", "agnostic")
 SHEET = "contact_sheet.png"  # the command line adds it for people; loading doesn't need it
-FILES = (INDEX, SHEET, *(f"{name}.png" for name in (*PICTURES, "parsing")))
+FILES = (INDEX, SHEET, *(f"{name}.png" for name in (*IMAGES, "parsing")))
 
 
 def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
@@ -55,33 +55,33 @@ def load_inputs(folder: str | os.PathLike) -> TryOnInputs:
     """
     folder = Path(folder)
     index = _read_index(folder)
-    pictures = {}
+    images = {}
     for name in index["pictures"]:
         path = folder / f"{name}.png"
         if not path.is_file():
             raise InvalidInput(f"{path} is missing: restore the file, or save the inputs again.")
         load = {"mask": load_mask, "parsing": _load_labels}.get(name, load_image)
-        pictures[name] = load(path, name=str(path))
+        images[name] = load(path, name=str(path))
     keypoints = index["keypoints"]
     if keypoints is not None:
         keypoints = np.array(keypoints, dtype=np.float32)
     try:
-        return TryOnInputs(frame=index["frame"], keypoints=keypoints, **pictures)
+        return TryOnInputs(frame=index["frame"], keypoints=keypoints, **images)
     except InvalidInput as error:
         raise InvalidInput(f"{folder}: {error}") from error
 
 
 def _write(inputs: TryOnInputs, folder: Path) -> None:
-    pictures = {name: getattr(inputs, name) for name in PICTURES if getattr(inputs, name) is not None}
+    images = {name: getattr(inputs, name) for name in IMAGES if getattr(inputs, name) is not None}
     if inputs.parsing is not None:
-        pictures["parsing"] = Image.fromarray(inputs.parsing)
-    for name, picture in pictures.items():
-        picture.save(folder / f"{name}.png", compress_level=3)  # a large photo takes seconds at the default level
+        images["parsing"] = Image.fromarray(inputs.parsing)
+    for name, image in images.items():
+        image.save(folder / f"{name}.png", compress_level=3)  # a large photo takes seconds at the default level
     index = {
         "format": FORMAT,
         "version": VERSION,
         "frame": {"photo_size": inputs.frame.photo_size, "box": inputs.frame.box},
-        "pictures": list(pictures),
+        "pictures": list(images),
         "keypoints": None if inputs.keypoints is None else np.asarray(inputs.keypoints, dtype=float).tolist(),
     }
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
@@ -147,28 +147,28 @@ def _read_index(folder: Path) -> dict[str, Any]:
             f"{path} has version {index.get('version')!r}, this package reads {VERSION}: save the inputs again, "
             "or install the version of stableviton-sdk that wrote them."
         )
-    frame, pictures, keypoints = index.get("frame"), index.get("pictures"), index.get("keypoints")
+    frame, images, keypoints = index.get("frame"), index.get("pictures"), index.get("keypoints")
     try:
         frame = Frame(tuple(frame["photo_size"]), tuple(frame["box"]))
-        if not isinstance(pictures, list) or not set(pictures) <= {*PICTURES, "parsing"}:
-            raise ValueError("unknown pictures")
-        missing = {"photo", "person", "mask", "densepose"} - set(pictures)
+        if not isinstance(images, list) or not set(images) <= {*IMAGES, "parsing"}:
+            raise ValueError("unknown images")
+        missing = {"photo", "person", "mask", "densepose"} - set(images)
         if missing:
             raise ValueError(f"no {sorted(missing)[0]}")
         if keypoints is not None and np.array(keypoints, dtype=np.float32).shape != (25, 3):
             raise ValueError("keypoints that aren't (25, 3)")
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path} is damaged ({error}): save the inputs again.") from error
-    return {"frame": frame, "pictures": pictures, "keypoints": keypoints}
+    return {"frame": frame, "pictures": images, "keypoints": keypoints}
 
 
 def _load_labels(path: Path, *, name: str) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
-            labels = np.array(picture)
-            mode = picture.mode
+        with Image.open(path) as image:
+            labels = np.array(image)
+            mode = image.mode
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"{name} could not be read as a picture ({error}): the file is damaged.") from error
+        raise InvalidInput(f"{name} could not be read as an image ({error}): the file is damaged.") from error
     if mode not in ("L", "P"):
         raise InvalidInput(f"{name} is no label map (mode {mode}): it must hold the labels as grey values.")
     return labels

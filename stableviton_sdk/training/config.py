@@ -74,12 +74,12 @@ class LossConfig:
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
         channel_weights (`list[float]`, *optional*):
             Weight of the denoising error of every latent channel, 1 by default: for latents that were scaled to equal
-            variance, and whose channels therefore count for unequal parts of the picture.
+            variance, and whose channels therefore count for unequal parts of the image.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
         structure_weight (`float`, *optional*, defaults to 0.0):
             Weight of `structural_loss` between the decoded estimate of the clean latents and the decoded truth; for
             networks that predict velocity. Gradients go through the autoencoder's decoder, which costs memory.
-        structure_pictures (`int`, *optional*): How many pictures of a batch it decodes; all by default.
+        structure_images (`int`, *optional*): How many images of a batch it decodes; all by default.
     """
 
     total_variation: float = 0.001
@@ -91,12 +91,12 @@ class LossConfig:
     channel_weights: list[float] | None = None
     min_snr_gamma: float | None = None
     structure_weight: float = 0.0
-    structure_pictures: int | None = None
+    structure_images: int | None = None
 
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """Pictures painted along the way.
+    """Images painted along the way.
 
     Args:
         every (`int`, *optional*, defaults to 0): Steps between two sheets; 0 for none.
@@ -116,7 +116,7 @@ class TrainingConfig:
     """One training run. The defaults are the authors'.
 
     Args:
-        output (`str`): Folder for checkpoints, metrics, pictures and the trained pipeline.
+        output (`str`): Folder for checkpoints, metrics, images and the trained pipeline.
         stage (`str`, *optional*, defaults to `"base"`): `"base"`, or `"atv"` with the total variation loss.
         start (`StartConfig`), data (`DataConfig`), loss (`LossConfig`), validation (`ValidationConfig`): See there.
         augmentation (`Augmentation`, *optional*): None for none.
@@ -133,7 +133,7 @@ class TrainingConfig:
         unconditional_probability (`float`, *optional*, defaults to 0.2): How often the unconditional token is seen.
         timestep_exponent (`float`, *optional*, defaults to 1.0):
             Timesteps are drawn as u ** exponent of the schedule, u being uniform: below 1, noisy ones come more often,
-            where all that is known of the picture is the garment and the body; 0 is the last one alone.
+            where all that is known of the image is the garment and the body; 0 is the last one alone.
         ema_decay (`float`, *optional*, defaults to 0.9999): Of the averaged weights; None for none.
         mixed_precision (`str`, *optional*, defaults to `"no"`): `"no"`, `"bf16"` or `"fp16"`.
         gradient_checkpointing (`bool`, *optional*, defaults to `False`): Compute activations twice, keep few.
@@ -204,7 +204,7 @@ LEAST = {
     "warmup_steps": 0, "max_grad_norm": 0, "seed": 0, "workers": 0, "checkpoint_every": 1, "keep_checkpoints": 1,
     "checkpoint_file_mb": 1, "log_every": 1, "lora_rank": 1, "timestep_exponent": 0, "loss.total_variation": 0,
     "loss.correspondence_weight": 0, "loss.coordinate_weight": 0, "loss.outside_weight": 0, "loss.min_snr_gamma": 0,
-    "loss.structure_weight": 0, "loss.structure_pictures": 1, "validation.every": 0,
+    "loss.structure_weight": 0, "loss.structure_images": 1, "validation.every": 0,
     "validation.count": 1, "validation.inference_steps": 1,
 }  # fmt: skip
 

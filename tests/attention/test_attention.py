@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from support.tiny import HEIGHT, WIDTH, call_arguments, mask_picture, picture, tiny_pipeline
+from support.tiny import HEIGHT, WIDTH, call_arguments, mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.attention.drawing import places_between, upsample
 from stableviton_sdk.attention.recorder import MAX_QUERIES, AttentionRequest
@@ -31,7 +31,7 @@ def inputs_of(photo, mask, frame=None):
 
 
 def attention_of(y, x, spread, garment, *, photo=None, mask=None, frame=None, results=()):
-    """The record of one picture whose block 0 expects y and x in [0, 1] of the prepared garment in every cell."""
+    """The record of one image whose block 0 expects y and x in [0, 1] of the prepared garment in every cell."""
     note = np.stack([np.broadcast_to(part, CELLS) for part in (y, x, spread)], axis=-1).astype(np.float32)
     photo = photo or Image.new("RGB", (192, 256), GREY)
     mask = mask or Image.new("L", (frame.size if frame else photo.size), 255)
@@ -73,7 +73,7 @@ GARMENTS = {
     "small, in a corner, on blue": block_on((90, 120, 240), (1200, 900), (600, 100, 900, 560)),
     "a crop without margins": block_on(CANVAS, (300, 500), (2, 2, 298, 498)),
     "a cluttered landscape": noisy((800, 500)),
-    "already prepared": place_garment(block_on((255, 255, 255), (900, 700), (300, 90, 620, 640))).picture,
+    "already prepared": place_garment(block_on((255, 255, 255), (900, 700), (300, 90, 620, 640))).image,
 }
 
 
@@ -81,11 +81,11 @@ GARMENTS = {
 
 
 @pytest.mark.parametrize("name", GARMENTS)
-def test_a_source_is_a_pixel_of_the_picture_that_was_passed_in(name):
+def test_a_source_is_a_pixel_of_the_image_that_was_passed_in(name):
     plain = GARMENTS[name]
     place = (round(plain.width * 0.6), round(plain.height * 0.45))
     garment = place_garment(dot_in(plain, place), size=(384, 512))
-    x, y = dot_of(garment.picture)  # where preparing it has drawn the dot
+    x, y = dot_of(garment.image)  # where preparing it has drawn the dot
     attention = attention_of((y + 0.5) / 512, (x + 0.5) / 384, 0.0, garment)
     source = attention.source_of(100, 100)
     assert np.hypot(source.x - place[0], source.y - place[1]) < 1.0
@@ -100,7 +100,7 @@ def test_a_turned_photo_of_a_garment_has_its_sources_upright():
     stream = io.BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(stream, "JPEG", exif=exif, quality=95)
     garment = place_garment(stream.getvalue())
-    x, y = dot_of(garment.picture)
+    x, y = dot_of(garment.image)
     source = attention_of((y + 0.5) / 512, (x + 0.5) / 384, 0.0, garment).source_of(10, 10)
     assert np.hypot(source.x - 200, source.y - 300) < 1.0
 
@@ -140,17 +140,17 @@ def test_an_uncertain_neighbour_does_not_pull_a_certain_one_aside():
     assert np.allclose(upsample(values, np.array([-3.0, 99.0]), np.array([1.0]))[:, 0], values[[0, 4], 1], atol=1e-6)
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 def smooth(size, seed=3):
-    return picture(*size, seed=seed)
+    return random_image(*size, seed=seed)
 
 
 def test_the_warped_garment_shows_the_pixels_that_the_attention_names():
     garment = place_garment(smooth((384, 512)), size=(384, 512))
     y, x = cell_centres()
-    mask = mask_picture(192, 256)
+    mask = mask_image(192, 256)
     warped = attention_of(y, x.clip(0, 0.7) + 0.2, 0.0, garment, mask=mask).warp()
     assert (warped.mode, warped.size) == ("RGBA", (192, 256))
     values = np.asarray(warped).astype(float)
@@ -255,7 +255,7 @@ class Watcher:
         self.places[self.step] = expected_coordinates(query, key, key_size)[0].unflatten(1, query_size)
 
 
-def test_a_recorder_of_ones_own_sees_the_pictures_branch_at_every_step(pipeline):
+def test_a_recorder_of_ones_own_sees_the_images_branch_at_every_step(pipeline):
     watcher = Watcher()
     options = {"guidance_scale": 2.0, "num_images_per_prompt": 2, "output_type": "latent"}
     plain = pipeline(**call_arguments(**options))
@@ -273,7 +273,7 @@ def test_a_recorder_of_ones_own_sees_the_pictures_branch_at_every_step(pipeline)
 
 
 def test_full_maps_are_kept_of_the_queries_asked_for(pipeline):
-    options = {"guidance_scale": 2.0, "output_type": "latent", "garment": [picture(seed=1), picture(seed=5)]}
+    options = {"guidance_scale": 2.0, "output_type": "latent", "garment": [random_image(seed=1), random_image(seed=5)]}
     watcher = Watcher()
     pipeline(**call_arguments(**options), output_attention=watcher)
     pixels = [(20, 30), (24, 40.5), (47, 63)]
@@ -315,7 +315,7 @@ def test_only_what_is_asked_for_is_kept(pipeline):
 
 
 def test_maps_are_of_the_cell_that_the_photos_frame_says(pipeline):
-    person, mask = picture(200, 100), mask_picture(200, 100)
+    person, mask = random_image(200, 100), mask_image(200, 100)
     maps = {"person": person, "mask": mask, "densepose": person}
     watcher = Watcher()
     pipeline(**call_arguments(**maps), output_attention=watcher)
@@ -359,7 +359,7 @@ def test_requests_that_the_network_cannot_meet_are_refused(pipeline, request_):
 
 @pytest.mark.parametrize("output_type", ["pil", "np", "pt", "latent"])
 def test_every_kind_of_output_can_be_drawn(pipeline, output_type):
-    person, mask = picture(90, 90), mask_picture(90, 90)
+    person, mask = random_image(90, 90), mask_image(90, 90)
     arguments = call_arguments(person=person, mask=mask, densepose=person, output_type=output_type)
     attention = pipeline(**arguments, output_attention=True).attention
     assert attention.to_image(height=64).size == (2 * (180 + 12) + 12, 64 + 26 + 2 * 12)

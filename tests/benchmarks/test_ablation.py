@@ -229,8 +229,8 @@ def test_the_table_states_mean_and_spread_of_stored_runs(stored):
     assert "`python -m benchmarks.ablation --seeds 0 1 2`" in text
     assert "a 1,234, b 1,234, c 1,234" in text
     for style in ("studio", "shifted"):
-        picture = np.asarray(Image.open(stored / f"chart-{style}.png"))
-        assert (picture != 255).any(axis=-1).mean() > 0.01
+        image = np.asarray(Image.open(stored / f"chart-{style}.png"))
+        assert (image != 255).any(axis=-1).mean() > 0.01
         assert not (stored / f"sheet-{style}.png").exists()
 
 
@@ -258,11 +258,11 @@ def test_dots_lie_at_their_values(tmp_path):
 
     panel = {"title": "x", "dots": {"a": [1.0], "b": [3.0]}, "line": None, "digits": 1}
     draw_chart([panel], tmp_path / "chart.png", columns=1)
-    picture = np.asarray(Image.open(tmp_path / "chart.png"))
+    image = np.asarray(Image.open(tmp_path / "chart.png"))
     low, high = value_range(panel)
     top, bottom = MARGIN[1], PANEL[1] - MARGIN[3]
     for colour, value in zip(COLOURS, (1.0, 3.0), strict=False):
-        rows = np.flatnonzero((picture == colour).all(-1).any(axis=1))
+        rows = np.flatnonzero((image == colour).all(-1).any(axis=1))
         assert rows.mean() == pytest.approx(bottom - (value - low) / (high - low) * (bottom - top), abs=1)
 
 

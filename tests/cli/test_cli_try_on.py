@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from support.command_line import FIGURE, PHOTO, environment, refusal, refuse_to_load, try_on, usage_error
 from support.flat_figures import FigureAnalyzer, photo_of
-from support.tiny import mask_picture, picture, tiny_pipeline
+from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.conversion.convert import DTYPES
@@ -33,7 +33,7 @@ def test_try_on_keeps_every_pixel_outside_the_mask_and_repaints_inside(tiny_fold
     assert changed[mask].mean() > 0.9
 
 
-def test_the_seed_decides_the_picture_and_is_told_where_it_was_drawn(tiny_folder, files, capsys):
+def test_the_seed_decides_the_image_and_is_told_where_it_was_drawn(tiny_folder, files, capsys):
     assert try_on(tiny_folder, output="first.png") == 0
     seed = capsys.readouterr().out.split("seed ")[1].rstrip(")\n")
     assert try_on(tiny_folder, "--seed", seed, output="second.png") == 0
@@ -45,7 +45,7 @@ def test_the_seed_decides_the_picture_and_is_told_where_it_was_drawn(tiny_folder
 
 def test_the_options_arrive_at_the_pipeline(tiny_folder, files, capsys):
     options = ["--seed", 7, "--guidance-scale", 3, "--start", "noise", "--no-repaint", "--steps", 3, "--dtype", "fp32"]
-    picture(*PHOTO, seed=3).save("agnostic.png")
+    random_image(*PHOTO, seed=3).save("agnostic.png")
     assert try_on(tiny_folder, *options, "--agnostic", "agnostic.png") == 0
     expected = tiny_pipeline()(
         "person.png",
@@ -110,7 +110,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_loaded(f
         (["--densepose", "small.png"], "50 x 50"),
         (["--mask", "text.png"], "text.png"),
         (["--densepose", "half.png"], "damaged"),
-        (["--mask", "garment.png"], "--mask is a colour picture"),
+        (["--mask", "garment.png"], "--mask is a colour image"),
         (["--device", "gpu"], "--device gpu"),
         (["--device", "meta"], "--device meta"),
         (["--device", "cuda:99"], "--device cuda:99"),
@@ -120,7 +120,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_loaded(f
 )
 def test_bad_arguments_are_refused_before_anything_is_loaded(files, capsys, monkeypatch, options, expected):
     Image.new("L", (50, 50)).save("small.png")
-    Path("text.png").write_text("not a picture")
+    Path("text.png").write_text("not an image")
     content = Path("densepose.png").read_bytes()
     Path("half.png").write_bytes(content[: len(content) // 2])
     refuse_to_load(monkeypatch)
@@ -154,7 +154,7 @@ def test_senseless_arguments_are_usage_errors(files, capsys, monkeypatch, option
     assert "usage: " in usage_error(capsys, [*arguments, *maps, *options])
 
 
-def test_missing_pictures_are_named(files, capsys, monkeypatch):
+def test_missing_images_are_named(files, capsys, monkeypatch):
     refuse_to_load(monkeypatch)
     assert "nobody.png" in refusal(capsys, try_on("model", person="nobody.png"))
     Path("garment.png").unlink()
@@ -258,7 +258,7 @@ def test_prepared_inputs_are_tried_on_and_a_corrected_mask_counts(figure_network
     common_arguments += ["--steps", "2", "--seed", "1"]
     assert main(["try-on", *common_arguments, "--output", "before.png"]) == 0
     arguments = ["try-on", *common_arguments, "--output", "ready/photo.png"]
-    assert "one of the pictures to read" in refusal(capsys, main(arguments))
+    assert "one of the images to read" in refusal(capsys, main(arguments))
     corrected = np.zeros_like(np.asarray(Image.open("ready/mask.png")))
     corrected[-200:, :300] = 255
     Image.fromarray(corrected).save("ready/mask.png")
@@ -288,7 +288,7 @@ def test_a_raw_photo_and_a_garment_are_enough(figure_networks, tiny_folder, file
 def test_a_mask_of_ones_own_wins_over_the_derived_one(figure_networks, tiny_folder, files, capsys):
     photo = photo_of(FIGURE, (60, 20, 180, 300))
     photo.save("photo.png")
-    mask_picture(*FIGURE).save("mask.png")
+    mask_image(*FIGURE).save("mask.png")
     assert try_on(tiny_folder, "--mask", "mask.png", person="photo.png", maps=False) == 0
     changed = (np.asarray(Image.open("out.png")) != np.asarray(photo)).any(axis=2)
     mask = np.asarray(Image.open("mask.png")) > 0
@@ -299,7 +299,7 @@ def test_a_mask_of_ones_own_wins_over_the_derived_one(figure_networks, tiny_fold
 def test_prepare_refuses_before_it_looks_at_the_photo(tmp_path, capsys, monkeypatch):
     Path("full").mkdir()
     Path("full/mine.txt").write_text("mine")
-    picture(*PHOTO).save("photo.png")
+    random_image(*PHOTO).save("photo.png")
     assert "mine.txt" in refusal(capsys, main(["prepare", "photo.png", "--output", "full"]))
     assert "nowhere.png" in refusal(capsys, main(["prepare", "nowhere.png", "--output", "ready"]))
     assert "--device gpu" in refusal(capsys, main(["prepare", "photo.png", "--output", "ready", "--device", "gpu"]))

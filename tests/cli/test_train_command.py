@@ -172,7 +172,7 @@ def test_rendered_figures_are_kept_and_an_interrupted_rendering_goes_on(tmp_path
     whole = RenderedFigures(tmp_path / "whole", options, progress=False)
     assert len(whole) == 8
     sample = render_pair(3, 1)
-    assert np.array_equal(whole[3]["picture"], sample.person_in_other)
+    assert np.array_equal(whole[3]["image"], sample.person_in_other)
     assert np.array_equal(whole[3]["parsing"], sample.other_rendering.parsing)
     assert np.array_equal(whole[4]["densepose"], render_pair(3, 0, "shifted").densepose_labels)
     assert not whole[7]["parsing"].any()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.tiny import mask_picture, picture
+from support.tiny import mask_image, random_image
 
 from stableviton_sdk.data.dress_code import DressCode
 from stableviton_sdk.data.folder import BadDataSet, FolderDataset
@@ -36,13 +36,13 @@ def viton_hd(tmp_path):
     for split in ("train", "test"):
         folder = root / split
         for seed, name in enumerate(NAMES):
-            put(folder / "image", f"{name}.jpg", picture(seed=seed), format="PNG")
-            put(folder / "cloth", f"{name}.jpg", picture(seed=10 + seed), format="PNG")
-            put(folder / "cloth-mask", f"{name}.jpg", mask_picture(), format="PNG")
-            put(folder / "image-densepose", f"{name}.jpg", picture(seed=20 + seed), format="PNG")
-            put(folder / "agnostic-v3.2", f"{name}.jpg", picture(seed=30 + seed), format="PNG")
-            put(folder / "agnostic-mask", f"{name}_mask.png", mask_picture())
-            put(folder / "gt_cloth_warped_mask", f"{name}.jpg", mask_picture(), format="PNG")
+            put(folder / "image", f"{name}.jpg", random_image(seed=seed), format="PNG")
+            put(folder / "cloth", f"{name}.jpg", random_image(seed=10 + seed), format="PNG")
+            put(folder / "cloth-mask", f"{name}.jpg", mask_image(), format="PNG")
+            put(folder / "image-densepose", f"{name}.jpg", random_image(seed=20 + seed), format="PNG")
+            put(folder / "agnostic-v3.2", f"{name}.jpg", random_image(seed=30 + seed), format="PNG")
+            put(folder / "agnostic-mask", f"{name}_mask.png", mask_image())
+            put(folder / "gt_cloth_warped_mask", f"{name}.jpg", mask_image(), format="PNG")
         rotated = (*NAMES[1:], NAMES[0])
         lines = [f"{person}.jpg {garment}.jpg" for person, garment in zip(NAMES, rotated, strict=True)]
         (root / f"{split}_pairs.txt").write_text("\n".join(lines) + "\n")
@@ -54,10 +54,10 @@ def dress_code(tmp_path):
     folder = tmp_path / "DressCode" / "upper_body"
     labels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 25 // (HEIGHT * WIDTH)
     for number, seed in (("000001", 0), ("000002", 1)):
-        put(folder / "images", f"{number}_0.jpg", picture(seed=seed), format="PNG")
-        put(folder / "images", f"{number}_1.jpg", picture(seed=10 + seed), format="PNG")
+        put(folder / "images", f"{number}_0.jpg", random_image(seed=seed), format="PNG")
+        put(folder / "images", f"{number}_1.jpg", random_image(seed=10 + seed), format="PNG")
         put(folder / "dense", f"{number}_5.png", Image.fromarray(labels.astype(np.uint8)))
-        put(folder / "agnostic-mask", f"{number}_0_mask.png", mask_picture())
+        put(folder / "agnostic-mask", f"{number}_0_mask.png", mask_image())
     paired, unpaired = "000001_0.jpg\t000001_1.jpg\n000002_0.jpg\t000002_1.jpg\n", "000001_0.jpg\t000002_1.jpg\n"
     (folder / "train_pairs.txt").write_text(paired)
     (folder / "test_pairs_paired.txt").write_text(paired)
@@ -70,8 +70,8 @@ def plain(tmp_path):
     root = tmp_path / "plain"
     for seed, name in enumerate(NAMES):
         for part, offset in (("person", 0), ("garment", 10), ("densepose", 20)):
-            put(root / part, f"{name}.png", picture(seed=offset + seed))
-        put(root / "mask", f"{name}.png", mask_picture())
+            put(root / part, f"{name}.png", random_image(seed=offset + seed))
+        put(root / "mask", f"{name}.png", mask_image())
     return root
 
 
@@ -81,16 +81,16 @@ def test_viton_hd_items_hold_the_authors_files(viton_hd):
     item = data[1]
     assert (item["name"], item["garment_name"]) == ("00002_00", "00002_00")
     for part, seed in (("person", 1), ("garment", 11), ("densepose", 21), ("agnostic", 31)):
-        assert np.array_equal(item[part], array(picture(seed=seed))), part
+        assert np.array_equal(item[part], array(random_image(seed=seed))), part
     for part in ("mask", "worn_mask", "garment_mask"):
-        assert np.array_equal(item[part], array(mask_picture()) >= 128), part
+        assert np.array_equal(item[part], array(mask_image()) >= 128), part
         assert item[part].dtype == bool
 
 
 def test_unpaired_viton_hd_pairs_as_the_list_says_and_knows_no_worn_mask(viton_hd):
     item = VitonHD(viton_hd, "test", paired=False, size=SIZE)[0]
     assert (item["name"], item["garment_name"]) == ("00001_00", "00002_00")
-    assert np.array_equal(item["garment"], array(picture(seed=11)))
+    assert np.array_equal(item["garment"], array(random_image(seed=11)))
     assert "worn_mask" not in item
 
 
@@ -105,15 +105,15 @@ def test_items_have_the_size_asked_for_and_masks_stay_sharp(viton_hd):
     item = VitonHD(viton_hd, size=(32, 24))[0]
     assert item["person"].shape == (32, 24, 3)
     assert item["mask"].shape == (32, 24)
-    assert np.array_equal(item["person"], array(picture(seed=0).resize((24, 32), Image.Resampling.LANCZOS)))
-    assert item["mask"].mean() == pytest.approx((array(mask_picture()) >= 128).mean(), abs=0.02)
+    assert np.array_equal(item["person"], array(random_image(seed=0).resize((24, 32), Image.Resampling.LANCZOS)))
+    assert item["mask"].mean() == pytest.approx((array(mask_image()) >= 128).mean(), abs=0.02)
 
 
 def test_large_jpegs_are_decoded_smaller_without_visible_change(tmp_path, viton_hd):
     for name in NAMES:
-        put(viton_hd / "train" / "image", f"{name}.jpg", picture(WIDTH * 16, HEIGHT * 16), quality=95)
+        put(viton_hd / "train" / "image", f"{name}.jpg", random_image(WIDTH * 16, HEIGHT * 16), quality=95)
     item = VitonHD(viton_hd, size=SIZE)[0]
-    whole = picture(WIDTH * 16, HEIGHT * 16).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    whole = random_image(WIDTH * 16, HEIGHT * 16).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     assert np.abs(item["person"].astype(int) - array(whole)).max() <= 4
 
 
@@ -131,12 +131,12 @@ def test_one_report_names_every_problem(viton_hd):
     train = viton_hd / "train"
     (train / "cloth" / "00001_00.jpg").unlink()
     (train / "image" / "00002_00.jpg").unlink()
-    (train / "image-densepose" / "00003_00.jpg").write_bytes(b"not a picture")
+    (train / "image-densepose" / "00003_00.jpg").write_bytes(b"not an image")
     whole = train / "agnostic-v3.2" / "00001_00.jpg"
-    put(whole.parent, whole.name, picture(480, 640), format="JPEG")
+    put(whole.parent, whole.name, random_image(480, 640), format="JPEG")
     whole.write_bytes(whole.read_bytes()[:-2000])
-    put(train / "agnostic-v3.2", "00002_00.jpg", picture(64, 64))
-    put(train / "agnostic-mask", "00001_00_mask.png", picture())
+    put(train / "agnostic-v3.2", "00002_00.jpg", random_image(64, 64))
+    put(train / "agnostic-mask", "00001_00_mask.png", random_image())
     (train / "agnostic-mask" / "00002_00_mask.png").write_bytes(b"")
     shutil.rmtree(train / "gt_cloth_warped_mask")
     with (viton_hd / "train_pairs.txt").open("a") as stream:
@@ -149,10 +149,10 @@ def test_one_report_names_every_problem(viton_hd):
         "8 problems",
         f"{train / 'cloth' / '00001_00.jpg'} is missing",
         f"{train / 'image' / '00002_00.jpg'} is missing",
-        "00003_00.jpg can't be read as a picture",
-        "agnostic-v3.2/00001_00.jpg can't be read as a picture",
+        "00003_00.jpg can't be read as an image",
+        "agnostic-v3.2/00001_00.jpg can't be read as an image",
         "agnostic-v3.2/00002_00.jpg is 64 x 64, which isn't in the proportions",
-        "00001_00_mask.png is a colour picture, not a mask",
+        "00001_00_mask.png is a colour image, not a mask",
         "00002_00_mask.png is empty",
         "line 4: '00004_00.jpg' isn't a person's and a garment's file name",
     ):
@@ -163,7 +163,7 @@ def test_one_report_names_every_problem(viton_hd):
 def test_the_quick_check_finds_cut_off_files(viton_hd):
     for name, options in (("00001_00.jpg", {"format": "JPEG"}), ("00002_00.jpg", {"format": "PNG"})):
         path = viton_hd / "train" / "image" / name
-        put(path.parent, name, picture(480, 640), **options)
+        put(path.parent, name, random_image(480, 640), **options)
         path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(BadDataSet) as caught:
         VitonHD(viton_hd, size=SIZE, check="quick")
@@ -178,7 +178,7 @@ def test_a_missing_folder_is_one_line(viton_hd):
     with pytest.raises(BadDataSet) as caught:
         VitonHD(viton_hd, size=SIZE)
     assert caught.value.problems == [
-        f"the folder {viton_hd / 'train' / 'image-densepose'} is missing: 3 pictures were to be read from it."
+        f"the folder {viton_hd / 'train' / 'image-densepose'} is missing: 3 images were to be read from it."
     ]
 
 
@@ -192,7 +192,7 @@ def test_missing_lists_and_folders_are_named(viton_hd, tmp_path):
     with pytest.raises(InvalidInput, match="no data set folder"):
         VitonHD(tmp_path / "nowhere", size=SIZE)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadDataSet, match="holds no pictures"):
+    with pytest.raises(BadDataSet, match="holds no images"):
         FolderDataset(tmp_path / "empty", SIZE)
 
 
@@ -207,8 +207,8 @@ def test_impossible_options_are_refused(viton_hd, options):
 def test_dress_code_items_draw_densepose_from_the_labels(dress_code):
     item = DressCode(dress_code, size=SIZE)[1]
     assert (item["name"], item["garment_name"]) == ("000002_0", "000002_1")
-    assert np.array_equal(item["person"], array(picture(seed=1)))
-    assert np.array_equal(item["garment"], array(picture(seed=11)))
+    assert np.array_equal(item["person"], array(random_image(seed=1)))
+    assert np.array_equal(item["garment"], array(random_image(seed=11)))
     labels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 25 // (HEIGHT * WIDTH)
     assert np.array_equal(item["densepose"], PARULA[labels])
     assert (item["agnostic"][item["mask"]] == 128).all()
@@ -226,16 +226,16 @@ def test_dress_code_reads_the_lists_of_its_splits(dress_code):
 
 def test_dress_code_says_where_it_looked_for_masks(dress_code):
     shutil.rmtree(dress_code / "upper_body" / "agnostic-mask")
-    with pytest.raises(BadDataSet, match="agnostic-mask is missing: 2 pictures"):
+    with pytest.raises(BadDataSet, match="agnostic-mask is missing: 2 images"):
         DressCode(dress_code, size=SIZE)
 
 
 def test_a_plain_folder_needs_no_list_of_pairs(plain):
     data = FolderDataset(plain, SIZE)
     assert [record.name for record in data.records] == list(NAMES)
-    assert np.array_equal(data[2]["garment"], array(picture(seed=12)))
+    assert np.array_equal(data[2]["garment"], array(random_image(seed=12)))
     (plain / "pairs.txt").write_text("00001_00.png 00003_00.png\n")
-    assert np.array_equal(FolderDataset(plain, SIZE)[0]["garment"], array(picture(seed=12)))
+    assert np.array_equal(FolderDataset(plain, SIZE)[0]["garment"], array(random_image(seed=12)))
     assert len(FolderDataset(plain, SIZE, limit=1)) == 1
 
 
@@ -264,8 +264,8 @@ def test_correspondence_of_a_plain_folder_is_in_pixels_of_the_item(plain):
 def test_photos_turned_by_exif_are_measured_upright(plain):
     exif = Image.Exif()
     exif[0x0112] = 6
-    lying = picture(seed=0).transpose(Image.Transpose.ROTATE_90)
+    lying = random_image(seed=0).transpose(Image.Transpose.ROTATE_90)
     (plain / "person" / f"{NAMES[0]}.png").unlink()
     put(plain / "person", f"{NAMES[0]}.jpg", lying, exif=exif, quality=95)
     item = FolderDataset(plain, SIZE)[0]
-    assert np.abs(item["person"].astype(int) - array(picture(seed=0))).mean() < 4
+    assert np.abs(item["person"].astype(int) - array(random_image(seed=0))).mean() < 4

@@ -106,7 +106,7 @@ def test_no_garment_pixel_shows_outside_of_the_mask(pairs):
         assert not (sample.worn_mask_other & ~sample.mask).any()
 
 
-def test_both_pictures_of_a_person_are_equal_outside_of_the_mask_and_differ_inside(pairs):
+def test_both_images_of_a_person_are_equal_outside_of_the_mask_and_differ_inside(pairs):
     for sample in pairs:
         differs = (sample.person != sample.person_in_other).any(axis=-1)
         assert not (differs & ~sample.mask).any()
@@ -118,7 +118,7 @@ def test_the_mask_does_not_tell_which_garment_is_worn(pairs):
         assert np.array_equal(sample.mask, agnostic_mask(sample.other_rendering.parsing, sample.keypoints))
 
 
-def test_another_garment_changes_not_one_byte_of_the_agnostic_picture():
+def test_another_garment_changes_not_one_byte_of_the_agnostic_image():
     for index, (sleeve, style) in enumerate([(sleeve, style) for sleeve in SLEEVES for style in STYLES] * 2):
         sample = render_pair(SEED, index, style)
         garment = sample_garment(np.random.default_rng([SEED, index, 7]), style, sleeve=sleeve)
@@ -166,12 +166,12 @@ def test_a_garment_painted_with_its_coordinates_comes_back_within_half_a_pixel(s
     assert min(shares) > (0.6 if size[0] == 256 else 0.4)
 
 
-def test_the_worn_fabric_is_the_flat_picture_at_the_corresponding_positions():
+def test_the_worn_fabric_is_the_flat_image_at_the_corresponding_positions():
     for index in range(8):
         body, garment = draw(index, sleeve=list(SLEEVES)[index % 4])
         rendering = render(body, garment, shading=False)
         x, y = np.moveaxis(np.nan_to_num(rendering.correspondence), -1, 0)
-        expected = cv2.remap(garment.picture, x, y, cv2.INTER_LINEAR)
+        expected = cv2.remap(garment.image, x, y, cv2.INTER_LINEAR)
         inner = cv2.erode((rendering.coverage >= 1 - 1e-6).astype(np.uint8), np.ones((3, 3))) > 0
         error = np.abs(rendering.person.astype(float) - expected)[inner]
         assert error.mean() < 5  # the person is drawn at twice the resolution and averaged: fine prints blur a little
@@ -227,7 +227,7 @@ def test_at_least_six_of_ten_garments_are_textured_in_flag_and_in_pixels(pairs):
     garments = [garment for sample in pairs for garment in (sample.worn, sample.other)]
     visible = []
     for garment in garments:
-        inside = garment.picture[cv2.erode(garment.mask.astype(np.uint8), np.ones((9, 9))) > 0].astype(int)
+        inside = garment.image[cv2.erode(garment.mask.astype(np.uint8), np.ones((9, 9))) > 0].astype(int)
         far = np.abs(inside - np.median(inside, axis=0)).max(axis=1) > 30
         visible.append(far.mean() > 0.02)
     flags = np.array([garment.design.textured for garment in garments])
@@ -247,13 +247,13 @@ def test_every_cut_and_every_fabric_occurs_or_can_be_asked_for(pairs):
             garment = sample_garment(np.random.default_rng(0), **{name: choice})
             part = garment.cut if name == "neckline" else garment.design
             assert (part.graphic.kind if name == "graphic" else getattr(part, name)) == choice
-            assert len(np.unique(garment.picture.reshape(-1, 3), axis=0)) > 8
+            assert len(np.unique(garment.image.reshape(-1, 3), axis=0)) > 8
 
 
 def test_flat_garments_lie_on_the_grey_canvas_inside_its_margins(pairs):
     for sample in pairs[::5]:
-        picture, mask = sample.garment, sample.worn.mask
-        assert (picture[[0, 0, -1, -1], [0, -1, 0, -1]] == 246).all()
+        image, mask = sample.garment, sample.worn.mask
+        assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == 246).all()
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         assert min(rows[0], columns[0], 255 - rows[-1], 191 - columns[-1]) >= 2
         assert 0.08 < mask.mean() < 0.7
@@ -298,13 +298,13 @@ def test_right_and_left_are_the_persons_own(pairs):
         assert where[0] < where[1]
 
 
-def test_the_densepose_picture_has_the_preprocessings_palette(pairs):
+def test_the_densepose_image_has_the_preprocessings_palette(pairs):
     from stableviton_sdk.preprocessing.densepose.render import PARULA as reference
-    from stableviton_sdk.preprocessing.densepose.render import labels_from_picture
+    from stableviton_sdk.preprocessing.densepose.render import labels_from_image
 
     assert np.array_equal(PARULA, reference)
     sample = pairs[0]
-    assert np.array_equal(labels_from_picture(sample.densepose), sample.densepose_labels)
+    assert np.array_equal(labels_from_image(sample.densepose), sample.densepose_labels)
     found = set(np.unique(np.concatenate([other.densepose_labels.ravel() for other in pairs])).tolist())
     assert found <= set(range(25))
     assert found >= {0, 2, 3, 4, 9, 10, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24}
@@ -342,9 +342,9 @@ def test_the_person_can_put_on_any_further_garment(pairs):
     sample = pairs[1]
     assert np.array_equal(sample.person_in(sample.other), sample.person_in_other)
     third = sample_garment(np.random.default_rng(99), sleeve="long")
-    picture = sample.person_in(third)
-    assert np.array_equal(picture[~sample.mask], sample.person[~sample.mask])
-    assert not np.array_equal(picture, sample.person)
+    image = sample.person_in(third)
+    assert np.array_equal(image[~sample.mask], sample.person[~sample.mask])
+    assert not np.array_equal(image, sample.person)
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Pictures that no network painted: each differs from the truth where it should, and nowhere else."""
+"""Images that no network painted: each differs from the truth where it should, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import render_pair
-from stableviton_sdk.evaluation.baselines import mean_colour, unpainted_pictures
+from stableviton_sdk.evaluation.baselines import mean_colour, unpainted_images
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +15,9 @@ def sample():
 
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16])
-def pictures(sample, request):
+def images(sample, request):
     vae = TryOnPipeline.from_bundled(dtype=request.param).vae
-    return unpainted_pictures(sample.person, sample.garment, sample.mask, sample.worn_mask, vae)
+    return unpainted_images(sample.person, sample.garment, sample.mask, sample.worn_mask, vae)
 
 
 def test_the_canvas_has_no_part_in_the_mean_colour():
@@ -29,17 +29,17 @@ def test_the_canvas_has_no_part_in_the_mean_colour():
     assert mean_colour(np.full((4, 4, 3), 246, np.uint8)).tolist() == [246, 246, 246]  # a white garment
 
 
-def test_they_are_the_truth_outside_of_what_they_fill(sample, pictures):
-    assert pictures.keys() == {"mean colour", "oracle", "autoencoder"}
+def test_they_are_the_truth_outside_of_what_they_fill(sample, images):
+    assert images.keys() == {"mean colour", "oracle", "autoencoder"}
     colour = mean_colour(sample.garment).round()
     for name, place in (("mean colour", sample.mask), ("oracle", sample.worn_mask), ("autoencoder", sample.mask)):
-        picture = pictures[name]
-        assert picture.dtype == np.uint8
-        np.testing.assert_array_equal(picture[~place], sample.person[~place])
+        image = images[name]
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image[~place], sample.person[~place])
         if name != "autoencoder":
-            assert (picture[place] == colour).all()
+            assert (image[place] == colour).all()
 
 
-def test_the_autoencoder_comes_near_to_the_truth_but_not_to_it(sample, pictures):
-    error = np.abs(pictures["autoencoder"].astype(int) - sample.person)[sample.mask]
+def test_the_autoencoder_comes_near_to_the_truth_but_not_to_it(sample, images):
+    error = np.abs(images["autoencoder"].astype(int) - sample.person)[sample.mask]
     assert 0.2 < error.mean() < 12

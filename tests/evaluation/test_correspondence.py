@@ -47,7 +47,7 @@ def looking_at(rows, columns, sharpness=1000.0):
 
 def nearest_keys(truth):
     """Row and column of the key nearest to each cell's true place."""
-    x, y = truth.garment.frame.from_photo(*np.moveaxis(truth.at_cells(GRID), -1, 0), truth.garment.picture.size)
+    x, y = truth.garment.frame.from_photo(*np.moveaxis(truth.at_cells(GRID), -1, 0), truth.garment.image.size)
     row, column = ((place + 0.5) / CELL for place in (y, x))
     clean = [
         np.nan_to_num(place).clip(0, side - 1e-3).astype(int) for place, side in zip((row, column), GRID, strict=True)
@@ -93,7 +93,7 @@ def test_a_constant_map_errs_by_the_distance_from_the_middle(sample):
 
 
 def test_a_shifted_map_errs_by_its_shift():
-    """Person and garment are the same picture, the garment cropped close: the frame must be undone."""
+    """Person and garment are the same image, the garment cropped close: the frame must be undone."""
     flat = Image.new("RGB", (96, 128), CANVAS)
     ImageDraw.Draw(flat).rectangle((30, 40, 70, 90), fill=(30, 60, 90))
     garment = place_garment(flat, size=(96, 128))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.tiny import mask_picture, picture
+from support.tiny import mask_image, random_image
 from test_data import HEIGHT, NAMES, SIZE, WIDTH, dress_code, plain, put, viton_hd  # noqa: F401 (fixtures)
 
 from stableviton_sdk.cli.entry import main
@@ -24,11 +24,11 @@ def listed(tmp_path):
     """Photos, garments and maps in one folder, to be listed."""
     root = tmp_path / "listed"
     for seed in range(3):
-        put(root, f"p{seed}.png", picture(seed=seed))
-        put(root, f"g{seed}.png", picture(40, 40, seed=10 + seed))
-    put(root, "m.png", mask_picture())
-    put(root, "d.png", picture(seed=20))
-    put(root, "t.png", picture(seed=30))
+        put(root, f"p{seed}.png", random_image(seed=seed))
+        put(root, f"g{seed}.png", random_image(40, 40, seed=10 + seed))
+    put(root, "m.png", mask_image())
+    put(root, "d.png", random_image(seed=20))
+    put(root, "t.png", random_image(seed=30))
     return root
 
 
@@ -45,13 +45,13 @@ def test_viton_hd_pairs_are_the_test_splits(viton_hd):
     assert paired.kind == "viton-hd"
     assert paired.names == [f"{name}_{name}" for name in NAMES]
     case = paired[1]
-    np.testing.assert_array_equal(case.truth, array(picture(seed=1)))
-    np.testing.assert_array_equal(case.garment, array(picture(seed=11)))
-    np.testing.assert_array_equal(case.agnostic, array(picture(seed=31)))
+    np.testing.assert_array_equal(case.truth, array(random_image(seed=1)))
+    np.testing.assert_array_equal(case.garment, array(random_image(seed=11)))
+    np.testing.assert_array_equal(case.agnostic, array(random_image(seed=31)))
     unpaired = load_data(viton_hd, size=SIZE, setting="unpaired")
     assert unpaired.names[0] == f"{NAMES[0]}_{NAMES[1]}"
     assert unpaired[0].truth is None
-    np.testing.assert_array_equal(unpaired[0].garment, array(picture(seed=11)))
+    np.testing.assert_array_equal(unpaired[0].garment, array(random_image(seed=11)))
     assert len(load_data(viton_hd, size=SIZE, limit=2)) == 2
 
 
@@ -63,7 +63,7 @@ def test_scoring_needs_the_photos_only(viton_hd):
     with pytest.raises(BadDataSet, match="agnostic-mask"):
         load_data(viton_hd, size=SIZE)
     case = load_data(viton_hd, size=SIZE, painting=False)[0]
-    np.testing.assert_array_equal(case.truth, array(picture(seed=0)))
+    np.testing.assert_array_equal(case.truth, array(random_image(seed=0)))
     assert case.mask is None
     assert case.garment is None
 
@@ -71,7 +71,7 @@ def test_scoring_needs_the_photos_only(viton_hd):
 def test_dress_code_is_upper_bodies(dress_code):
     data = load_data(dress_code, size=SIZE, setting="unpaired")
     assert (data.kind, data.names) == ("dress-code", ["000001_0_000002_1"])
-    np.testing.assert_array_equal(data[0].garment, array(picture(seed=11)))
+    np.testing.assert_array_equal(data[0].garment, array(random_image(seed=11)))
     assert len(load_data(dress_code / "upper_body", size=SIZE)) == 2
     assert load_data(dress_code, size=SIZE, painting=False)[0].densepose is None
 
@@ -107,8 +107,8 @@ def test_csv_and_jsonl_say_the_same(listed):
         data = load_data(path, size=SIZE, setting="unpaired")
         assert data.names == ["p0_g1", "p1_g2"]
         first, second = data[0], data[1]
-        np.testing.assert_array_equal(first.truth, array(picture(seed=30)))
-        np.testing.assert_array_equal(first.mask, array(mask_picture()) >= 128)
+        np.testing.assert_array_equal(first.truth, array(random_image(seed=30)))
+        np.testing.assert_array_equal(first.mask, array(mask_image()) >= 128)
         np.testing.assert_array_equal(first.agnostic[first.mask], 128)
         np.testing.assert_array_equal(first.agnostic[~first.mask], first.person[~first.mask])
         assert first.garment.shape == (40, 40, 3)  # its own size: the pipeline puts it on the canvas
@@ -143,7 +143,7 @@ def test_everything_wrong_with_a_list_is_named(listed):
 
 def test_photos_of_one_name_in_two_folders_are_two_persons(listed):
     for seed, folder in enumerate(("a", "b")):
-        put(listed / folder, "1.png", picture(seed=seed))
+        put(listed / folder, "1.png", random_image(seed=seed))
     rows = ["a/1.png,g0.png", "b/1.png,g0.png", "p0.png,g1.png"]
     data = load_data(write(listed / "a.csv", "person,garment", *rows), size=SIZE)
     assert data.names == ["a-1_g0", "b-1_g0", "p0_g1"]
@@ -151,8 +151,8 @@ def test_photos_of_one_name_in_two_folders_are_two_persons(listed):
 
 
 def test_maps_that_dont_show_the_whole_photo_are_all_named(listed):
-    put(listed, "square.png", mask_picture(64, 64))
-    put(listed, "wide.png", picture(64, 48))
+    put(listed, "square.png", mask_image(64, 64))
+    put(listed, "wide.png", random_image(64, 48))
     rows = ["p0.png,g0.png,square.png,d.png,", "p1.png,g1.png,m.png,wide.png,", "p2.png,g2.png,m.png,d.png,wide.png"]
     with pytest.raises(BadDataSet) as error:
         load_data(write(listed / "a.csv", "person,garment,mask,densepose,truth", *rows), size=SIZE)
@@ -165,7 +165,7 @@ def test_maps_that_dont_show_the_whole_photo_are_all_named(listed):
 def test_flaws_of_the_data_are_all_named_on_the_command_line(plain, tmp_path, capsys):
     (plain / "person" / f"{NAMES[0]}.png").write_bytes(b"\x89PNG half")
     (plain / "mask" / f"{NAMES[1]}.png").unlink()
-    picture(64, 64).save(plain / "garment" / f"{NAMES[2]}.png")
+    random_image(64, 64).save(plain / "garment" / f"{NAMES[2]}.png")
     arguments = ["evaluate", plain, "--size", "64x48", "--results", plain / "person", "--output", tmp_path / "run"]
     assert main([*map(str, arguments)]) == 1
     error = capsys.readouterr().err
@@ -188,13 +188,13 @@ def persons(tmp_path):
     """Tall photos, as SHHQ's, and garments of another set."""
     root, garments = tmp_path / "shhq", tmp_path / "cloth"
     for seed in range(4):
-        put(root / "image", f"s{seed}.png", picture(64, 128, seed=seed))
+        put(root / "image", f"s{seed}.png", random_image(64, 128, seed=seed))
         mask = Image.new("L", (64, 128), 0)
         mask.paste(255, (20, 30, 44, 70))
         put(root / "agnostic-mask", f"s{seed}_mask.png", mask)
-        put(root / "image-densepose", f"s{seed}.png", picture(64, 128, seed=20 + seed))
+        put(root / "image-densepose", f"s{seed}.png", random_image(64, 128, seed=20 + seed))
     for seed in range(3):
-        put(garments, f"c{seed}.jpg", picture(seed=10 + seed), format="PNG")
+        put(garments, f"c{seed}.jpg", random_image(seed=10 + seed), format="PNG")
     return root, garments
 
 
@@ -207,7 +207,7 @@ def test_tall_photos_are_framed_around_their_masks(persons):
     # a crop of 64 x 85 around rows 30 to 70, brought to 64 x 48
     top = 50 - 85 // 2
     expected = array(
-        picture(64, 128, seed=0).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(0, top, 64, top + 85))
+        random_image(64, 128, seed=0).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(0, top, 64, top + 85))
     )
     assert np.abs(case.person.astype(int) - expected).mean() < 3
     assert case.person.shape == (*SIZE, 3)

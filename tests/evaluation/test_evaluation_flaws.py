@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.evaluation_runs import PLAIN, SIZE, Anywhere, listed, pipeline, quick_pipeline, results, run  # noqa: F401 (fixtures)
-from support.tiny import HEIGHT, WIDTH, picture
+from support.tiny import HEIGHT, WIDTH, random_image
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.evaluation.data import PictureData, load_data
+from stableviton_sdk.evaluation.data import ImageData, load_data
 from stableviton_sdk.evaluation.inference import PaintSettings
 from stableviton_sdk.evaluation.metrics import psnr
 from stableviton_sdk.evaluation.runner import IncompleteResults
@@ -21,7 +21,7 @@ from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 def flawed(results):
     (results / "p1_g1.png").unlink()
     (results / "p3_g3.png").write_bytes((results / "p3_g3.png").read_bytes()[:500])
-    picture(50, 64, seed=5).save(results / "p5_g5.png")
+    random_image(50, 64, seed=5).save(results / "p5_g5.png")
     return results
 
 
@@ -53,17 +53,19 @@ def test_on_the_command_line_flaws_are_named_and_the_status_is_1(tmp_path, liste
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert not report["complete"]
     assert (report["measured"], set(report["problems"])) == (4, {"p1_g1", "p3_g3", "p5_g5"})
-    kept = [psnr(np.asarray(Image.open(flawed / f"p{i}_g{i}.png")), np.asarray(picture(seed=i))) for i in (0, 2, 4, 6)]
+    kept = [
+        psnr(np.asarray(Image.open(flawed / f"p{i}_g{i}.png")), np.asarray(random_image(seed=i))) for i in (0, 2, 4, 6)
+    ]
     assert report["metrics"]["psnr"]["value"] == pytest.approx(np.mean(kept), abs=1e-9)
 
     # mended, the same command reports
     for seed in (1, 3, 5):
-        picture(seed=seed + 1).save(flawed / f"p{seed}_g{seed}.png")
+        random_image(seed=seed + 1).save(flawed / f"p{seed}_g{seed}.png")
     assert main(arguments) == 0
     assert json.loads((tmp_path / "run" / "report.json").read_text())["complete"]
 
 
-def test_a_stale_report_doesnt_outlive_its_pictures(tmp_path, listed, results):
+def test_a_stale_report_doesnt_outlive_its_images(tmp_path, listed, results):
     data = load_data(listed, size=SIZE)
     run(data, tmp_path / "run", results=results)
     (results / "p1_g1.png").unlink()
@@ -95,12 +97,12 @@ def test_a_mask_of_one_value_is_named(tmp_path, listed, pipeline):
     assert "nothing to repaint" in error.value.problems["p2_g2"]
 
 
-def test_pictures_that_belong_to_no_pair_are_counted(tmp_path, listed, results):
-    picture().save(results / "stray.png")
+def test_images_that_belong_to_no_pair_are_counted(tmp_path, listed, results):
+    random_image().save(results / "stray.png")
     report = run(load_data(listed, size=SIZE), tmp_path / "run", results=results)
-    assert report["unused_pictures"] == 1
-    assert "1 pictures in the folder of results belong to no pair" in (tmp_path / "run" / "report.md").read_text()
-    picture().save(results / "p0_g0.jpg")
+    assert report["unused_images"] == 1
+    assert "1 images in the folder of results belong to no pair" in (tmp_path / "run" / "report.md").read_text()
+    random_image().save(results / "p0_g0.jpg")
     with pytest.raises(InvalidInput, match="have one name"):
         run(load_data(listed, size=SIZE), tmp_path / "other", results=results)
 
@@ -121,4 +123,4 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path, listed, results, pip
         run(data, results, results=results)
     with pytest.raises(InvalidInput, match="batch_size"):
         PaintSettings(batch_size=0)
-    assert isinstance(data, PictureData)
+    assert isinstance(data, ImageData)

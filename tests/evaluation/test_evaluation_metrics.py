@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.tiny import picture
+from support.tiny import random_image
 
 from stableviton_sdk.errors import InvalidInput, MissingDependency, WeightsUnavailable
 from stableviton_sdk.evaluation import metric_networks as network_rooms
@@ -23,7 +23,7 @@ from stableviton_sdk.evaluation.metrics import frechet_distance, kernel_distance
 
 
 def array(seed, width=48, height=64):
-    return np.asarray(picture(width, height, seed=seed))
+    return np.asarray(random_image(width, height, seed=seed))
 
 
 def tensor(values):
@@ -44,8 +44,8 @@ class Pooled(torch.nn.Module):
         generator = torch.Generator().manual_seed(3)
         self.weights = torch.randn(48, width, generator=generator) / 10
 
-    def forward(self, pictures):
-        pooled = torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 4).flatten(1)
+    def forward(self, images):
+        pooled = torch.nn.functional.adaptive_avg_pool2d(images.float(), 4).flatten(1)
         return pooled / 255 @ self.weights
 
 
@@ -77,7 +77,7 @@ def hub_folder(tmp_path, monkeypatch):
     return tmp_path / "hub" / "checkpoints"
 
 
-# pictures
+# images
 
 
 def test_psnr_of_hand_computed_cases():
@@ -161,7 +161,7 @@ def test_ssim_of_a_region_sees_windows_centred_in_it():
         (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), np.ones((4, 8), bool), "pass bool"),
     ],
 )
-def test_pictures_and_masks_that_dont_fit_are_refused(result, truth, mask, words):
+def test_images_and_masks_that_dont_fit_are_refused(result, truth, mask, words):
     with pytest.raises(InvalidInput, match=words):
         psnr(result, truth, mask)
 
@@ -169,7 +169,7 @@ def test_pictures_and_masks_that_dont_fit_are_refused(result, truth, mask, words
 # sets
 
 
-def test_fid_from_pictures_is_clean_fids_own(folders):
+def test_fid_from_images_is_clean_fids_own(folders):
     from cleanfid import fid
 
     root, arrays = folders
@@ -184,12 +184,12 @@ def test_fid_from_pictures_is_clean_fids_own(folders):
         verbose=False,
     )
     extract = FeatureExtractor(network)
-    features = {name: np.stack([extract(values) for values in pictures]) for name, pictures in arrays.items()}
+    features = {name: np.stack([extract(values) for values in images]) for name, images in arrays.items()}
     assert frechet_distance(features["results"], features["photos"]) == pytest.approx(expected, rel=1e-5)
     assert expected > 0.01
 
 
-def test_kid_from_pictures_is_clean_fids_own(folders, numpy_generator):
+def test_kid_from_images_is_clean_fids_own(folders, numpy_generator):
     from cleanfid import fid
 
     root, arrays = folders
@@ -230,7 +230,7 @@ def test_frechet_distance_of_gaussians_that_are_known():
         assert frechet_distance(rows, rows, library) == pytest.approx(0, abs=1e-6)
 
 
-def test_fid_from_pictures_is_torchmetrics_own(folders):
+def test_fid_from_images_is_torchmetrics_own(folders):
     from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance
 
     _, arrays = folders
@@ -243,7 +243,7 @@ def test_fid_from_pictures_is_torchmetrics_own(folders):
         fid.update(batch, real=real)
         kid.update(batch, real=real)
     extract = FeatureExtractor(network, "torchmetrics")
-    features = {name: np.stack([extract(values) for values in pictures]) for name, pictures in arrays.items()}
+    features = {name: np.stack([extract(values) for values in images]) for name, images in arrays.items()}
     found = frechet_distance(features["results"], features["photos"], "torchmetrics")
     assert found == pytest.approx(float(fid.compute()), rel=1e-5)
     assert kernel_distance(features["results"], features["photos"], subsets=1) == pytest.approx(
@@ -251,7 +251,7 @@ def test_fid_from_pictures_is_torchmetrics_own(folders):
     )
 
 
-def test_a_single_picture_is_no_set():
+def test_a_single_image_is_no_set():
     for distance in (frechet_distance, kernel_distance):
         with pytest.raises(InvalidInput, match="at least two"):
             distance(np.zeros((1, 4)), np.zeros((5, 4)))

@@ -14,7 +14,7 @@ from support.evaluation_runs import (  # noqa: F401 (fixtures)
     run,
     without_timings,
 )
-from support.tiny import picture
+from support.tiny import random_image
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
@@ -46,7 +46,7 @@ def report_of(values, persons=None, metric="ssim"):
     return {
         "format": "stableviton-evaluation",
         "version": 1,
-        "data": {"pictures_sha256": "c" * 64},
+        "data": {"images_sha256": "c" * 64},
         "protocol": {"setting": "paired", "height": 512},
         "networks": {},
         "measured": len(images),
@@ -142,7 +142,7 @@ def change(path, value):
         (change(["protocol", "height"], 1024), "height is 512 and 1024"),
         (change(["protocol", "setting"], "unpaired"), "setting"),
         (change(["images", 3, "name"], "somebody"), "different pairs"),
-        (change(["data", "pictures_sha256"], "d" * 64), "photos differ"),
+        (change(["data", "images_sha256"], "d" * 64), "photos differ"),
         (change(["networks"], {"alexnet": "other"}), "alexnet weights"),
         (change(["metrics"], {}), "no metric in common"),
     ],
@@ -160,7 +160,7 @@ def test_a_comparison_of_real_reports_from_the_command_line(tmp_path, listed, re
     better = tmp_path / "better"
     better.mkdir()
     for seed in range(7):
-        values = np.asarray(picture(seed=seed)).copy()
+        values = np.asarray(random_image(seed=seed)).copy()
         values[30, 20] ^= 1
         Image.fromarray(values).save(better / f"p{seed}.png")
     second = run(data, tmp_path / "b", results=better)
@@ -262,7 +262,7 @@ def test_best_median_and_worst_are_chosen_by_the_metric():
 
 
 def test_the_sheet_shows_the_worst_results_own_pixels(tmp_path, listed, results):
-    values = np.asarray(picture(seed=2)).copy()
+    values = np.asarray(random_image(seed=2)).copy()
     values[:] = (255, 0, 0)
     Image.fromarray(values).save(results / "p2_g2.png")
     arguments = ["evaluate", listed, "--size", "64x48", "--results", results, "--output", tmp_path / "run"]

@@ -17,9 +17,9 @@ from support.evaluation_runs import (  # noqa: F401 (fixtures)
     QUICK,
     SIZE,
     Anywhere,
+    images,
     listed,
     model,
-    pictures,
     pipeline,
     quick_pipeline,
     results,
@@ -27,7 +27,7 @@ from support.evaluation_runs import (  # noqa: F401 (fixtures)
     snapshot,
     without_timings,
 )
-from support.tiny import picture
+from support.tiny import random_image
 from test_evaluation_metrics import Pooled
 
 from stableviton_sdk.cli.entry import main
@@ -48,7 +48,7 @@ def test_a_run_measures_what_the_functions_measure(pipeline, tmp_path):
     assert report["unavailable"] == {}
     assert set(report["metrics"]) == set(METRICS)
     for index, entry in enumerate(report["images"]):
-        case, result = data[index], np.asarray(Image.open(tmp_path / "run" / "pictures" / f"{entry['name']}.png"))
+        case, result = data[index], np.asarray(Image.open(tmp_path / "run" / "images" / f"{entry['name']}.png"))
         assert entry["psnr_region"] == pytest.approx(psnr(result, case.truth, case.mask), abs=1e-9)
         assert entry["ssim_region"] == pytest.approx(similarity_map(result, case.truth).over(case.mask), abs=1e-9)
         assert entry["ssim"] == pytest.approx(similarity_map(result, case.truth).mean, abs=1e-9)
@@ -67,8 +67,8 @@ def test_fid_and_kid_are_of_results_against_each_persons_photo_once(pipeline, tm
     from cleanfid import fid
 
     extract = FeatureExtractor(Pooled())
-    made = np.stack([extract(values) for values in pictures(tmp_path / "run").values()])
-    photos = np.stack([extract(np.asarray(picture(seed=seed))) for seed in range(7)])
+    made = np.stack([extract(values) for values in images(tmp_path / "run").values()])
+    photos = np.stack([extract(np.asarray(random_image(seed=seed))) for seed in range(7)])
     assert len(made) == 8
     assert report["metrics"]["fid"]["value"] == pytest.approx(float(fid.fid_from_feats(made, photos)), rel=1e-6)
     assert "ssim" not in report["metrics"]
@@ -106,11 +106,11 @@ def test_networks_that_are_missing_are_reasons_and_the_rest_is_computed(tmp_path
     assert not (tmp_path / "hub").exists()
 
 
-def test_identical_pictures_are_reported_as_a_hundred_decibels(tmp_path, listed):
+def test_identical_images_are_reported_as_a_hundred_decibels(tmp_path, listed):
     folder = tmp_path / "results"
     folder.mkdir()
     for seed in range(7):
-        picture(seed=seed).save(folder / f"p{seed}.png")  # called like the persons
+        random_image(seed=seed).save(folder / f"p{seed}.png")  # called like the persons
     report = run(load_data(listed, size=SIZE), tmp_path / "run", results=folder)
     assert report["metrics"]["psnr"]["value"] == 100
     assert report["metrics"]["ssim"]["value"] == pytest.approx(1, abs=1e-6)
@@ -119,8 +119,8 @@ def test_identical_pictures_are_reported_as_a_hundred_decibels(tmp_path, listed)
 
 def test_derived_masks_are_kept_for_measuring(tmp_path, listed):
     root = listed.parent
-    picture(seed=1).save(root / "g.png")
-    picture(seed=2).save(root / "figure.png")
+    random_image(seed=1).save(root / "g.png")
+    random_image(seed=2).save(root / "figure.png")
     listed.write_text("person,garment\nfigure.png,g.png\n")
     painter = quick_pipeline()
     painter.register_modules(preprocessor=PersonPreprocessor(analyzer=Anywhere()))
@@ -170,12 +170,12 @@ def test_batches_and_order_change_nothing(pipeline, tmp_path, listed, monkeypatc
             output = tmp_path / f"run{number}"
             reports.append(run(data, output, pipeline=pipeline, settings=PaintSettings(steps=1, batch_size=batch)))
         noted.append(noise.noise)
-        painted.append(pictures(output))
-    for noise, images, report in zip(noted[1:], painted[1:], reports[1:], strict=True):
+        painted.append(images(output))
+    for noise, results, report in zip(noted[1:], painted[1:], reports[1:], strict=True):
         assert noise.keys() == noted[0].keys()
         assert all(torch.equal(noise[seed], noted[0][seed]) for seed in noise)
-        assert images.keys() == painted[0].keys()
-        assert all(np.abs(images[name].astype(int) - painted[0][name]).max() <= 1 for name in images)
+        assert results.keys() == painted[0].keys()
+        assert all(np.abs(results[name].astype(int) - painted[0][name]).max() <= 1 for name in results)
         assert [entry["name"] for entry in report["images"]] == [f"p{seed}_g{seed}" for seed in range(7)]
         for name in METRICS:
             values = [format_value(name, each["metrics"][name]["value"]) for each in (report, reports[0])]
@@ -183,18 +183,18 @@ def test_batches_and_order_change_nothing(pipeline, tmp_path, listed, monkeypatc
     assert len({tuple(values.flatten().tolist()) for values in noted[0].values()}) == 7
 
 
-def test_a_run_that_lacks_pictures_paints_their_batches_and_reports_the_same(pipeline, tmp_path, listed):
+def test_a_run_that_lacks_images_paints_their_batches_and_reports_the_same(pipeline, tmp_path, listed):
     data, settings = load_data(listed, size=SIZE), PaintSettings(steps=1, batch_size=3)
     whole = run(data, tmp_path / "run", pipeline=pipeline, settings=settings)
     before = snapshot(tmp_path / "run")
-    old = (tmp_path / "run" / "pictures" / "p0_g0.png").stat().st_mtime_ns
+    old = (tmp_path / "run" / "images" / "p0_g0.png").stat().st_mtime_ns
     for name in ("p4_g4", "p6_g6"):
-        (tmp_path / "run" / "pictures" / f"{name}.png").unlink()
+        (tmp_path / "run" / "images" / f"{name}.png").unlink()
     (tmp_path / "run" / "report.json").unlink()
     again = run(data, tmp_path / "run", pipeline=pipeline, settings=settings)
     assert without_timings(again) == without_timings(whole)
     assert snapshot(tmp_path / "run") == before
-    assert (tmp_path / "run" / "pictures" / "p0_g0.png").stat().st_mtime_ns == old
+    assert (tmp_path / "run" / "images" / "p0_g0.png").stat().st_mtime_ns == old
 
 
 def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, tmp_path):
@@ -211,7 +211,7 @@ def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, 
         stderr=subprocess.STDOUT,
         text=True,
     )
-    folder, deadline = tmp_path / "killed" / "pictures", time.monotonic() + 300
+    folder, deadline = tmp_path / "killed" / "images", time.monotonic() + 300
     try:
         while len(list(folder.glob("[!.]*.png")) if folder.is_dir() else []) < 3:
             assert process.poll() is None, process.stdout.read()
@@ -230,7 +230,7 @@ def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, 
     assert main(arguments("whole")) == 0
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("killed", "whole")]
     assert without_timings(reports[0]) == without_timings(reports[1])
-    painted = [pictures(tmp_path / name) for name in ("killed", "whole")]
+    painted = [images(tmp_path / name) for name in ("killed", "whole")]
     assert painted[0].keys() == painted[1].keys()
     for name, values in painted[1].items():
         np.testing.assert_array_equal(painted[0][name], values)
@@ -266,8 +266,8 @@ def test_results_and_painting_dont_share_a_folder(pipeline, tmp_path, listed):
     data = load_data(listed, size=SIZE, limit=2)
     run(data, tmp_path / "run", pipeline=pipeline, metrics=("psnr",))
     with pytest.raises(InvalidInput, match="another sort"):
-        run(data, tmp_path / "run", results=tmp_path / "run" / "pictures", metrics=("psnr",))
-    again = run(data, tmp_path / "scored", results=tmp_path / "run" / "pictures", metrics=("psnr",))
+        run(data, tmp_path / "run", results=tmp_path / "run" / "images", metrics=("psnr",))
+    again = run(data, tmp_path / "scored", results=tmp_path / "run" / "images", metrics=("psnr",))
     assert again["images"] == json.loads((tmp_path / "run" / "report.json").read_text())["images"]
 
 

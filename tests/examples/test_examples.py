@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.flat_figures import FigureAnalyzer, photo_of
-from support.tiny import mask_picture, picture, tiny_pipeline
+from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.preprocessing.analyzers import photo as photo_body
@@ -31,12 +31,12 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def run(model, monkeypatch):
-    """Run one example on pictures in the working directory."""
+    """Run one example on images in the working directory."""
     photo_of(SIZE, (60, 20, 180, 300)).save("person.png")
-    picture(seed=1).save("garment.png")
-    picture(seed=4).save("other.png")
-    mask_picture(*SIZE).save("mask.png")
-    picture(*SIZE, seed=2).save("densepose.png")
+    random_image(seed=1).save("garment.png")
+    random_image(seed=4).save("other.png")
+    mask_image(*SIZE).save("mask.png")
+    random_image(*SIZE, seed=2).save("densepose.png")
 
     def start(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *arguments, "--model", model, "--steps", "2", "--device", "cpu"])

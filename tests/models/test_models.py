@@ -279,7 +279,7 @@ def test_the_garment_encoder_keeps_its_names_whatever_transformers_calls_them(co
 
 
 @torch.no_grad()
-def test_the_garment_encoder_sees_a_square_of_any_picture(components):
+def test_the_garment_encoder_sees_a_square_of_any_image(components):
     encoder = components["garment_encoder"]
     flat = torch.full((1, 3, 30, 90), 0.5)
     pixels = encoder.pixel_values(flat)

@@ -13,9 +13,9 @@ from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.training.bundled.autoencoder import (
     SHARES,
     AutoencoderConfig,
-    PicturesConfig,
+    ImagesConfig,
     initialise_components,
-    sample_pictures,
+    sample_images,
     train_autoencoder,
 )
 from stableviton_sdk.training.bundled.fit import FitConfig
@@ -28,41 +28,41 @@ def small(**changes):
         return PatchAutoencoder(**{"latent_channels": 6, "block_out_channels": (4, 6, 8), **changes})
 
 
-def low_rank_pictures(count=3, side=4, components=5, size=16):
-    """Pictures whose patches are blends of a few; what a projection onto their components keeps exactly."""
+def low_rank_images(count=3, side=4, components=5, size=16):
+    """Images whose patches are blends of a few; what a projection onto their components keeps exactly."""
     random = np.random.default_rng(0)
     basis = random.normal(size=(components, 3 * side * side)) * 12
     cells = size // side
     weights = random.normal(size=(count, cells, cells, components))
     patches = (weights @ basis).reshape(count, cells, cells, 3, side, side)
-    pictures = patches.transpose(0, 1, 4, 2, 5, 3).reshape(count, size, size, 3)
-    return (pictures + 128).clip(0, 255).round().astype(np.uint8)
+    images = patches.transpose(0, 1, 4, 2, 5, 3).reshape(count, size, size, 3)
+    return (images + 128).clip(0, 255).round().astype(np.uint8)
 
 
-def tensor(pictures):
-    return (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
+def tensor(images):
+    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
 
 
-def test_pictures_of_as_many_components_as_there_are_channels_come_back():
-    pictures = low_rank_pictures()
+def test_images_of_as_many_components_as_there_are_channels_come_back():
+    images = low_rank_images()
     vae = small()
-    initialise_components(vae, dict.fromkeys(SHARES, pictures))
-    back = vae(tensor(pictures)).sample
+    initialise_components(vae, dict.fromkeys(SHARES, images))
+    back = vae(tensor(images)).sample
     # the mean patch isn't flat, and only its mean over the patch has a place in the bias; clipping does the rest
-    assert (back - tensor(pictures)).abs().mean() < 0.04
+    assert (back - tensor(images)).abs().mean() < 0.04
     fewer = small(latent_channels=2)
-    initialise_components(fewer, dict.fromkeys(SHARES, pictures))
-    assert (fewer(tensor(pictures)).sample - tensor(pictures)).abs().mean() > 0.05
+    initialise_components(fewer, dict.fromkeys(SHARES, images))
+    assert (fewer(tensor(images)).sample - tensor(images)).abs().mean() > 0.05
 
 
-def test_latents_have_unit_mean_square_and_the_linear_map_blends_as_pictures_do():
-    pictures = low_rank_pictures(count=40)
+def test_latents_have_unit_mean_square_and_the_linear_map_blends_as_images_do():
+    images = low_rank_images(count=40)
     vae = small(latent_channels=5)
-    initialise_components(vae, dict.fromkeys(SHARES, pictures))
-    latents = vae.encode(tensor(pictures)).latents
+    initialise_components(vae, dict.fromkeys(SHARES, images))
+    latents = vae.encode(tensor(images)).latents
     centred = latents - latents.mean(dim=(0, 2, 3), keepdim=True)
     assert float(centred.detach().square().mean()) == pytest.approx(1.0, abs=0.02)
-    first, second = tensor(pictures[:1]), tensor(pictures[1:2])
+    first, second = tensor(images[:1]), tensor(images[1:2])
     blend = vae.encode(0.3 * first + 0.7 * second).latents
     torch.testing.assert_close(blend, 0.3 * latents[:1] + 0.7 * latents[1:2], rtol=0, atol=1e-5)
 
@@ -71,11 +71,11 @@ def test_it_is_saved_and_loaded_as_diffusers_models_are(tmp_path):
     vae = small()
     torch.nn.init.normal_(vae.correction.conv_out.weight)
     vae.save_pretrained(tmp_path)
-    picture = torch.rand(1, 3, 16, 12) * 2 - 1
+    image = torch.rand(1, 3, 16, 12) * 2 - 1
     loaded = PatchAutoencoder.from_pretrained(tmp_path)
-    assert torch.equal(loaded(picture).sample, vae(picture).sample)
-    assert loaded.decode(loaded.encode(picture).latents, return_dict=False)[0].shape == picture.shape
-    assert loaded.encode(picture, return_dict=False)[0].shape == (1, 6, 4, 3)
+    assert torch.equal(loaded(image).sample, vae(image).sample)
+    assert loaded.decode(loaded.encode(image).latents, return_dict=False)[0].shape == image.shape
+    assert loaded.encode(image, return_dict=False)[0].shape == (1, 6, 4, 3)
 
 
 def test_what_it_does_not_offer_it_refuses_instead_of_ignoring():
@@ -87,7 +87,7 @@ def test_what_it_does_not_offer_it_refuses_instead_of_ignoring():
 def test_the_correction_learns_and_the_linear_map_stays(tmp_path):
     config = AutoencoderConfig(
         output=str(tmp_path),
-        data=PicturesConfig(seed=5, length=4, components=2, crop=32),
+        data=ImagesConfig(seed=5, length=4, components=2, crop=32),
         fit=FitConfig(steps=60, batch_size=4, learning_rate=2e-3, warmup_steps=5, checkpoint_every=30, ema_decay=0.8),
         latent_channels=4,
         block_out_channels=[4, 8, 8, 8],
@@ -96,12 +96,12 @@ def test_the_correction_learns_and_the_linear_map_stays(tmp_path):
     trained = PatchAutoencoder.from_pretrained(train_autoencoder(config, progress=False))
     data = SyntheticDataset(4, 5, garments="both")
     start = small(latent_channels=4, block_out_channels=(4, 8, 8, 8), layers_per_block=1)
-    initialise_components(start, sample_pictures(data, range(4)))
+    initialise_components(start, sample_images(data, range(4)))
     for name in ("encoder", "decoder"):
         assert torch.equal(getattr(trained, name).weight, getattr(start, name).weight)
-    pictures = tensor(np.stack([data[0]["person"], data[1]["garment"]]))
+    images = tensor(np.stack([data[0]["person"], data[1]["garment"]]))
     with torch.no_grad():
-        before, after = ((vae(pictures).sample - pictures).square().mean() for vae in (start, trained))
+        before, after = ((vae(images).sample - images).square().mean() for vae in (start, trained))
     assert after < before
     again = PatchAutoencoder.from_pretrained(train_autoencoder(config, progress=False))  # nothing is left to do
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in trained.state_dict().items())
@@ -109,7 +109,7 @@ def test_the_correction_learns_and_the_linear_map_stays(tmp_path):
 
 def test_configurations_that_cannot_be_used_are_refused():
     with pytest.raises(InvalidInput, match=r"data\.crop is 100: pass a multiple of 8"):
-        AutoencoderConfig(output="x", data=PicturesConfig(crop=100))
+        AutoencoderConfig(output="x", data=ImagesConfig(crop=100))
     own = read_task("bundled-autoencoder")
     assert own.name == "autoencoder"
     assert dataclasses.asdict(own.config)["latent_channels"] == 16

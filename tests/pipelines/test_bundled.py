@@ -1,4 +1,4 @@
-"""The small model in the package: offline, from two plain pictures, better than what needs no model."""
+"""The small model in the package: offline, from two plain images, better than what needs no model."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def test_it_is_small_enough_for_a_package_and_holds_no_code():
     assert onnx[0].stat().st_size < 3e6
 
 
-def test_two_plain_pictures_are_enough(pipe):
+def test_two_plain_images_are_enough(pipe):
     sample = render_pair(UNSEEN, 0)
     out = dress(pipe, sample)
     image = np.asarray(out.images[0])
@@ -134,11 +134,11 @@ def test_the_demo_runs_offline_in_a_process_of_its_own(tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 3 * person.width
 
 
-def test_the_demo_takes_other_pictures_and_the_same_seed_gives_the_same_one(tmp_path, capsys):
+def test_the_demo_takes_other_images_and_the_same_seed_gives_the_same_one(tmp_path, capsys):
     outputs = [tmp_path / f"{name}.png" for name in ("first", "again", "other")]
-    pictures = ["--person", str(SAMPLES / "person_2.png"), "--garment", str(SAMPLES / "garment_2.png")]
+    images = ["--person", str(SAMPLES / "person_2.png"), "--garment", str(SAMPLES / "garment_2.png")]
     for output, seed in zip(outputs, ("3", "3", "4"), strict=True):
-        assert cli.main(["demo", *pictures, "--output", str(output), "--seed", seed, "--device", "cpu"]) == 0
+        assert cli.main(["demo", *images, "--output", str(output), "--seed", seed, "--device", "cpu"]) == 0
     first, again, other = (np.asarray(Image.open(output)) for output in outputs)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -156,7 +156,7 @@ def test_the_demo_does_not_write_over_what_it_reads(tmp_path, monkeypatch, capsy
     before = Path(taken).read_bytes()
     arguments = ["--person", "person.png", "--garment", "garment.png", option, str(tmp_path / taken)]
     assert cli.main(["demo", *arguments, "--device", "cpu"]) == 1
-    assert f"{taken} is one of the pictures to read" in capsys.readouterr().err
+    assert f"{taken} is one of the images to read" in capsys.readouterr().err
     assert Path(taken).read_bytes() == before
     assert sorted(os.listdir()) == ["garment.png", "person.png"]
 
@@ -166,7 +166,7 @@ def test_the_demo_does_not_write_over_its_own_samples(tmp_path, monkeypatch, cap
     monkeypatch.setattr(demo, "SAMPLES", samples)
     before = (samples / "person_1.png").read_bytes()
     assert cli.main(["demo", "--output", str(samples / "person_1.png"), "--device", "cpu"]) == 1
-    assert "is one of the pictures to read" in capsys.readouterr().err
+    assert "is one of the images to read" in capsys.readouterr().err
     assert (samples / "person_1.png").read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""The authors' numbers: what their implementation computes from the same weights and pictures."""
+"""The authors' numbers: what their implementation computes from the same weights and images."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def theirs():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     data = inputs()
     loaded = {name: Image.fromarray(value[0].numpy().squeeze()) for name, value in data.items() if name != "agn_mask"}
     loaded["mask"] = Image.fromarray((1 - data["agn_mask"][0, ..., 0].numpy()) * np.uint8(255))
@@ -31,21 +31,21 @@ def pictures():
 
 
 @pytest.fixture(scope="module")
-def call(pictures):
+def call(images):
     return {
-        "person": pictures["image"],
-        "garment": pictures["cloth"],
-        "mask": pictures["mask"],
-        "agnostic": pictures["agn"],
-        "densepose": pictures["image_densepose"],
+        "person": images["image"],
+        "garment": images["cloth"],
+        "mask": images["mask"],
+        "agnostic": images["agn"],
+        "densepose": images["image_densepose"],
     }
 
 
 @pytest.fixture(scope="module")
-def conditions(stand_in_pipeline, theirs, pictures):
+def conditions(stand_in_pipeline, theirs, images):
     """(embedding, unconditional embedding, garment latent), of the original where it states them."""
     with torch.no_grad():
-        garment = torch.from_numpy(np.array(pictures["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
+        garment = torch.from_numpy(np.array(images["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
         embedding, unconditional = stand_in_pipeline.garment_encoder(garment, return_dict=False)
     return embedding, unconditional, theirs["garment_latent"]
 
@@ -60,16 +60,16 @@ def noised(theirs, timestep: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_latents_equal_the_originals(stand_in_pipeline, theirs, pictures):
+def test_latents_equal_the_originals(stand_in_pipeline, theirs, images):
     for name, key in (("image", "latent_person"), ("cloth", "garment_latent")):
-        latents = stand_in_pipeline.encode_pictures([pictures[name]], (384, 512))
+        latents = stand_in_pipeline.encode_images([images[name]], (384, 512))
         assert largest(latents, theirs[key]) <= 2e-5
 
 
 @torch.no_grad()
-def test_clip_pixels_and_embeddings_equal_the_originals(stand_in_pipeline, theirs, pictures, conditions):
+def test_clip_pixels_and_embeddings_equal_the_originals(stand_in_pipeline, theirs, images, conditions):
     encoder = stand_in_pipeline.garment_encoder
-    garment = torch.from_numpy(np.array(pictures["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
+    garment = torch.from_numpy(np.array(images["cloth"])).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
     assert largest(encoder.pixel_values(garment), theirs["clip_pixel_values"]) <= 1e-5
     assert largest(encoder.encode_pooled(garment), theirs["image_embedding_1024"]) <= 2e-5
     assert largest(conditions[0], theirs["image_embedding_768"]) <= 2e-5

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
 from PIL import Image
-from support.tiny import HEIGHT, WIDTH, call_arguments, close, mask_picture, picture, tiny_pipeline
+from support.tiny import HEIGHT, WIDTH, call_arguments, close, mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.pipelines.checks import collect_inputs
@@ -25,7 +25,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def prepared(**changes) -> TryOnInputs:
-    arguments = {"person": picture(), "mask": mask_picture(), "densepose": picture(seed=2), "agnostic": None}
+    arguments = {"person": random_image(), "mask": mask_image(), "densepose": random_image(seed=2), "agnostic": None}
     arguments |= changes
     return collect_inputs(arguments.pop("person"), aspect=(WIDTH, HEIGHT), prepare=None, **arguments)[0]
 
@@ -35,8 +35,10 @@ def prepared(**changes) -> TryOnInputs:
 
 @pytest.mark.parametrize("size", [(48, 64), (200, 200), (101, 67), (90, 400)])
 def test_the_result_has_the_photos_size_and_its_own_pixels_outside_the_mask(pipeline, size):
-    person, mask = picture(*size), mask_picture(*size)
-    image = pipeline(**call_arguments(person=person, mask=mask, densepose=picture(*size), output_type="pil")).images[0]
+    person, mask = random_image(*size), mask_image(*size)
+    image = pipeline(
+        **call_arguments(person=person, mask=mask, densepose=random_image(*size), output_type="pil")
+    ).images[0]
     assert image.size == size
     assert image.mode == "RGB"
     kept = np.asarray(mask) == 0
@@ -44,10 +46,10 @@ def test_the_result_has_the_photos_size_and_its_own_pixels_outside_the_mask(pipe
     assert not np.array_equal(np.asarray(image)[~kept], np.asarray(person)[~kept])
 
 
-def test_without_repaint_the_networks_own_picture_comes_back(pipeline):
+def test_without_repaint_the_networks_own_image_comes_back(pipeline):
     painted = pipeline(**call_arguments(repaint=False)).images[0]
-    kept = torch.from_numpy(np.asarray(mask_picture()) == 0)
-    person = torch.from_numpy(np.array(picture())).permute(2, 0, 1) / 255
+    kept = torch.from_numpy(np.asarray(mask_image()) == 0)
+    person = torch.from_numpy(np.array(random_image())).permute(2, 0, 1) / 255
     assert float((painted - person).abs()[:, kept].mean()) > 0.01
     # inside the mask, away from the seam, both say the same
     blended = pipeline(**call_arguments(feather=0)).images[0]
@@ -66,9 +68,9 @@ def test_output_types_agree(pipeline):
 def test_arrays_of_unequal_photos_come_back_as_a_list(pipeline):
     sizes = [(48, 64), (96, 128)]
     arguments = {
-        "person": [picture(*size) for size in sizes],
-        "mask": [mask_picture(*size) for size in sizes],
-        "densepose": [picture(*size) for size in sizes],
+        "person": [random_image(*size) for size in sizes],
+        "mask": [mask_image(*size) for size in sizes],
+        "densepose": [random_image(*size) for size in sizes],
     }
     for kind, shapes in (("np", [(64, 48, 3), (128, 96, 3)]), ("pt", [(3, 64, 48), (3, 128, 96)])):
         images = pipeline(**call_arguments(**arguments, output_type=kind)).images
@@ -87,7 +89,7 @@ def test_the_output_names_what_the_network_was_given(pipeline):
 # ---------------------------------------------------------------- what may go in
 
 
-def test_every_kind_of_picture_gives_the_same_result(pipeline, tmp_path):
+def test_every_kind_of_image_gives_the_same_result(pipeline, tmp_path):
     expected = pipeline(**call_arguments()).images
     arguments = call_arguments()
     names = ("person", "garment", "mask", "densepose")
@@ -111,7 +113,9 @@ def test_prepared_inputs_give_the_same_result_again_and_again(pipeline):
     expected = pipeline(**call_arguments()).images
     inputs = prepared()
     for _ in range(2):
-        images = pipeline(inputs, picture(seed=1), num_inference_steps=2, generator=seeded(), output_type="pt").images
+        images = pipeline(
+            inputs, random_image(seed=1), num_inference_steps=2, generator=seeded(), output_type="pt"
+        ).images
         assert close(images, expected, 1e-6)
 
 
@@ -120,39 +124,39 @@ def test_explicit_maps_win_over_prepared_ones(pipeline):
     narrow = Image.new("L", (WIDTH, HEIGHT), 0)
     narrow.paste(255, (10, 10, 20, 20))
     output = pipeline(
-        inputs, picture(seed=1), mask=narrow, num_inference_steps=1, generator=seeded(), output_type="pil"
+        inputs, random_image(seed=1), mask=narrow, num_inference_steps=1, generator=seeded(), output_type="pil"
     )
     assert output.inputs[0].mask.getbbox() == (10, 10, 20, 20)
-    changed = (np.asarray(output.images[0]) != np.asarray(picture())).any(-1)
+    changed = (np.asarray(output.images[0]) != np.asarray(random_image())).any(-1)
     assert changed.any()
     assert not changed[np.asarray(narrow) == 0].any()
 
 
-def test_the_agnostic_picture_is_derived_from_person_and_mask_unless_given(pipeline):
+def test_the_agnostic_image_is_derived_from_person_and_mask_unless_given(pipeline):
     derived = pipeline(**call_arguments()).images
-    grey = np.array(picture())
-    grey[np.asarray(mask_picture()) > 0] = 128
+    grey = np.array(random_image())
+    grey[np.asarray(mask_image()) > 0] = 128
     assert close(pipeline(**call_arguments(agnostic=grey)).images, derived)
-    assert not close(pipeline(**call_arguments(agnostic=picture(seed=5))).images, derived, 1e-3)
+    assert not close(pipeline(**call_arguments(agnostic=random_image(seed=5))).images, derived, 1e-3)
 
 
 def test_one_person_wears_many_garments_and_many_persons_one(pipeline):
-    garments = [picture(seed=11), picture(30, 80, seed=12)]
+    garments = [random_image(seed=11), random_image(30, 80, seed=12)]
     single = [
         pipeline(**call_arguments(garment=garment, generator=[seeded(index)])).images[0]
         for index, garment in enumerate(garments)
     ]
     together = pipeline(**call_arguments(garment=garments, generator=[seeded(0), seeded(1)])).images
     assert all(close(one, other, 1e-4) for one, other in zip(single, together, strict=True))
-    maps = {"mask": [mask_picture()] * 2, "densepose": [picture(seed=2)] * 2}
-    persons = [picture(), picture(seed=9)]
+    maps = {"mask": [mask_image()] * 2, "densepose": [random_image(seed=2)] * 2}
+    persons = [random_image(), random_image(seed=9)]
     both = pipeline(**call_arguments(person=persons, **maps, generator=[seeded(0), seeded(0)])).images
     assert close(both[0], pipeline(**call_arguments()).images[0], 1e-4)
     pairwise = pipeline(**call_arguments(person=persons, garment=garments, **maps)).images
     assert len(pairwise) == 2
 
 
-def test_every_picture_is_encoded_once_and_never_in_the_loop(pipeline):
+def test_every_image_is_encoded_once_and_never_in_the_loop(pipeline):
     counts = {"vae": 0, "garment": 0}
     hooks = [
         pipeline.vae.encoder.register_forward_pre_hook(
@@ -163,11 +167,11 @@ def test_every_picture_is_encoded_once_and_never_in_the_loop(pipeline):
         ),
     ]
     try:
-        pipeline(**call_arguments(garment=[picture(seed=1)] * 3, num_images_per_prompt=2, num_inference_steps=4))
+        pipeline(**call_arguments(garment=[random_image(seed=1)] * 3, num_images_per_prompt=2, num_inference_steps=4))
     finally:
         for hook in hooks:
             hook.remove()
-    assert counts == {"vae": 3 + 2, "garment": 3}  # three garments; one agnostic and one DensePose picture
+    assert counts == {"vae": 3 + 2, "garment": 3}  # three garments; one agnostic and one DensePose image
 
 
 def test_guidance_of_one_costs_one_branch_and_more_costs_two(pipeline):
@@ -228,7 +232,7 @@ def test_starts_differ_in_what_is_noised(pipeline, start):
         if start == "agnostic":
             base = pipeline.prepare_conditioning([inputs], (WIDTH, HEIGHT))[:, :4]
         elif start == "person":
-            base = pipeline.encode_pictures([inputs.person], (WIDTH, HEIGHT))
+            base = pipeline.encode_images([inputs.person], (WIDTH, HEIGHT))
     expected = noise if start == "noise" else signal.sqrt() * base + (1 - signal).sqrt() * noise
     assert close(captured["noisy"], expected)
 
@@ -250,8 +254,8 @@ def test_other_schedulers_and_predictions_work_and_keep_no_history(pipeline, sch
     assert own.scheduler.num_inference_steps == before["num_inference_steps"]
 
 
-def test_pictures_are_the_same_whatever_the_batch(pipeline):
-    garments = [picture(seed=seed) for seed in range(5)]
+def test_images_are_the_same_whatever_the_batch(pipeline):
+    garments = [random_image(seed=seed) for seed in range(5)]
     generators = [seeded(seed) for seed in range(5)]
     together = pipeline(**call_arguments(garment=garments, generator=generators)).images
     for index, garment in enumerate(garments):
@@ -299,7 +303,7 @@ def test_a_call_that_was_interrupted_before_the_noted_step_says_so(pipeline):
 
 
 def test_source_of_follows_the_photos_frame(pipeline):
-    person, mask = picture(200, 200), mask_picture(200, 200)
+    person, mask = random_image(200, 200), mask_image(200, 200)
     output = pipeline(**call_arguments(person=person, mask=mask, densepose=person, output_attention=True))
     attention, frame = output.attention, output.inputs[0].frame
     left, top, _, _ = frame.box
@@ -328,14 +332,14 @@ BAD_CALLS = {
     "a mask all black": ({"mask": Image.new("L", (48, 64), 0)}, "all black"),
     "a mask all white": ({"mask": Image.new("L", (48, 64), 255)}, "all white"),
     "a grey mask": ({"mask": Image.new("L", (48, 64), 128)}, "grey"),
-    "an agnostic picture as mask": ({"mask": picture()}, "colour picture"),
-    "a mask of other proportions": ({"mask": mask_picture(64, 64)}, "proportions"),
-    "a DensePose of other proportions": ({"densepose": picture(64, 30)}, "proportions"),
-    "unequal numbers": ({"garment": [picture()] * 2, "person": [picture()] * 3}, "mask"),
-    "too few masks": ({"person": [picture()] * 2}, "mask"),
+    "an agnostic image as mask": ({"mask": random_image()}, "colour image"),
+    "a mask of other proportions": ({"mask": mask_image(64, 64)}, "proportions"),
+    "a DensePose of other proportions": ({"densepose": random_image(64, 30)}, "proportions"),
+    "unequal numbers": ({"garment": [random_image()] * 2, "person": [random_image()] * 3}, "mask"),
+    "too few masks": ({"person": [random_image()] * 2}, "mask"),
     "zero steps": ({"num_inference_steps": 0}, "num_inference_steps"),
     "half a step": ({"num_inference_steps": 2.5}, "num_inference_steps"),
-    "no pictures": ({"num_images_per_prompt": 0}, "num_images_per_prompt"),
+    "no images": ({"num_images_per_prompt": 0}, "num_images_per_prompt"),
     "negative guidance": ({"guidance_scale": -1}, "guidance_scale"),
     "guidance that is no number": ({"guidance_scale": float("nan")}, "guidance_scale"),
     "an odd height": ({"height": 63}, "height"),
@@ -349,7 +353,7 @@ BAD_CALLS = {
     "latents of another shape": ({"latents": torch.zeros(1, 4, 8, 8)}, "latents"),
     "latents with NaN": ({"latents": torch.full((1, 4, 32, 24), torch.nan)}, "NaN"),
     "floats beyond one": ({"person": np.full((64, 48, 3), 7.0)}, "float values"),
-    "NaN in a picture": ({"garment": np.full((64, 48, 3), np.nan)}, "float values"),
+    "NaN in an image": ({"garment": np.full((64, 48, 3), np.nan)}, "float values"),
     "an unknown callback tensor": ({"callback_on_step_end_tensor_inputs": ["secrets"]}, "secrets"),
     "a negative feather": ({"feather": -1}, "feather"),
     "a photo without maps": ({"mask": None}, "no preprocessor"),
@@ -373,4 +377,4 @@ def test_bad_input_is_refused_with_one_sentence(pipeline, name):
 
 def test_several_persons_and_several_garments_of_unequal_number_are_refused(pipeline):
     with pytest.raises(InvalidInput, match="can't be paired"):
-        pipeline([prepared()] * 2, [picture()] * 3)
+        pipeline([prepared()] * 2, [random_image()] * 3)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import torch
-from support.tiny import HEIGHT, WIDTH, call_arguments, close, picture, tiny_pipeline
+from support.tiny import HEIGHT, WIDTH, call_arguments, close, random_image, tiny_pipeline
 
 from stableviton_sdk.errors import TryOnError
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
@@ -93,8 +93,8 @@ def test_an_interrupted_call_stops_after_the_step(pipeline):
 @pytest.mark.parametrize(
     "option", ["attention_slicing", "vae_tiling", "vae_slicing", "group_offload", "channels_last"]
 )
-def test_memory_options_give_the_same_picture(option):
-    expected = tiny_pipeline()(**call_arguments(garment=[picture(seed=1), picture(seed=3)])).images
+def test_memory_options_give_the_same_image(option):
+    expected = tiny_pipeline()(**call_arguments(garment=[random_image(seed=1), random_image(seed=3)])).images
     pipeline = tiny_pipeline()
     if option == "attention_slicing":
         pipeline.enable_attention_slicing("max")
@@ -106,18 +106,18 @@ def test_memory_options_give_the_same_picture(option):
         pipeline.enable_group_offload(torch.device("cpu"), offload_type="leaf_level")
     else:
         pipeline.unet.to(memory_format=torch.channels_last)
-    images = pipeline(**call_arguments(garment=[picture(seed=1), picture(seed=3)])).images
+    images = pipeline(**call_arguments(garment=[random_image(seed=1), random_image(seed=3)])).images
     assert close(images, expected, 2e-3)
 
 
-def test_repeated_blocks_compile_and_give_the_same_picture():
+def test_repeated_blocks_compile_and_give_the_same_image():
     expected = tiny_pipeline()(**call_arguments(num_inference_steps=1)).images
     pipeline = tiny_pipeline()
     pipeline.unet.compile_repeated_blocks(backend="eager", fullgraph=True)
     assert close(pipeline(**call_arguments(num_inference_steps=1)).images, expected)
 
 
-def test_saved_and_loaded_it_gives_the_same_picture(pipeline, tmp_path):
+def test_saved_and_loaded_it_gives_the_same_image(pipeline, tmp_path):
     licensed = TryOnPipeline(**pipeline.components, weights_licence="for tests only")
     licensed.save_pretrained(tmp_path / "saved", max_shard_size="500kB")
     assert len(list((tmp_path / "saved" / "unet").glob("*-of-*.safetensors"))) > 1

@@ -250,7 +250,7 @@ def test_growing_is_isotropic_and_never_covers_what_was_given_back():
     assert len(columns[1]) >= len(columns[0])
 
 
-def test_growing_is_a_share_of_the_shoulders_so_it_scales_with_the_picture():
+def test_growing_is_a_share_of_the_shoulders_so_it_scales_with_the_image():
     blank = np.zeros(SIZE, np.uint8)
     big = Image.fromarray(agnostic_mask(blank, keypoints(), grow=0.2)).convert("L")
     expected = np.asarray(big.resize((192, 256), Image.Resampling.BOX)) >= 128
@@ -373,7 +373,7 @@ def test_tiny_and_thin_maps_give_a_mask_of_their_shape(shape):
     assert agnostic_mask(np.full(shape, CIHP.UPPER_CLOTHES, np.uint8), joints).shape == shape
 
 
-def test_the_debug_picture_tints_the_mask_and_draws_joints_and_outlines_over_the_person():
+def test_the_debug_image_tints_the_mask_and_draws_joints_and_outlines_over_the_person():
     parsing, mask = dressed(), agnostic_mask(dressed(), keypoints())
     person = Image.new("RGB", (384, 512), (100, 100, 100))
     values = np.asarray(agnostic_debug(person, parsing, keypoints(), mask)).astype(int)

@@ -128,14 +128,14 @@ def test_heads_on_given_boxes_equal_the_originals(network, features, expected):
 
 
 def test_half_precision_keeps_boxes_exact_and_heads_close(network):
-    picture = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (3, 160, 128)).astype(np.float32))
+    image = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (3, 160, 128)).astype(np.float32))
     boxes = torch.tensor([[10.25, 20.5, 100.0, 150.0]])
-    reference = network(picture, boxes)
+    reference = network(image, boxes)
     state = {name: value.to(torch.bfloat16) for name, value in network.state_dict().items()}
     with torch.device("meta"):
         half = DensePoseNetwork()
     half.load_state_dict(state, assign=True)
-    output = half(picture, boxes)
+    output = half(image, boxes)
     assert output.fine_segm.dtype == torch.bfloat16
     assert output.boxes.dtype == output.scores.dtype == torch.float32
     assert torch.equal(output.boxes, boxes)
@@ -301,7 +301,7 @@ def test_the_network_gets_bgr_at_a_short_side_of_800(photo):
         ((750, 1400), (714, 1333)),
     ],
 )
-def test_pictures_are_resized_by_the_short_side_unless_the_long_one_is_too_long(size, expected):
+def test_images_are_resized_by_the_short_side_unless_the_long_one_is_too_long(size, expected):
     assert network_size(size) == expected
 
 

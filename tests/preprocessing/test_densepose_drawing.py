@@ -10,7 +10,7 @@ from PIL import Image
 from support.paths import SHARED
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.preprocessing.densepose import PARULA, draw_labels, labels_from_picture, render_labels, render_uv
+from stableviton_sdk.preprocessing.densepose import PARULA, draw_labels, labels_from_image, render_labels, render_uv
 
 BOX = (10.7, 20.3, 73.2, 150.9)  # columns 10..71 (62 of them), rows 20..149 (130)
 
@@ -94,7 +94,7 @@ def test_drawings_have_the_palettes_colours_and_are_read_back():
     assert drawing.size == (40, 25)
     assert drawing.getpixel((0, 1)) == (37, 60, 163)
     assert drawing.getpixel((39, 24)) == (249, 251, 14)
-    assert np.array_equal(labels_from_picture(drawing), labels)
+    assert np.array_equal(labels_from_image(drawing), labels)
 
 
 def test_labels_survive_jpeg():
@@ -102,7 +102,7 @@ def test_labels_survive_jpeg():
     labels[32:224, 32:160] = (np.arange(128) // 32 * 6 + 2)[None]
     stream = io.BytesIO()
     draw_labels(labels).save(stream, "JPEG", quality=95, subsampling=0)
-    assert (labels_from_picture(stream.getvalue()) == labels).mean() > 0.99
+    assert (labels_from_image(stream.getvalue()) == labels).mean() > 0.99
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_labels_survive_jpeg():
         lambda drawing: (drawing * np.array([0, 0, 1])).astype(np.uint8) + np.array([200, 0, 0], np.uint8),
     ],
 )
-def test_pictures_in_other_colours_are_refused(make):
+def test_images_in_other_colours_are_refused(make):
     drawing = np.asarray(draw_labels(np.arange(25, dtype=np.uint8).repeat(40).reshape(25, 40)))
     with pytest.raises(InvalidInput, match="parula"):
-        labels_from_picture(make(drawing))
+        labels_from_image(make(drawing))
 
 
 @pytest.mark.parametrize("bad", [np.full((4, 4), 25), np.full((4, 4), -1), np.zeros((4, 4)), np.zeros((4, 4, 3), int)])
@@ -131,7 +131,7 @@ def test_colours_of_a_real_sample_are_within_jpeg_error_of_the_palette():
     if not path.is_file():
         pytest.skip(f"the non-commercial sample {path} is not on this machine")
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    labels = labels_from_picture(path)
+    labels = labels_from_image(path)
     error = np.abs(pixels - PARULA[labels]).max(axis=2)
     assert np.median(error) == 0
     assert np.percentile(error, 95) <= 3

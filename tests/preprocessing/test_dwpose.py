@@ -31,7 +31,7 @@ def networks(tmp_path_factory):
 
 FEW = ("nose", "left shoulder", "right shoulder", "left hip", "right hip", "left wrist")
 # size, the person's box, joints, their columns and radius, pixels that the joints may be off by
-PICTURES = {
+IMAGES = {
     "portrait": ((768, 1024), (250, 200, 520, 640), WHOLE_BODY, 4, 9, 1.0),
     "close-up": ((768, 1024), (150, 60, 620, 980), WHOLE_BODY, 4, 16, 1.5),  # a bin is 1.5 pixels
     "wide": ((900, 260), (300, 21, 481, 240), WHOLE_BODY, 4, 6, 1.0),
@@ -43,9 +43,9 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-def test_joints_and_box_come_back_in_picture_pixels(networks, picture):
-    size, box, names, columns, radius, tolerance = picture
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_joints_and_box_come_back_in_image_pixels(networks, image):
+    size, box, names, columns, radius, tolerance = image
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     positions = paint_person(pixels, box, names, columns, radius)
 
@@ -103,10 +103,10 @@ def test_other_classes_unlikely_people_and_duplicates_are_dropped(tmp_path, netw
     np.testing.assert_allclose(scores, [0.9, 0.5, 0.31], atol=1e-6)
 
 
-def test_boxes_that_are_infinite_or_beside_the_picture_are_dropped(tmp_path, networks):
+def test_boxes_that_are_infinite_or_beside_the_image_are_dropped(tmp_path, networks):
     anchor, infinite = encode((300.0, 300.0, 340.0, 340.0), 16)
     infinite[2] = 200.0
-    below = encode((100.0, 500.0, 200.0, 600.0), 8)  # in the letterbox's padding of a wide picture
+    below = encode((100.0, 500.0, 200.0, 600.0), 8)  # in the letterbox's padding of a wide image
     not_a_number = np.full(85, np.nan, np.float32)
     detector = save_fixed_detector(tmp_path / "yolox.onnx", [(anchor, infinite), below, (7, not_a_number)])
     assert DWPoseEstimator(detector, networks[1])(Image.new("RGB", (640, 320))) == []
@@ -165,7 +165,7 @@ def test_unsure_joints_are_missing_and_take_their_middles_with_them(tmp_path):
         assert pose.keypoints[BODY_25[name]].any() == (confidence > 0)
 
 
-def test_the_letterbox_is_padded_with_114_below_or_beside_the_picture(tmp_path, networks):
+def test_the_letterbox_is_padded_with_114_below_or_beside_the_image(tmp_path, networks):
     text = """
     detector (float[1,3,640,640] images) => (float[1,8400,85] output)
     <int64[4] first = {0, 0, 639, 639}, int64[4] end = {1, 1, 640, 640}, float scale = {0.005},
@@ -247,7 +247,7 @@ def test_networks_with_other_outputs_are_refused(tmp_path, networks):
         DWPoseEstimator(one_person, heatmaps)(BLANK)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), Image.new("RGBA", (8, 8)), None, "photo.jpg"])
-def test_anything_but_an_rgb_picture_is_refused(networks, picture):
-    with pytest.raises(InvalidInput, match=r"PIL picture|mode RGB"):
-        DWPoseEstimator(*networks)(picture)
+@pytest.mark.parametrize("image", [np.zeros((8, 8, 3), np.uint8), Image.new("RGBA", (8, 8)), None, "photo.jpg"])
+def test_anything_but_an_rgb_image_is_refused(networks, image):
+    with pytest.raises(InvalidInput, match=r"PIL image|mode RGB"):
+        DWPoseEstimator(*networks)(image)

@@ -49,7 +49,7 @@ def sample():
 
 
 def place(sample, size, left, top, factor=1.0, colour=(150, 170, 190)):
-    """The sample's picture, scaled, in a larger one."""
+    """The sample's image, scaled, in a larger one."""
     scene = Image.new("RGB", size, colour)
     shown = Image.fromarray(sample.person)
     scene.paste(shown.resize((round(192 * factor), round(256 * factor)), Image.Resampling.BICUBIC), (left, top))
@@ -83,7 +83,7 @@ def test_unseen_figures_are_read_as_well_as_measured(preprocessor, style, bars):
         assert summary[name] <= bars[name], name
 
 
-def test_labels_come_at_the_pictures_size_with_smooth_edges(analyzer, sample):
+def test_labels_come_at_the_images_size_with_smooth_edges(analyzer, sample):
     large = Image.fromarray(sample.person).resize((768, 1024), Image.Resampling.BICUBIC)
     small, big = analyzer(Image.fromarray(sample.person)), analyzer(large)
     for name in ("parsing", "densepose"):
@@ -146,7 +146,7 @@ def place_mask(sample, size):
     return mask
 
 
-def test_pictures_without_anybody_are_refused(preprocessor, analyzer, sample):
+def test_images_without_anybody_are_refused(preprocessor, analyzer, sample):
     rng = np.random.default_rng(0)
     empty = [
         Image.new("RGB", (192, 256)),
@@ -158,10 +158,10 @@ def test_pictures_without_anybody_are_refused(preprocessor, analyzer, sample):
         Image.fromarray(rng.integers(0, 256, (256, 192, 3), dtype=np.uint8)),
         *(Image.fromarray(draw_empty(SEED, index)) for index in range(20)),
     ]
-    for picture in empty:
-        assert len(analyzer.find_people(picture)[0]) == 0
+    for image in empty:
+        assert len(analyzer.find_people(image)[0]) == 0
         with pytest.raises(NoPersonFound, match="rendered figures only"):
-            analyzer(picture)
+            analyzer(image)
     with pytest.raises(NoPersonFound):
         preprocessor(empty[1])
     scene = place(sample, (600, 800), 20, 20)
@@ -171,12 +171,12 @@ def test_pictures_without_anybody_are_refused(preprocessor, analyzer, sample):
 
 
 @pytest.mark.parametrize(
-    "picture", [np.zeros((256, 192, 3), np.uint8), Image.new("L", (192, 256)), Image.new("RGBA", (192, 256)), None]
+    "image", [np.zeros((256, 192, 3), np.uint8), Image.new("L", (192, 256)), Image.new("RGBA", (192, 256)), None]
 )
-def test_anything_but_an_rgb_picture_is_refused(analyzer, picture):
+def test_anything_but_an_rgb_image_is_refused(analyzer, image):
     for call in (analyzer, analyzer.find_people):
-        with pytest.raises(InvalidInput, match=r"mode RGB|PIL picture"):
-            call(picture)
+        with pytest.raises(InvalidInput, match=r"mode RGB|PIL image"):
+            call(image)
 
 
 @pytest.mark.parametrize("box", [(1, 2, 3), "box", (50, 50, 50, 90), (500, 500, 600, 600), (0, 0, np.nan, 9)])
@@ -186,11 +186,11 @@ def test_an_unusable_box_is_refused(analyzer, sample, box):
 
 
 def test_two_threads_get_the_answers_of_one(preprocessor):
-    pictures = [Image.fromarray(render_pair(SEED, index).person) for index in range(4)]
-    alone = [preprocessor.analyzer()(picture) for picture in pictures]
+    images = [Image.fromarray(render_pair(SEED, index).person) for index in range(4)]
+    alone = [preprocessor.analyzer()(image) for image in images]
     fresh = PersonPreprocessor.from_pretrained(FOLDER)  # the network opens while both threads ask for it
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda picture: fresh.analyzer()(picture), pictures))
+        together = list(pool.map(lambda image: fresh.analyzer()(image), images))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.parsing, other.parsing)
         np.testing.assert_array_equal(one.keypoints, other.keypoints)
@@ -199,18 +199,18 @@ def test_two_threads_get_the_answers_of_one(preprocessor):
 def test_saving_takes_the_network_along(preprocessor, tmp_path, sample):
     preprocessor.save_pretrained(tmp_path / "copy")
     copy = PersonPreprocessor.from_pretrained(tmp_path / "copy")
-    picture = Image.fromarray(sample.person)
-    np.testing.assert_array_equal(copy.analyzer()(picture).parsing, preprocessor.analyzer()(picture).parsing)
+    image = Image.fromarray(sample.person)
+    np.testing.assert_array_equal(copy.analyzer()(image).parsing, preprocessor.analyzer()(image).parsing)
 
 
 def test_missing_damaged_and_foreign_networks_are_refused(tmp_path, sample):
-    picture = Image.fromarray(sample.person)
+    image = Image.fromarray(sample.person)
 
     def analyse(path):
-        PersonPreprocessor("figure", weights={"body_network": path}).analyzer()(picture)
+        PersonPreprocessor("figure", weights={"body_network": path}).analyzer()(image)
 
     with pytest.raises(WeightsUnavailable, match="from_pretrained"):
-        PersonPreprocessor("figure").analyzer()(picture)
+        PersonPreprocessor("figure").analyzer()(image)
     with pytest.raises(WeightsUnavailable, match="no file"):
         analyse(tmp_path / "none.onnx")
     with pytest.raises(InvalidInput, match="declined"):
@@ -219,11 +219,11 @@ def test_missing_damaged_and_foreign_networks_are_refused(tmp_path, sample):
     with pytest.raises(WeightsUnavailable, match="can't be opened"):
         analyse(tmp_path / "cut.onnx")
     other = """
-    other (float[1,3,256,192] picture) => (float[1,3,256,192] a, float[1,3,256,192] b, float[1,3,256,192] c)
+    other (float[1,3,256,192] image) => (float[1,3,256,192] a, float[1,3,256,192] b, float[1,3,256,192] c)
     {
-        a = Identity (picture)
-        b = Identity (picture)
-        c = Identity (picture)
+        a = Identity (image)
+        b = Identity (image)
+        c = Identity (image)
     }"""
     with pytest.raises(IncompatibleCheckpoint, match="outputs have shapes"):
         analyse(save_graph(tmp_path / "other.onnx", other))

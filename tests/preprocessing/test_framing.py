@@ -11,7 +11,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def ramp(size, axis=0):
-    """A float picture whose value is the pixel's centre along an axis: shows to sub-pixels what lies where."""
+    """A float image whose value is the pixel's centre along an axis: shows to sub-pixels what lies where."""
     centres = np.arange(size[axis], dtype=np.float32) + 0.5
     return Image.fromarray(
         np.ascontiguousarray(np.broadcast_to(centres if axis == 0 else centres[:, None], size[::-1]))
@@ -118,7 +118,7 @@ def test_padding_repeats_the_edge_or_takes_the_fill_colour():
     [((1000, 500), None), ((211, 900), None), ((611, 433), (100, 50, 300, 400)), ((640, 480), None)],
 )
 @pytest.mark.parametrize("size", [(768, 1024), (192, 256)])
-def test_a_frame_picture_shows_the_photo_at_the_right_place_to_a_tenth_of_a_pixel(photo_size, around, size):
+def test_a_frame_image_shows_the_photo_at_the_right_place_to_a_tenth_of_a_pixel(photo_size, around, size):
     frame = choose_frame(photo_size, (3, 4), around)
     for axis in (0, 1):
         seen = np.asarray(frame.crop(ramp(photo_size, axis), size, resample=BILINEAR))
@@ -161,17 +161,17 @@ def test_boxes_are_converted_to_whole_pixels_of_the_frame():
 @pytest.mark.parametrize(
     "box, size", [((0, 0, 90, 120), (45, 60)), ((-30, 10, 120, 210), (48, 64)), ((3, 4, 33, 44), (60, 80))]
 )
-def test_pixels_of_a_frame_picture_lead_to_the_photo_and_back(box, size):
+def test_pixels_of_a_frame_image_lead_to_the_photo_and_back(box, size):
     rows, columns = np.mgrid[:200, :90].astype(np.float32)
     frame = Frame((90, 200), box)
     x, y = np.arange(size[0]), np.arange(size[1])[:, None]
     photo_x, photo_y = frame.to_photo(x, y, size)
     assert np.allclose(frame.from_photo(photo_x, photo_y, size)[0], x)
     assert np.allclose(frame.from_photo(photo_x, photo_y, size)[1], y)
-    # a ramp, cropped as pictures are, says which photo pixel each pixel shows
+    # a ramp, cropped as images are, says which photo pixel each pixel shows
     for ramp, places in ((columns, photo_x), (rows, photo_y)):
-        picture = Image.fromarray(ramp)
-        seen = np.asarray(frame.crop(picture, size, resample=Image.Resampling.BILINEAR, fill=-1000))
+        image = Image.fromarray(ramp)
+        seen = np.asarray(frame.crop(image, size, resample=Image.Resampling.BILINEAR, fill=-1000))
         left, top, right, bottom = frame.inside
         reach = 2 * frame.size[0] / size[0]  # of the filter: it is cut off at the photo's and the crop's edges
         across = (photo_x > left + reach) & (photo_x < right - 1 - reach)

@@ -13,18 +13,18 @@ RED, BLUE = (200, 30, 40), (30, 40, 200)
 
 def shirt(size, box, background, *, colour=RED, mode="RGB"):
     """A block with a diagonal stripe, so that a stretched or mirrored copy would show."""
-    picture = Image.new(mode, size, background)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new(mode, size, background)
+    draw = ImageDraw.Draw(image)
     draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(*colour, 255) if mode == "RGBA" else colour)
     draw.line(
         (box[0] + 9, box[1] + 9, box[2] - 10, box[3] - 10), fill=(*BLUE, 255) if mode == "RGBA" else BLUE, width=9
     )
-    return picture
+    return image
 
 
-def garment_box(picture, canvas=CANVAS):
+def garment_box(image, canvas=CANVAS):
     """Box of what isn't canvas."""
-    away = np.abs(np.asarray(picture).astype(int) - canvas).max(axis=2) > 60
+    away = np.abs(np.asarray(image).astype(int) - canvas).max(axis=2) > 60
     rows, columns = np.flatnonzero(away.any(axis=1)), np.flatnonzero(away.any(axis=0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
@@ -36,19 +36,19 @@ def expected_box(garment_size, size=(384, 512)):
     return ((size[0] - width) / 2, (size[1] - height) / 2, (size[0] + width) / 2, (size[1] + height) / 2)
 
 
-def resized(picture, size=(384, 512)):
-    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+def resized(image, size=(384, 512)):
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
 
 
 @pytest.mark.parametrize("background", [CANVAS, (255, 255, 255), (230, 235, 240)])
 def test_a_flat_lay_of_the_training_kind_is_only_resized(background):
-    picture = shirt((768, 1024), (70, 90, 700, 930), background)
-    assert (np.asarray(prepare_garment(picture)) == resized(picture)).all()
+    image = shirt((768, 1024), (70, 90, 700, 930), background)
+    assert (np.asarray(prepare_garment(image)) == resized(image)).all()
 
 
 def test_a_flat_lay_of_the_wanted_size_comes_back_byte_for_byte():
-    picture = shirt((384, 512), (35, 45, 350, 465), CANVAS)
-    assert (np.asarray(prepare_garment(picture)) == np.asarray(picture)).all()
+    image = shirt((384, 512), (35, 45, 350, 465), CANVAS)
+    assert (np.asarray(prepare_garment(image)) == np.asarray(image)).all()
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_a_noisy_background_is_still_even():
 
 
 def test_a_pale_garment_is_found_on_a_clean_background():
-    picture = Image.new("RGB", (1000, 1000), (255, 255, 255))
-    picture.paste((243, 243, 243), (100, 200, 500, 700))
-    values = np.asarray(prepare_garment(picture))
+    image = Image.new("RGB", (1000, 1000), (255, 255, 255))
+    image.paste((243, 243, 243), (100, 200, 500, 700))
+    values = np.asarray(prepare_garment(image))
     left, top, right, bottom = (round(edge) for edge in expected_box((400, 500)))
     assert (values[top + 10 : bottom - 10, left + 10 : right - 10] == (243, 243, 243)).all()
     assert (values[: top - 5] == CANVAS).all()
 
 
 def test_background_enclosed_by_the_garment_becomes_canvas_but_a_pattern_stays():
-    picture = shirt((1200, 900), (40, 60, 500, 760), (120, 130, 140))
-    ImageDraw.Draw(picture).rectangle((350, 150, 450, 350), fill=(120, 130, 140))  # between sleeve and body
-    ImageDraw.Draw(picture).rectangle((60, 600, 160, 700), fill=(170, 170, 170))  # a grey print
-    values = np.asarray(prepare_garment(picture))
+    image = shirt((1200, 900), (40, 60, 500, 760), (120, 130, 140))
+    ImageDraw.Draw(image).rectangle((350, 150, 450, 350), fill=(120, 130, 140))  # between sleeve and body
+    ImageDraw.Draw(image).rectangle((60, 600, 160, 700), fill=(170, 170, 170))  # a grey print
+    values = np.asarray(prepare_garment(image))
     scale = 0.82 * 384 / 460
     left, top = 384 * 0.09, (512 - 700 * scale) / 2
 
@@ -105,9 +105,9 @@ def test_background_enclosed_by_the_garment_becomes_canvas_but_a_pattern_stays()
 
 
 def test_dust_does_not_move_the_garment():
-    picture = shirt((1200, 900), (40, 60, 500, 760), (255, 255, 255))
-    ImageDraw.Draw(picture).ellipse((1100, 800, 1110, 810), fill=(0, 0, 0))
-    result = np.asarray(prepare_garment(picture))
+    image = shirt((1200, 900), (40, 60, 500, 760), (255, 255, 255))
+    ImageDraw.Draw(image).ellipse((1100, 800, 1110, 810), fill=(0, 0, 0))
+    result = np.asarray(prepare_garment(image))
     expected = expected_box((460, 700))
     body = Image.fromarray(result[:, : round(expected[2]) + 8])
     assert np.abs(np.subtract(garment_box(body), expected)).max() <= 2.5
@@ -122,33 +122,33 @@ def test_a_cluttered_background_is_kept_whole_and_padded():
     assert np.abs(result[125:275].astype(int) - resized(Image.fromarray(values), (300, 150))).mean() < 1
 
 
-def test_a_cluttered_picture_of_the_right_proportions_is_only_resized():
+def test_a_cluttered_image_of_the_right_proportions_is_only_resized():
     values = np.random.default_rng(1).integers(0, 256, (1024, 768, 3), np.uint8)
     assert (np.asarray(prepare_garment(values)) == resized(Image.fromarray(values))).all()
 
 
 def test_transparency_shows_the_canvas_and_the_garment_is_centred():
-    picture = shirt((1000, 800), (600, 100, 900, 700), (0, 0, 0, 0), mode="RGBA")
-    result = prepare_garment(picture)
+    image = shirt((1000, 800), (600, 100, 900, 700), (0, 0, 0, 0), mode="RGBA")
+    result = prepare_garment(image)
     assert np.abs(np.subtract(garment_box(result), expected_box((300, 600)))).max() <= 2.5
     assert np.asarray(result)[0, 0].tolist() == list(CANVAS)
 
 
 def test_a_white_garment_with_transparency_is_found_too():
-    picture = Image.new("RGBA", (1000, 800))
-    picture.paste((255, 255, 255, 255), (600, 100, 900, 700))
-    values = np.asarray(prepare_garment(picture))
+    image = Image.new("RGBA", (1000, 800))
+    image.paste((255, 255, 255, 255), (600, 100, 900, 700))
+    values = np.asarray(prepare_garment(image))
     left, top, right, bottom = (round(edge) for edge in expected_box((300, 600)))
     assert (values[top + 10 : bottom - 10, left + 10 : right - 10] == 255).all()
 
 
-def test_an_empty_picture_is_refused():
+def test_an_empty_image_is_refused():
     with pytest.raises(InvalidInput, match="empty"):
         prepare_garment(Image.new("RGBA", (50, 50)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 3000), (3000, 20), (3, 4)])
-def test_odd_pictures_come_out_at_the_wanted_size(size):
+def test_odd_images_come_out_at_the_wanted_size(size):
     assert prepare_garment(Image.new("RGB", size, RED), size=(96, 128)).size == (96, 128)
     values = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), np.uint8)
     assert prepare_garment(values, size=(96, 128)).size == (96, 128)
@@ -156,21 +156,21 @@ def test_odd_pictures_come_out_at_the_wanted_size(size):
 
 def worn(background=(90, 140, 90)):
     """A model in a red shirt, and the parse of the photo."""
-    picture = Image.new("RGB", (900, 600), background)
-    labels = Image.new("L", picture.size, 0)
-    for draw, values in ((ImageDraw.Draw(picture), (RED, (230, 190, 160))), (ImageDraw.Draw(labels), (5, 13))):
+    image = Image.new("RGB", (900, 600), background)
+    labels = Image.new("L", image.size, 0)
+    for draw, values in ((ImageDraw.Draw(image), (RED, (230, 190, 160))), (ImageDraw.Draw(labels), (5, 13))):
         draw.rectangle((300, 200, 499, 499), fill=values[0])
         draw.ellipse((350, 50, 450, 190), fill=values[1])
-    return picture, labels
+    return image, labels
 
 
 def parser_of(labels):
-    return lambda picture: np.asarray(labels.resize(picture.size, Image.Resampling.NEAREST))
+    return lambda image: np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
 
 
 def test_a_worn_garment_is_cut_out_and_centred_on_the_canvas():
-    picture, labels = worn()
-    result = prepare_garment(picture, garment_photo="model", parser=parser_of(labels))
+    image, labels = worn()
+    result = prepare_garment(image, garment_photo="model", parser=parser_of(labels))
     assert np.abs(np.subtract(garment_box(result), expected_box((200, 300)))).max() <= 2.5
     values = np.asarray(result)
     assert values[256, 192].tolist() == list(RED)
@@ -179,37 +179,37 @@ def test_a_worn_garment_is_cut_out_and_centred_on_the_canvas():
 
 
 def test_the_category_says_which_worn_garment_is_cut_out():
-    picture, labels = worn()
-    ImageDraw.Draw(picture).rectangle((320, 500, 479, 599), fill=BLUE)
+    image, labels = worn()
+    ImageDraw.Draw(image).rectangle((320, 500, 479, 599), fill=BLUE)
     ImageDraw.Draw(labels).rectangle((320, 500, 479, 599), fill=int(CIHP.TROUSERS))
-    lower = prepare_garment(picture, garment_photo="model", parser=parser_of(labels), category="lower")
+    lower = prepare_garment(image, garment_photo="model", parser=parser_of(labels), category="lower")
     assert np.asarray(lower)[256, 192].tolist() == list(BLUE)
-    both = prepare_garment(picture, garment_photo="model", parser=parser_of(labels), category="dress")
+    both = prepare_garment(image, garment_photo="model", parser=parser_of(labels), category="dress")
     assert np.abs(np.subtract(garment_box(both), expected_box((200, 400)))).max() <= 2.5
 
 
 def test_a_large_model_photo_is_parsed_at_a_bounded_size():
-    picture, labels = worn()
+    image, labels = worn()
     sizes = []
 
     def parser(small):
         sizes.append(small.size)
         return parser_of(labels)(small)
 
-    prepare_garment(picture.resize((4500, 3000)), garment_photo="model", parser=parser)
+    prepare_garment(image.resize((4500, 3000)), garment_photo="model", parser=parser)
     assert len(sizes) == 1
     assert max(sizes[0]) <= 1024
 
 
 def test_a_model_photo_without_a_garment_or_a_person_is_told_apart():
-    picture, labels = worn()
+    image, labels = worn()
     with pytest.raises(NoPersonFound, match="nobody"):
-        prepare_garment(picture, garment_photo="model", parser=lambda small: np.zeros((small.height, small.width)))
+        prepare_garment(image, garment_photo="model", parser=lambda small: np.zeros((small.height, small.width)))
     face_only = labels.point(lambda value: 13 if value == 13 else 0)
     with pytest.raises(InvalidInput, match="no such garment"):
-        prepare_garment(picture, garment_photo="model", parser=parser_of(face_only))
+        prepare_garment(image, garment_photo="model", parser=parser_of(face_only))
     with pytest.raises(InvalidInput, match="parser returned"):
-        prepare_garment(picture, garment_photo="model", parser=lambda small: np.ones((3, 3)))
+        prepare_garment(image, garment_photo="model", parser=lambda small: np.ones((3, 3)))
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def test_real_garments_of_the_data_set_are_only_resized():
 
 
 def test_the_garments_area_has_no_holes_where_it_is_as_pale_as_its_background():
-    picture = shirt((384, 512), (50, 60, 330, 450), CANVAS)
-    ImageDraw.Draw(picture).rectangle((120, 150, 260, 350), fill=CANVAS)  # a pale print
-    area = garment_area(picture)
+    image = shirt((384, 512), (50, 60, 330, 450), CANVAS)
+    ImageDraw.Draw(image).rectangle((120, 150, 260, 350), fill=CANVAS)  # a pale print
+    area = garment_area(image)
     expected = np.zeros((512, 384), bool)
     expected[60:450, 50:330] = True
     assert (area != expected).mean() < 0.001
@@ -251,9 +251,9 @@ def test_the_garments_area_has_no_holes_where_it_is_as_pale_as_its_background():
 def test_a_placed_garment_knows_its_way_back(background):
     box = (500, 200, 700, 500)
     placed = place_garment(shirt((900, 800), box, background))
-    left, top, right, bottom = garment_box(placed.picture)
+    left, top, right, bottom = garment_box(placed.image)
     x, y = placed.to_original(np.array([left - 0.5, right - 0.5]), np.array([top - 0.5, bottom - 0.5]))
     assert np.allclose(x + 0.5, (box[0], box[2]), atol=2)
     assert np.allclose(y + 0.5, (box[1], box[3]), atol=2)
     assert placed.original.size == (900, 800)
-    assert (np.asarray(placed.picture) == np.asarray(prepare_garment(placed.original))).all()
+    assert (np.asarray(placed.image) == np.asarray(prepare_garment(placed.original))).all()

@@ -104,7 +104,7 @@ def soft_rectangle(size, box, softness):
 
 
 def paint(size, rectangles, softness):
-    """Soft rectangles on grey: a picture, and the label map that a network of `PALETTE` should give."""
+    """Soft rectangles on grey: an image, and the label map that a network of `PALETTE` should give."""
     pixels = np.broadcast_to(np.array(GREY, float), (size[1], size[0], 3))
     labels = np.zeros((size[1], size[0]), np.uint8)
     for label, box in rectangles.items():
@@ -143,9 +143,9 @@ def test_coloured_rectangles_come_back_as_labels_within_one_pixel(colour_parser,
         13: (0.12 * width, 0.60 * height, 0.42 * width, 0.90 * height),
         14: (0.58 * width, 0.60 * height, 0.90 * width, 0.90 * height),
     }
-    picture, expected = paint(size, rectangles, softness)
+    image, expected = paint(size, rectangles, softness)
 
-    labels = getattr(colour_parser, method)(picture)
+    labels = getattr(colour_parser, method)(image)
 
     assert labels.shape == (height, width)
     assert labels.dtype == np.uint8
@@ -250,17 +250,17 @@ def test_parse_turns_jumpsuits_into_dresses_and_faces_that_only_atr_sees_into_to
         atr[band * 128 // 8 : (band + 1) * 128 // 8] = atr_label
     lip_path = save_label_network(tmp_path / "lip.onnx", LIP, lip)
     atr_path = save_label_network(tmp_path / "atr.onnx", ATR_NETWORK, atr)
-    picture = Image.new("RGB", (80, 80))
+    image = Image.new("RGB", (80, 80))
     middles = [10 * band + 5 for band in rows]
 
-    both = HumanParser(lip_path, atr_path).parse(picture)
+    both = HumanParser(lip_path, atr_path).parse(image)
     assert both[middles, 40].tolist() == [cihp for _, _, cihp in rows.values()]
 
-    alone = HumanParser(lip_path).parse(picture)
+    alone = HumanParser(lip_path).parse(image)
     assert alone[middles, 40].tolist() == [6, 13, 0, 5, 2, 4, 5, 6]
     assert not (alone == CIHP.TORSO_SKIN).any()
 
-    raw = HumanParser(lip_path, atr_path).lip(picture)
+    raw = HumanParser(lip_path, atr_path).lip(image)
     assert raw[middles, 40].tolist() == [lip_label for lip_label, _, _ in rows.values()]
 
 
@@ -304,13 +304,13 @@ def test_networks_open_on_first_use_only(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [np.zeros((8, 8, 3), np.uint8), Image.new("RGBA", (8, 8)), Image.new("L", (8, 8)), None, "photo.jpg"],
     ids=["array", "RGBA", "grey", "nothing", "path"],
 )
-def test_anything_but_an_rgb_picture_is_refused(colour_parser, picture):
-    with pytest.raises(InvalidInput, match=r"PIL picture|mode RGB"):
-        colour_parser.parse(picture)
+def test_anything_but_an_rgb_image_is_refused(colour_parser, image):
+    with pytest.raises(InvalidInput, match=r"PIL image|mode RGB"):
+        colour_parser.parse(image)
 
 
 def test_atr_without_its_network_is_refused(tmp_path):
@@ -319,26 +319,26 @@ def test_atr_without_its_network_is_refused(tmp_path):
 
 
 def test_missing_damaged_and_other_networks_files_are_named(tmp_path, colour_parser):
-    picture = Image.new("RGB", (8, 8))
+    image = Image.new("RGB", (8, 8))
     with pytest.raises(WeightsUnavailable, match=r"no file .*absent\.onnx"):
-        HumanParser(tmp_path / "absent.onnx").lip(picture)
+        HumanParser(tmp_path / "absent.onnx").lip(image)
     with pytest.raises(WeightsUnavailable, match="no file"):
-        HumanParser(tmp_path).lip(picture)
+        HumanParser(tmp_path).lip(image)
     with pytest.raises(InvalidInput, match="None is no path"):
-        HumanParser(None).lip(picture)
+        HumanParser(None).lip(image)
 
     whole = Path(colour_parser.lip_path).read_bytes()
     for content in (b"", b"version https://git-lfs.github.com/spec/v1\n", whole[: len(whole) // 2]):
         damaged = tmp_path / "damaged.onnx"
         damaged.write_bytes(content)
         with pytest.raises((WeightsUnavailable, IncompatibleCheckpoint), match=r"damaged\.onnx"):
-            HumanParser(damaged).lip(picture)
+            HumanParser(damaged).lip(image)
 
     with pytest.raises(IncompatibleCheckpoint, match=r"parsing_atr\.onnx is not the LIP parsing network"):
-        HumanParser(colour_parser.atr_path).lip(picture)
+        HumanParser(colour_parser.atr_path).lip(image)
     too_few = save_label_network(tmp_path / "few.onnx", (473, 119, 7), np.zeros((119, 119)))
     with pytest.raises(IncompatibleCheckpoint, match=r"\(1, 7, 119, 119\)"):
-        HumanParser(too_few).lip(picture)
+        HumanParser(too_few).lip(image)
 
 
 def test_a_missing_onnxruntime_is_named_with_its_remedy(colour_parser, monkeypatch):

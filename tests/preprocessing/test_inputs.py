@@ -35,8 +35,8 @@ def test_a_whole_photo_with_known_maps_needs_no_cropping():
     inputs = TryOnInputs.of_whole_photo(np.asarray(photo), mask, densepose, np.asarray(agnostic))
     assert inputs.frame == Frame((30, 40), (0, 0, 30, 40))
     assert inputs.photo is inputs.person
-    for name, picture in (("person", photo), ("densepose", densepose), ("agnostic", agnostic)):
-        assert getattr(inputs, name).tobytes() == picture.tobytes(), name
+    for name, image in (("person", photo), ("densepose", densepose), ("agnostic", agnostic)):
+        assert getattr(inputs, name).tobytes() == image.tobytes(), name
     assert inputs.mask.mode == "L"
     np.testing.assert_array_equal(np.asarray(inputs.mask), mask * 255)
     assert inputs.parsing is None
@@ -55,7 +55,7 @@ def test_a_map_of_another_shape_is_no_map_of_the_whole_photo():
 # TryOnInputs
 
 
-def test_the_agnostic_picture_is_grey_where_the_mask_is_white():
+def test_the_agnostic_image_is_grey_where_the_mask_is_white():
     person = noise((30, 40))
     mask = Image.new("L", (15, 20))
     mask.paste(255, (5, 5, 10, 10))
@@ -64,7 +64,7 @@ def test_the_agnostic_picture_is_grey_where_the_mask_is_white():
     assert (agnostic[:9] == np.asarray(person)[:9]).all()
 
 
-def test_a_replaced_mask_drops_the_agnostic_picture_that_contradicts_it():
+def test_a_replaced_mask_drops_the_agnostic_image_that_contradicts_it():
     inputs = prepared(agnostic=noise((96, 128), 7))
     mask = np.zeros((128, 96), np.uint8)
     mask[:20] = 255
@@ -97,7 +97,7 @@ def test_a_wrong_replacement_is_refused_with_one_sentence(changes, message):
         prepared().replace(**changes)
 
 
-def test_parts_that_are_no_pictures_are_refused():
+def test_parts_that_are_no_images_are_refused():
     with pytest.raises(InvalidInput, match="mask is a ndarray"):
         prepared(mask=np.zeros((128, 96), np.uint8))
 
@@ -201,7 +201,7 @@ def test_an_interrupt_between_the_renames_leaves_the_old_folder(tmp_path, monkey
 
 
 @pytest.mark.parametrize("name", ["photo", "person", "mask", "densepose", "parsing"])
-def test_a_missing_or_damaged_picture_is_named(tmp_path, name):
+def test_a_missing_or_damaged_image_is_named(tmp_path, name):
     prepared().save(tmp_path / "saved")
     path = tmp_path / "saved" / f"{name}.png"
     content = path.read_bytes()
@@ -221,9 +221,9 @@ def test_a_missing_or_damaged_picture_is_named(tmp_path, name):
         ({"frame": {"photo_size": [1, 2]}}, "damaged"),
         ({"frame": {"photo_size": [600, 400], "box": [0, 0, 0, 0]}}, "damaged"),
         ({"frame": {"photo_size": [60, 40], "box": [0, 0, 30, 40]}}, "belongs to a photo"),
-        ({"pictures": ["photo"]}, "damaged"),
-        ({"pictures": [["photo"]]}, "damaged"),
-        ({"pictures": ["photo", "person", "mask", "densepose", "../secret"]}, "damaged"),
+        ({"images": ["photo"]}, "damaged"),
+        ({"images": [["photo"]]}, "damaged"),
+        ({"images": ["photo", "person", "mask", "densepose", "../secret"]}, "damaged"),
         ({"keypoints": [[1, 2]]}, "damaged"),
         ({"keypoints": "many"}, "damaged"),
     ],
@@ -295,8 +295,8 @@ def test_the_contact_sheet_of_odd_photos_stays_small(photo_size):
     sheet = contact_sheet(TryOnInputs(photo, frame, blank, blank.convert("L"), blank))
     assert max(sheet.size) < 2000
     strip = Frame((3000, 20), (0, 0, 3000, 20))
-    strip_picture = Image.new("RGB", (300, 2))
+    strip_image = Image.new("RGB", (300, 2))
     sheet = contact_sheet(
-        TryOnInputs(Image.new("RGB", (3000, 20)), strip, strip_picture, strip_picture.convert("L"), strip_picture)
+        TryOnInputs(Image.new("RGB", (3000, 20)), strip, strip_image, strip_image.convert("L"), strip_image)
     )
     assert max(sheet.size) < 4000

@@ -45,10 +45,10 @@ class StandInSurface:
 def photo_analyzer(boxes, poses):
     surface = StandInSurface(boxes)
     densepose = SimpleNamespace(
-        analyse=lambda picture: surface, find_people=lambda picture: (surface.boxes, surface.scores)
+        analyse=lambda image: surface, find_people=lambda image: (surface.boxes, surface.scores)
     )
-    parser = SimpleNamespace(parse=lambda picture: np.full((100, 200), 5, np.uint8))
-    return PhotoBodyAnalyzer(lambda: parser, lambda: lambda picture: poses, lambda: densepose), surface
+    parser = SimpleNamespace(parse=lambda image: np.full((100, 200), 5, np.uint8))
+    return PhotoBodyAnalyzer(lambda: parser, lambda: lambda image: poses, lambda: densepose), surface
 
 
 def pose_at(box, mark):
@@ -59,14 +59,14 @@ def test_pose_and_surface_of_the_same_person_are_put_together():
     boxes = [(0, 0, 50, 90), (60, 0, 140, 100)]
     poses = [pose_at((5, 10, 45, 85), 1.0), pose_at((70, 10, 130, 95), 2.0)]
     analyzer, surface = photo_analyzer(boxes, poses)
-    picture = Image.new("RGB", (200, 100))
-    analysis = analyzer(picture)
+    image = Image.new("RGB", (200, 100))
+    analysis = analyzer(image)
     assert surface.asked == [boxes[1]]  # the larger and more central one, though the other has the better score
     assert (analysis.keypoints == 2).all()
     assert analysis.densepose[50, 100] == 2
     assert (analysis.parsing == 5).all()
     assert (analysis.boxes == boxes).all()
-    analysis = analyzer(picture, person_box=boxes[0])
+    analysis = analyzer(image, person_box=boxes[0])
     assert (analysis.keypoints == 1).all()
     assert analysis.densepose[50, 25] == 2
     assert isinstance(analyzer, BodyAnalyzer)
@@ -107,15 +107,15 @@ def fetched(monkeypatch, tmp_path):
 def test_only_the_weights_that_are_needed_are_fetched_and_only_once(fetched):
     preprocessor = PersonPreprocessor(weights={"human_parsing_atr": None})
     assert fetched == []
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    labels = preprocessor.parser()(picture)
+    image = photo_of((300, 400), (75, 50, 225, 390))
+    labels = preprocessor.parser()(image)
     assert fetched == [("rlawjdghek/StableVITON", "checkpoints/humanparsing/parsing_lip.onnx", "space")]
-    assert (labels == labels_of(picture)).mean() > 0.97
-    preprocessor.parser("cpu")(picture)
-    preprocessor.analyzer("cpu", "dwpose").parse(picture)
+    assert (labels == labels_of(image)).mean() > 0.97
+    preprocessor.parser("cpu")(image)
+    preprocessor.analyzer("cpu", "dwpose").parse(image)
     assert len(fetched) == 1
     preprocessor.unload()
-    preprocessor.parser()(picture)
+    preprocessor.parser()(image)
     assert len(fetched) == 2
 
 
@@ -151,11 +151,11 @@ def test_unknown_weights_are_refused_with_one_sentence(weights, message):
 
 
 def test_missing_and_declined_weights_are_named(tmp_path):
-    picture = photo_of((300, 400), (75, 50, 225, 390))
+    image = photo_of((300, 400), (75, 50, 225, 390))
     with pytest.raises(WeightsUnavailable, match=r"nowhere\.pkl"):
-        PersonPreprocessor(weights={"densepose": tmp_path / "nowhere.pkl"})(picture)
+        PersonPreprocessor(weights={"densepose": tmp_path / "nowhere.pkl"})(image)
     with pytest.raises(InvalidInput, match="'densepose' were declined"):
-        PersonPreprocessor(weights={"densepose": None})(picture)
+        PersonPreprocessor(weights={"densepose": None})(image)
 
 
 # saving and loading
@@ -187,12 +187,12 @@ def test_weights_that_came_with_the_folder_go_where_the_preprocessor_goes(tmp_pa
     PersonPreprocessor.from_pretrained(saved).save_pretrained(tmp_path / "again")
     saved.rename(tmp_path / "gone")
     moved = PersonPreprocessor.from_pretrained(tmp_path / "again")
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    assert (moved.parser()(picture) == labels_of(picture)).mean() > 0.97
+    image = photo_of((300, 400), (75, 50, 225, 390))
+    assert (moved.parser()(image) == labels_of(image)).mean() > 0.97
     moved.save_pretrained(tmp_path / "again")  # onto itself
     assert (tmp_path / "again" / "parsing.onnx").stat().st_size > 0
     with pytest.raises(WeightsUnavailable, match="from_pretrained"):
-        PersonPreprocessor.from_config(moved.config).parser()(picture)
+        PersonPreprocessor.from_config(moved.config).parser()(image)
 
 
 def test_an_analyzer_of_ones_own_is_not_saved_and_this_is_told(tmp_path):
@@ -207,9 +207,9 @@ def test_an_analyzer_of_ones_own_is_not_saved_and_this_is_told(tmp_path):
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
 def test_copies_and_other_processes_get_a_working_preprocessor(duplicate, fetched):
     preprocessor = PersonPreprocessor(weights={"human_parsing_atr": None})
-    picture = photo_of((300, 400), (75, 50, 225, 390))
-    preprocessor.parser()(picture)
+    image = photo_of((300, 400), (75, 50, 225, 390))
+    preprocessor.parser()(image)
     other = duplicate(preprocessor)
     assert other.config["weights"] == preprocessor.config["weights"]
-    assert (other.parser()(picture) == labels_of(picture)).mean() > 0.97
+    assert (other.parser()(image) == labels_of(image)).mean() > 0.97
     assert len(fetched) == 2  # loaded networks stay behind

@@ -112,7 +112,7 @@ def make_estimator(network):
 
 
 def paint_figure(pixels, box, radius, names=COCO_18):
-    """Dot the figure's joints over a black picture; returns their positions."""
+    """Dot the figure's joints over a black image; returns their positions."""
     left, top, right, bottom = box
     positions = {}
     for name in names:
@@ -123,7 +123,7 @@ def paint_figure(pixels, box, radius, names=COCO_18):
     return positions
 
 
-PICTURES = {
+IMAGES = {
     # size, the figure's box, the dots' radius, joints
     "portrait": ((768, 1024), (100, 60, 640, 1000), 9, COCO_18),
     "wide": ((900, 260), (300, 5, 560, 258), 4, COCO_18),
@@ -135,15 +135,15 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-def test_a_figures_joints_come_back_as_body_25_in_picture_pixels(picture):
-    size, box, radius, names = picture
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+def test_a_figures_joints_come_back_as_body_25_in_image_pixels(image):
+    size, box, radius, names = image
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     positions = paint_figure(pixels, box, radius, names)
 
     (pose,) = make_estimator(StickFigures())(Image.fromarray(pixels))
 
-    # OpenPose's peaks are whole pixels of a picture whose shorter side has 512
+    # OpenPose's peaks are whole pixels of an image whose shorter side has 512
     tolerance = 1.5 * max(1.0, min(size) / 512, max(size) / 2048)
     for name, position in positions.items():
         found = pose.keypoints[BODY_25_NAMES.index(name)]
@@ -297,15 +297,15 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
 
 
 def test_missing_damaged_and_foreign_weights_are_named(tmp_path):
-    picture, path = Image.new("RGB", (8, 8)), tmp_path / "weights.pth"
+    image, path = Image.new("RGB", (8, 8)), tmp_path / "weights.pth"
 
     def load():
-        return OpenPoseEstimator(path)(picture)
+        return OpenPoseEstimator(path)(image)
 
     with pytest.raises(WeightsUnavailable, match=r"no file .*weights\.pth"):
         load()
     with pytest.raises(InvalidInput, match="None is no path"):
-        OpenPoseEstimator(None)(picture)
+        OpenPoseEstimator(None)(image)
     for content in (b"", b"<!doctype html>", b"PK\x03\x04 not a zip"):
         path.write_bytes(content)
         with pytest.raises(WeightsUnavailable, match=r"weights\.pth is damaged"):
@@ -318,10 +318,10 @@ def test_missing_damaged_and_foreign_weights_are_named(tmp_path):
         load()
 
 
-@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), Image.new("RGBA", (8, 8)), None, "photo.jpg"])
-def test_anything_but_an_rgb_picture_is_refused(picture):
-    with pytest.raises(InvalidInput, match=r"PIL picture|mode RGB"):
-        OpenPoseEstimator("unused.pth")(picture)
+@pytest.mark.parametrize("image", [np.zeros((8, 8, 3), np.uint8), Image.new("RGBA", (8, 8)), None, "photo.jpg"])
+def test_anything_but_an_rgb_image_is_refused(image):
+    with pytest.raises(InvalidInput, match=r"PIL image|mode RGB"):
+        OpenPoseEstimator("unused.pth")(image)
 
 
 def forget_controlnet_aux(monkeypatch):
@@ -392,13 +392,13 @@ print([found.__name__ for found in pose._import_openpose()], os.environ.get("KMP
 
 
 def test_a_skeleton_is_drawn_where_the_joints_are_and_only_between_known_ones():
-    picture = Image.new("RGB", (400, 600))
+    image = Image.new("RGB", (400, 600))
     keypoints = np.zeros((25, 3))
     known = {2: (100.0, 100.0), 3: (100.0, 300.0), 4: (300.0, 300.0), 12: (350.0, 550.0)}
     for joint, position in known.items():
         keypoints[joint] = *position, 0.5
     keypoints[10] = math.nan, 10.0, 1.0
-    drawn = np.asarray(draw_pose(picture, keypoints)).astype(int).sum(axis=-1)
+    drawn = np.asarray(draw_pose(image, keypoints)).astype(int).sum(axis=-1)
     assert drawn.shape == (600, 400)
     for x, y in (*known.values(), (100, 200), (200, 300)):
         assert drawn[int(y), int(x)] > 0
@@ -411,7 +411,7 @@ def test_a_skeleton_is_drawn_where_the_joints_are_and_only_between_known_ones():
         ]
     )
     assert distance.max() < 6
-    assert picture.getextrema() == ((0, 0), (0, 0), (0, 0))  # a copy was drawn on
+    assert image.getextrema() == ((0, 0), (0, 0), (0, 0))  # a copy was drawn on
 
 
 def test_the_skeletons_edges_reach_every_joint_once_from_the_neck():

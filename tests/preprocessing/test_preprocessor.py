@@ -54,7 +54,7 @@ def test_nobody_to_choose_from_is_told():
         ({"parsing": np.zeros((8, 6))}, "parsing labels"),
         ({"parsing": np.full((8, 6), 20, np.uint8)}, "label 20"),
         ({"densepose": np.full((8, 6), 25, np.uint8)}, "label 25"),
-        ({"densepose": np.zeros((6, 8), np.uint8)}, "picture's shape"),
+        ({"densepose": np.zeros((6, 8), np.uint8)}, "image's shape"),
         ({"keypoints": np.zeros((18, 3))}, "keypoints"),
         ({"boxes": np.zeros((1, 4))}, "boxes"),
         ({"scores": None}, "scores"),
@@ -173,24 +173,24 @@ def test_lower_bodies_are_prepared_with_a_warning():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "path", "exif"])
-def test_any_kind_of_picture_gives_the_same_inputs(mode, tmp_path):
+def test_any_kind_of_image_gives_the_same_inputs(mode, tmp_path):
     photo = photo_of((600, 800), (150, 100, 450, 780))
     expected, _ = prepare(photo)
     if mode == "path":
-        picture = tmp_path / "photo.png"
-        photo.save(picture)
+        image = tmp_path / "photo.png"
+        photo.save(image)
     elif mode == "exif":
-        picture = tmp_path / "photo.png"
+        image = tmp_path / "photo.png"
         exif = Image.Exif()
         exif[0x0112] = 6  # the camera was turned
-        photo.transpose(Image.Transpose.ROTATE_90).save(picture, exif=exif)
+        photo.transpose(Image.Transpose.ROTATE_90).save(image, exif=exif)
     elif mode == "LA":
         with pytest.raises(NoPersonFound):
             prepare(photo.convert("LA"))  # the figures are their colours
         return
     else:
-        picture = photo.convert(mode)
-    inputs, _ = prepare(picture)
+        image = photo.convert(mode)
+    inputs, _ = prepare(image)
     assert inputs.photo.size == (600, 800)
     assert (np.asarray(inputs.mask) != np.asarray(expected.mask)).mean() < 0.001
 
@@ -203,8 +203,8 @@ def test_a_photo_of_nobody_is_told_in_one_sentence(size):
 
 def test_a_photo_without_the_body_part_is_told_in_one_sentence():
     class HeadOnly(FigureAnalyzer):
-        def __call__(self, picture, *, person_box=None):
-            analysis = super().__call__(picture, person_box=person_box)
+        def __call__(self, image, *, person_box=None):
+            analysis = super().__call__(image, person_box=person_box)
             parsing = np.full_like(analysis.parsing, CIHP.FACE)
             return BodyAnalysis(parsing, analysis.keypoints, analysis.densepose, analysis.boxes, analysis.scores)
 
@@ -216,7 +216,7 @@ def test_a_large_photo_needs_no_arrays_of_its_own_size():
     photo = photo_of((8000, 6000), (3000, 500, 5000, 5900))
     analyzer = FigureAnalyzer()
     boxes = np.array([(3000, 500, 5000, 5900)], np.float32)
-    analyzer.find_people = lambda picture: (boxes, np.ones(1, np.float32))  # the colours would cost gigabytes
+    analyzer.find_people = lambda image: (boxes, np.ones(1, np.float32))  # the colours would cost gigabytes
     tracemalloc.start()
     inputs = PersonPreprocessor(analyzer)(photo)
     peak = tracemalloc.get_traced_memory()[1]
@@ -247,8 +247,8 @@ def test_wrong_options_are_refused_with_one_sentence(options, message):
 
 def test_an_analyzer_that_answers_at_another_size_is_refused():
     class Small(FigureAnalyzer):
-        def __call__(self, picture, *, person_box=None):
-            return super().__call__(picture.resize((300, 400)), person_box=None)
+        def __call__(self, image, *, person_box=None):
+            return super().__call__(image.resize((300, 400)), person_box=None)
 
     with pytest.raises(InvalidInput, match="400, 300"):
         PersonPreprocessor(Small())(photo_of((600, 800), (150, 100, 450, 780)))
@@ -257,7 +257,7 @@ def test_an_analyzer_that_answers_at_another_size_is_refused():
 def test_what_does_not_follow_the_protocol_is_no_analyzer():
     assert isinstance(FigureAnalyzer(), BodyAnalyzer)
     with pytest.raises(InvalidInput, match="find_people"):
-        PersonPreprocessor(lambda picture: None)
+        PersonPreprocessor(lambda image: None)
     with pytest.raises(InvalidInput, match="'photo'"):
         PersonPreprocessor("psychic")
     with pytest.raises(InvalidInput, match="its weights itself"):
@@ -274,11 +274,11 @@ def test_calls_from_several_threads_take_turns():
     inside, most = [], []
 
     class Slow(FigureAnalyzer):
-        def __call__(self, picture, *, person_box=None):
+        def __call__(self, image, *, person_box=None):
             inside.append(1)
             most.append(len(inside))
             threading.Event().wait(0.02)
-            analysis = super().__call__(picture, person_box=person_box)
+            analysis = super().__call__(image, person_box=person_box)
             inside.pop()
             return analysis
 

@@ -16,7 +16,7 @@ from stableviton_sdk.evaluation.runner import evaluate
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis
 from support.flat_figures import JOINTS
-from support.tiny import HEIGHT, WIDTH, mask_picture, picture, tiny_components
+from support.tiny import HEIGHT, WIDTH, mask_image, random_image, tiny_components
 
 SIZE = (HEIGHT, WIDTH)
 QUICK = PaintSettings(steps=1)
@@ -59,12 +59,12 @@ def listed(tmp_path):
     """Seven pairs in a CSV."""
     root = tmp_path / "listed"
     root.mkdir()
-    mask_picture().save(root / "mask.png")
+    mask_image().save(root / "mask.png")
     rows = ["person,garment,mask,densepose"]
     for seed in range(7):
-        picture(seed=seed).save(root / f"p{seed}.png")
-        picture(seed=10 + seed).save(root / f"g{seed}.png")
-        picture(seed=20 + seed).save(root / f"d{seed}.png")
+        random_image(seed=seed).save(root / f"p{seed}.png")
+        random_image(seed=10 + seed).save(root / f"g{seed}.png")
+        random_image(seed=20 + seed).save(root / f"d{seed}.png")
         rows.append(f"p{seed}.png,g{seed}.png,mask.png,d{seed}.png")
     (root / "pairs.csv").write_text("\n".join(rows) + "\n")
     return root / "pairs.csv"
@@ -72,31 +72,31 @@ def listed(tmp_path):
 
 @pytest.fixture
 def results(tmp_path, listed):
-    """Pictures in place of results for the list, slightly different from the photos."""
+    """Images in place of results for the list, slightly different from the photos."""
     folder = tmp_path / "results"
     folder.mkdir()
     for seed in range(7):
-        values = np.asarray(picture(seed=seed)).copy()
+        values = np.asarray(random_image(seed=seed)).copy()
         values[20:40, 15:30] = values[20:40, 15:30] ^ (4 * seed + 1)
         Image.fromarray(values).save(folder / f"p{seed}_g{seed}.png")
     return folder
 
 
 class Anywhere:
-    """Sees the same figure in every picture that isn't black."""
+    """Sees the same figure in every image that isn't black."""
 
-    def find_people(self, picture):
-        return np.array([[0, 0, *picture.size]], np.float32), np.ones(1, np.float32)
+    def find_people(self, image):
+        return np.array([[0, 0, *image.size]], np.float32), np.ones(1, np.float32)
 
-    def __call__(self, picture, *, person_box=None):
-        if not np.asarray(picture).any():
+    def __call__(self, image, *, person_box=None):
+        if not np.asarray(image).any():
             raise NoPersonFound("there is nobody in the dark.")
-        labels = np.zeros((picture.height, picture.width), np.uint8)
-        labels[picture.height // 5 : picture.height // 2, picture.width // 3 : picture.width * 2 // 3] = 5
+        labels = np.zeros((image.height, image.width), np.uint8)
+        labels[image.height // 5 : image.height // 2, image.width // 3 : image.width * 2 // 3] = 5
         keypoints = np.zeros((25, 3), np.float32)
         for joint, (x, y) in JOINTS.items():
-            keypoints[joint] = x * picture.width, y * picture.height, 0.9
-        return BodyAnalysis(labels, keypoints, np.minimum(labels, 2), *self.find_people(picture))
+            keypoints[joint] = x * image.width, y * image.height, 0.9
+        return BodyAnalysis(labels, keypoints, np.minimum(labels, 2), *self.find_people(image))
 
 
 def stand_in_networks():
@@ -119,8 +119,8 @@ def without_timings(report):
     return {name: value for name, value in report.items() if name != "timings"}
 
 
-def pictures(folder):
-    return {path.name: np.asarray(Image.open(path)) for path in sorted((folder / "pictures").iterdir())}
+def images(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in sorted((folder / "images").iterdir())}
 
 
 def snapshot(folder):

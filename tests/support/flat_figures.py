@@ -25,20 +25,20 @@ JOINTS |= {5: (0.8, 0.26), 6: (0.85, 0.42), 7: (0.85, 0.58), 9: (0.32, 0.6), 12:
 
 def photo_of(size, *people):
     """Figures in flat colours on grey, each in its box."""
-    picture = Image.new("RGB", size, GREY)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", size, GREY)
+    draw = ImageDraw.Draw(image)
     for left, top, right, bottom in people:
         for colour, part in PARTS.items():
             x = [left + share * (right - left) for share in part[::2]]
             y = [top + share * (bottom - top) for share in part[1::2]]
             radius = 0.2 * (right - left) if colour == SHIRT else 0  # as far as the mask's rule reaches
             draw.rounded_rectangle((x[0], y[0], x[1] - 1, y[1] - 1), radius, fill=colour)
-    return picture
+    return image
 
 
-def labels_of(picture):
+def labels_of(image):
     """Nearest colour of the palette: a parser that sees the figures as they were drawn."""
-    values = np.asarray(picture).astype(int)
+    values = np.asarray(image).astype(int)
     distances = [((values - colour) ** 2).sum(axis=2) for colour in PALETTE.values()]
     return np.array(list(PALETTE), np.uint8)[np.argmin(distances, axis=0)]
 
@@ -49,16 +49,16 @@ class FigureAnalyzer:
     def __init__(self):
         self.searched, self.analysed = [], []
 
-    def find_people(self, picture):
-        self.searched.append(picture.size)
-        return self._find(labels_of(picture))
+    def find_people(self, image):
+        self.searched.append(image.size)
+        return self._find(labels_of(image))
 
-    def __call__(self, picture, *, person_box=None):
-        self.analysed.append((picture.size, person_box))
-        labels = labels_of(picture)
+    def __call__(self, image, *, person_box=None):
+        self.analysed.append((image.size, person_box))
+        labels = labels_of(image)
         boxes, scores = self._find(labels)
         if person_box is None:
-            person_box = boxes[choose_person(boxes, scores, picture.size)]
+            person_box = boxes[choose_person(boxes, scores, image.size)]
         middle = np.mean(np.reshape(person_box, (2, 2)), axis=0)
         inside = [box for box in boxes if (box[:2] <= middle).all() and (middle <= box[2:]).all()]
         left, top, right, bottom = inside[0]
@@ -84,9 +84,9 @@ class FigureAnalyzer:
         return boxes, np.full(len(boxes), 0.9, np.float32)
 
 
-def prepare(picture, **options):
+def prepare(image, **options):
     analyzer = FigureAnalyzer()
-    inputs = PersonPreprocessor(analyzer)(picture, **options)
+    inputs = PersonPreprocessor(analyzer)(image, **options)
     return inputs, analyzer
 
 

@@ -55,5 +55,5 @@ def expected() -> dict[str, torch.Tensor]:
 
 
 def inputs() -> dict[str, torch.Tensor]:
-    """8-bit pictures, (1, H, W, C); `agn_mask` is 1 = keep."""
+    """8-bit images, (1, H, W, C); `agn_mask` is 1 = keep."""
     return load_file(FIXTURES / "inputs.safetensors")

@@ -85,14 +85,14 @@ def tiny_pipeline() -> TryOnPipeline:
     return pipeline
 
 
-def picture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Image.Image:
-    """A smooth colour picture without two equal pixels beside each other."""
+def random_image(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Image.Image:
+    """A smooth colour image without two equal pixels beside each other."""
     generator = np.random.default_rng(seed)
     small = Image.fromarray(generator.integers(0, 256, (6, 5, 3), dtype=np.uint8))
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def mask_picture(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
+def mask_image(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
     """White in the middle."""
     mask = Image.new("L", (width, height), 0)
     ImageDraw.Draw(mask).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=255)
@@ -102,10 +102,10 @@ def mask_picture(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
 def call_arguments(**changes: Any) -> dict[str, Any]:
     """A whole call's arguments: person, garment and maps, two steps, seeded."""
     arguments = {
-        "person": picture(),
-        "garment": picture(seed=1),
-        "mask": mask_picture(),
-        "densepose": picture(seed=2),
+        "person": random_image(),
+        "garment": random_image(seed=1),
+        "mask": mask_image(),
+        "densepose": random_image(seed=2),
         "num_inference_steps": 2,
         "generator": torch.Generator().manual_seed(0),
         "output_type": "pt",

@@ -12,7 +12,7 @@ from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.config import parse_config
 from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, decode, draw, encode
 from stableviton_sdk.training.tryon.trainer import train
-from support.tiny import CONTEXT, awaken, mask_picture, picture, tiny_unet
+from support.tiny import CONTEXT, awaken, mask_image, random_image, tiny_unet
 
 HEIGHT, WIDTH = 32, 24
 
@@ -69,10 +69,10 @@ class Pairs:
             raise KeyboardInterrupt
         worn = np.zeros((HEIGHT, WIDTH), dtype=bool)
         worn[8:26, 6:18] = True
-        mask = np.asarray(mask_picture(WIDTH, HEIGHT)) >= 128
+        mask = np.asarray(mask_image(WIDTH, HEIGHT)) >= 128
         y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-        garment = np.array(picture(WIDTH, HEIGHT, seed=index + 100))
-        person = np.array(picture(WIDTH, HEIGHT, seed=index))
+        garment = np.array(random_image(WIDTH, HEIGHT, seed=index + 100))
+        person = np.array(random_image(WIDTH, HEIGHT, seed=index))
         person[worn] = garment[worn]
         agnostic = person.copy()
         agnostic[mask] = 128
@@ -80,7 +80,7 @@ class Pairs:
             "person": person,
             "garment": garment,
             "agnostic": agnostic,
-            "densepose": np.array(picture(WIDTH, HEIGHT, seed=index + 200)),
+            "densepose": np.array(random_image(WIDTH, HEIGHT, seed=index + 200)),
             "mask": mask,
             "worn_mask": worn,
             "correspondence": np.where(worn[..., None], np.stack([x, y], -1), np.float32(np.nan)),

@@ -17,7 +17,7 @@ def smooth(seed):
 
 
 def an_item():
-    """A person who wears rows 20..49 and columns 12..35 of the picture; the garment is 1.5 times as large."""
+    """A person who wears rows 20..49 and columns 12..35 of the image; the garment is 1.5 times as large."""
     person, garment = smooth(0), smooth(1)
     worn = np.zeros((HEIGHT, WIDTH), dtype=bool)
     worn[20:50, 12:36] = True
@@ -87,7 +87,7 @@ def test_maps_of_the_person_move_with_the_person():
     assert np.isnan(item["correspondence"][:, :6]).all()
 
 
-def test_a_garment_moved_out_of_the_picture_leaves_no_correspondence_there():
+def test_a_garment_moved_out_of_the_image_leaves_no_correspondence_there():
     item = an_item()
     move_garment(item, Transform(1.0, (20.0, 0.0)), border=246)
     assert (item["garment"][:, :20] == 246).all()

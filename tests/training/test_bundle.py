@@ -1,4 +1,4 @@
-"""Trained parts are put together to a folder that loads, in half precision, with pictures to try it on."""
+"""Trained parts are put together to a folder that loads, in half precision, with images to try it on."""
 
 from pathlib import Path
 

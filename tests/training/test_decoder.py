@@ -47,7 +47,7 @@ def options(tmp_path, **changes):
 
 def test_what_is_painted_is_what_the_pipeline_paints(pipe, painted):
     item, sample = painted[1][2], render_pair(8, 2)
-    np.testing.assert_array_equal(item["picture"], sample.person_in_other)
+    np.testing.assert_array_equal(item["image"], sample.person_in_other)
     np.testing.assert_array_equal(item["mask"], sample.mask)
     alone = pipe(
         TryOnInputs.of_whole_photo(sample.person, sample.mask, sample.densepose, sample.agnostic),
@@ -64,12 +64,12 @@ def test_it_is_painted_once_and_anew_for_other_figures(pipe, painted, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(decoder, "render_pair", None)
         again = paint_latents(pipe, PaintedConfig(seed=8, length=3, batch_size=2), path, progress=False)
-    for name in ("latents", "picture", "mask"):
+    for name in ("latents", "image", "mask"):
         np.testing.assert_array_equal(again.arrays[name], first.arrays[name])
     fewer = paint_latents(pipe, PaintedConfig(seed=8, length=1), path.with_name("other.npz"), progress=False)
     assert len(fewer) == 1
     anew = paint_latents(pipe, PaintedConfig(seed=9, length=1), path.with_name("other.npz"), progress=False)
-    assert not np.array_equal(anew[0]["picture"], fewer[0]["picture"])
+    assert not np.array_equal(anew[0]["image"], fewer[0]["image"])
 
 
 def test_crops_lie_on_painted_pixels_and_on_the_grid(painted):
@@ -79,7 +79,7 @@ def test_crops_lie_on_painted_pixels_and_on_the_grid(painted):
         crop = crops(item, np.random.default_rng(seed))
         exact.append(crop["exact"])
         assert crop["latents"].shape[1:] == (8, 8)
-        assert crop["picture"].shape == (64, 64, 3)
+        assert crop["image"].shape == (64, 64, 3)
         assert crop["mask"].any()
         places = [
             (top, left)
@@ -88,9 +88,7 @@ def test_crops_lie_on_painted_pixels_and_on_the_grid(painted):
             if np.array_equal(item["latents"][:, top : top + 8, left : left + 8], crop["latents"])
         ]
         ((top, left),) = places
-        np.testing.assert_array_equal(
-            item["picture"][8 * top : 8 * top + 64, 8 * left : 8 * left + 64], crop["picture"]
-        )
+        np.testing.assert_array_equal(item["image"][8 * top : 8 * top + 64, 8 * left : 8 * left + 64], crop["image"])
     assert 4 < sum(exact) < 16
 
 
@@ -103,7 +101,7 @@ def test_exact_crops_count_everywhere_and_painted_ones_in_the_mask(pipe, painted
     assert float(painting_loss(vae, collate_painted([exact]))["squared"]) < 0.02  # the wrong latents aren't looked at
     assert float(painting_loss(vae, collate_painted([dict(exact, exact=False)]))["squared"]) > 0.2
     batch = collate_painted([item])
-    error = (vae.decode(batch["latents"]).sample - batch["picture"]).square()
+    error = (vae.decode(batch["latents"]).sample - batch["image"]).square()
     inside = batch["mask"].expand_as(error)
     expected = (error[inside].sum() + 0.05 * error[~inside].sum()) / (inside.sum() + 0.05 * (~inside).sum())
     assert float(painting_loss(vae, batch)["squared"]) == pytest.approx(float(expected), rel=1e-5)

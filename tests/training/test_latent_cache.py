@@ -47,7 +47,7 @@ def test_batches_from_the_cache_are_those_that_encoding_makes(tmp_path):
         torch.testing.assert_close(cached[name], fresh[name], rtol=1e-3, atol=1e-3)
     assert cached["garment_size"].tolist() == fresh["garment_size"].tolist() == list(SIZE)
     assert cached["positions"].tolist() == [3, 1]
-    # what the garment encoder sees: its own squashing finds the picture squashed already
+    # what the garment encoder sees: its own squashing finds the image squashed already
     seen = [own.garment_encoder.pixel_values(batch["garment"]) for batch in (cached, fresh)]
     torch.testing.assert_close(*seen, rtol=0, atol=0.02)
     grid = fresh["latents"].shape[-2:]
@@ -90,7 +90,7 @@ def test_a_cache_of_other_data_or_weights_is_refused(tmp_path):
         fill(tmp_path, Pairs(2), own)
 
 
-def test_training_reads_pictures_once_and_resumes_exactly(tmp_path):
+def test_training_reads_images_once_and_resumes_exactly(tmp_path):
     def config(name, steps):
         options = TrainingConfig(
             output=str(tmp_path / name),

@@ -193,7 +193,7 @@ def test_targets_are_the_places_of_the_cells_centres():
             assert torch.allclose(targets[0, row, column], centre + half_pixel, atol=1e-6)
 
 
-def test_places_outside_the_garments_picture_are_no_targets():
+def test_places_outside_the_garments_image_are_no_targets():
     correspondence = torch.tensor([[-1.0, 3.0], [3.0, 8.1], [3.0, 3.0]]).view(1, 3, 1, 2)
     targets = correspondence_targets(correspondence, (8, 8), (3, 1))
     assert torch.isnan(targets[0, :2]).all()

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from support.tiny import picture
+from support.tiny import random_image
 from support.tiny_training import HEIGHT, WIDTH, Pairs, assert_equal_weights, config_of, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -17,17 +17,17 @@ from stableviton_sdk.training.loop.run_log import MetricsLog, read_metrics
 
 
 def events(folder):
-    """All scalars by name and step, and all pictures likewise."""
+    """All scalars by name and step, and all images likewise."""
     found = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}).Reload()
     tags = found.Tags()
     scalars = {name: {event.step: event.value for event in found.Scalars(name)} for name in tags["scalars"]}
-    pictures = {
+    images = {
         name: {
             event.step: np.asarray(Image.open(io.BytesIO(event.encoded_image_string))) for event in found.Images(name)
         }
         for name in tags["images"]
     }
-    return scalars, pictures
+    return scalars, images
 
 
 @pytest.fixture
@@ -37,16 +37,16 @@ def without_tensorboard(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
 
 
-def test_scalars_and_validation_pictures_of_a_training_arrive_in_tensorboard(tmp_path):
+def test_scalars_and_validation_images_of_a_training_arrive_in_tensorboard(tmp_path):
     run(config_of(tmp_path, validation={"every": 2, "count": 2, "inference_steps": 1}))
-    scalars, pictures = events(tmp_path)
+    scalars, images = events(tmp_path)
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert set(scalars) == set(lines[0]) - {"step"}
     assert {"loss", "denoising", "learning_rate", "gradient_norm"} <= set(scalars)
     for name, values in scalars.items():
         assert values == pytest.approx({line["step"]: line[name] for line in lines}, rel=1e-6)
-    assert sorted(pictures["validation"]) == [2, 4]
-    for step, sheet in pictures["validation"].items():
+    assert sorted(images["validation"]) == [2, 4]
+    for step, sheet in images["validation"].items():
         assert np.array_equal(sheet, np.asarray(Image.open(tmp_path / "validation" / f"step-{step:08d}.png")))
         assert sheet.shape[0] > 2 * HEIGHT
         assert sheet.shape[1] > 4 * WIDTH
@@ -65,21 +65,21 @@ def test_what_a_killed_run_told_after_its_checkpoint_is_replaced(tmp_path):
     killed = MetricsLog(tmp_path)
     for step in (1, 2, 3):
         killed.write(step, {"loss": float(step)})
-    killed.show(2, "validation", picture())
-    killed.show(3, "validation", picture(seed=3))
+    killed.show(2, "validation", random_image())
+    killed.show(3, "validation", random_image(seed=3))
     killed.flush()  # and never closed
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "lo')
     time.sleep(1.1)  # TensorBoard reads files in the order of their names, which are of the second they began in
     resumed = MetricsLog(tmp_path, 2)
     resumed.write(3, {"loss": 30.0})
-    resumed.show(3, "validation", picture(seed=4))
+    resumed.show(3, "validation", random_image(seed=4))
     resumed.close()
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": s, "loss": v} for s, v in ((1, 1), (2, 2), (3, 30))]
-    scalars, pictures = events(tmp_path)
+    scalars, images = events(tmp_path)
     assert scalars == {"loss": {1: 1.0, 2: 2.0, 3: 30.0}}
-    assert np.array_equal(pictures["validation"][2], np.asarray(picture()))
-    assert np.array_equal(pictures["validation"][3], np.asarray(picture(seed=4)))
+    assert np.array_equal(images["validation"][2], np.asarray(random_image()))
+    assert np.array_equal(images["validation"][3], np.asarray(random_image(seed=4)))
     killed.close()
 
 

@@ -10,7 +10,7 @@ from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.metrics import similarity_map
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.bundled.autoencoder import picture_loss
+from stableviton_sdk.training.bundled.autoencoder import image_loss
 from stableviton_sdk.training.bundled.decoder import painting_loss
 from stableviton_sdk.training.loop.run_log import read_metrics
 from stableviton_sdk.training.tryon.losses import structural_loss
@@ -19,10 +19,10 @@ from stableviton_sdk.training.tryon.objective import decode
 from stableviton_sdk.training.tryon.trainable import choose_trainable
 from stableviton_sdk.training.tryon.trainer import make_objective, train
 
-LOSS = {"structure_weight": 0.5, "structure_pictures": 1}
+LOSS = {"structure_weight": 0.5, "structure_images": 1}
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -38,14 +38,14 @@ def test_it_is_one_minus_the_metric_of_the_region():
     result = ((truth.astype(int) * 3 + result) // 4).astype(np.uint8)
     region = np.zeros((40, 32), bool)
     region[8:30, 5:20] = True
-    first, second = (torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1 for picture in (result, truth))
+    first, second = (torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1 for image in (result, truth))
     loss = structural_loss(first, second, torch.from_numpy(region)[None, None])
     assert float(loss) == pytest.approx(1 - similarity_map(result, truth).over(region), abs=1e-5)
     assert float(structural_loss(second, second, torch.ones(1, 1, 40, 32))) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_step_against_its_gradient_comes_nearer_to_the_truth():
-    truth = pictures(1, 3, 24, 24)
+    truth = images(1, 3, 24, 24)
     result = (truth * 0.3).requires_grad_()
     weight = torch.ones(1, 1, 24, 24)
     loss = structural_loss(result, truth, weight)
@@ -85,7 +85,7 @@ def test_it_counts_with_its_weight_and_inside_the_mask():
     assert float(losses["loss"]) == pytest.approx(float(plain["loss"]) + 0.5 * float(losses["structure"]), rel=1e-5)
     inside = objective_of(pipeline, structure_weight=0.5, outside_weight=0.0)(batch)
     assert float(inside["structure"]) != pytest.approx(float(losses["structure"]), rel=1e-3)
-    first = objective_of(pipeline, structure_weight=0.5, structure_pictures=1)(batch)
+    first = objective_of(pipeline, structure_weight=0.5, structure_images=1)(batch)
     alone = objective_of(pipeline, structure_weight=0.5)(batch_of(pipeline, 1))
     assert float(first["structure"]) == pytest.approx(float(alone["structure"]), rel=1e-3)
     assert float(first["structure"]) != pytest.approx(float(losses["structure"]), rel=1e-3)
@@ -94,9 +94,7 @@ def test_it_counts_with_its_weight_and_inside_the_mask():
 def test_a_run_notes_it_and_leaves_the_autoencoder_alone(tmp_path):
     pipeline = velocity_pipeline()
     before = {name: tensor.clone() for name, tensor in pipeline.vae.state_dict().items()}
-    config = config_of(
-        tmp_path / "run", stage="base", loss={"structure_weight": 0.5, "structure_pictures": 1}, steps=2
-    )
+    config = config_of(tmp_path / "run", stage="base", loss={"structure_weight": 0.5, "structure_images": 1}, steps=2)
     folder = train(config, data=Pairs(), pipeline=pipeline, progress=False)
     line = read_metrics(tmp_path / "run" / "metrics.jsonl")[0]
     assert 0 < line["structure"] < 2
@@ -109,7 +107,7 @@ def test_what_it_can_not_serve_is_refused(tmp_path):
     config = config_of(tmp_path, stage="base", loss={"structure_weight": 0.5})
     with pytest.raises(InvalidInput, match="for networks that predict velocity"):
         make_objective(config, TryOnPipeline(**tiny_components()))
-    for options in ({"structure_weight": -1}, {"structure_pictures": 0}):
+    for options in ({"structure_weight": -1}, {"structure_images": 0}):
         with pytest.raises(InvalidInput, match=rf"loss\.{next(iter(options))} is"):
             config_of(tmp_path, loss=options)
 
@@ -118,19 +116,19 @@ def test_what_it_can_not_serve_is_refused(tmp_path):
 def test_the_decoders_training_counts_it_too():
     vae = PatchAutoencoder(latent_channels=4)
     batch = {
-        "picture": pictures(2, 3, 32, 32),
-        "latents": pictures(2, 4, 4, 4, seed=1),
+        "image": images(2, 3, 32, 32),
+        "latents": images(2, 4, 4, 4, seed=1),
         "mask": torch.ones(2, 1, 32, 32, dtype=torch.bool),
         "exact": torch.tensor([False, False]),
     }
     plain, structural = painting_loss(vae, batch), painting_loss(vae, batch, structure_weight=0.2)
     assert "structure" not in plain
     decoded = vae.decode(batch["latents"]).sample
-    expected = structural_loss(decoded, batch["picture"], batch["mask"])
+    expected = structural_loss(decoded, batch["image"], batch["mask"])
     assert float(structural["structure"]) == pytest.approx(float(expected), rel=1e-5)
     assert float(structural["loss"]) == pytest.approx(float(plain["loss"]) + 0.2 * float(expected), rel=1e-5)
-    error = decoded - batch["picture"]
-    unweighted = picture_loss(decoded, batch["picture"], torch.ones(2, 1, 32, 32))
+    error = decoded - batch["image"]
+    unweighted = image_loss(decoded, batch["image"], torch.ones(2, 1, 32, 32))
     assert float(unweighted["squared"]) == pytest.approx(float(error.square().mean()), rel=1e-5)
 
 
@@ -142,7 +140,7 @@ def test_the_memory_estimate_counts_the_autoencoders_part(tmp_path):
     def activations(**loss):
         return estimate_memory(pipeline, trained, config_of(tmp_path, stage="base", loss=loss)).activations
 
-    without, one = activations(), activations(structure_weight=0.5, structure_pictures=1)
+    without, one = activations(), activations(structure_weight=0.5, structure_images=1)
     both = activations(structure_weight=0.5)
     assert without < one < both
     kept = []

@@ -17,8 +17,8 @@ from stableviton_sdk.training.loop.sampler import ShuffledItems, noise_generator
 SEED = 3
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Small pictures, and their means as the answer; one of them may be spoilt."""
+class Images(torch.utils.data.Dataset):
+    """Small images, and their means as the answer; one of them may be spoilt."""
 
     def __init__(self, count=10, spoilt=None):
         self.values = np.random.default_rng(0).normal(size=(count, 2, 6, 6)).astype(np.float32)
@@ -29,7 +29,7 @@ class Pictures(torch.utils.data.Dataset):
         return len(self.values)
 
     def __getitem__(self, index):
-        return {"picture": self.values[index], "answer": self.values[index].mean()}
+        return {"image": self.values[index], "answer": self.values[index].mean()}
 
 
 def network(layout=torch.contiguous_format, width=3):
@@ -41,12 +41,12 @@ def network(layout=torch.contiguous_format, width=3):
 
 def noisy_loss(model, batch):
     noise = [torch.randn(2, 6, 6, generator=noise_generator(SEED, int(place))) for place in batch["position"]]
-    error = (model(batch["picture"] + 0.1 * torch.stack(noise))[:, 0] - batch["answer"]).square().mean()
+    error = (model(batch["image"] + 0.1 * torch.stack(noise))[:, 0] - batch["answer"]).square().mean()
     return {"loss": error, "error": error}
 
 
 def shift(item, rng):
-    return {**item, "picture": np.roll(item["picture"], int(rng.integers(6)), axis=2)}
+    return {**item, "image": np.roll(item["image"], int(rng.integers(6)), axis=2)}
 
 
 def config(**changes):
@@ -65,7 +65,7 @@ def run(output, *, model=None, loss=noisy_loss, data=None, options=None, **other
     return fit(
         network() if model is None else model,
         loss,
-        Pictures() if data is None else data,
+        Images() if data is None else data,
         config() if options is None else options,
         output,
         augmentation=shift,
@@ -144,9 +144,9 @@ def test_training_lowers_the_loss_and_returns_the_average_of_the_weights(tmp_pat
 
 
 def test_a_loss_that_is_no_number_stops_with_step_items_and_advice_and_changes_nothing(tmp_path):
-    item = ShuffledItems(Pictures(count=12), SEED).index(9)  # the first batches are of positions 0..3, 4..7, 8..11
+    item = ShuffledItems(Images(count=12), SEED).index(9)  # the first batches are of positions 0..3, 4..7, 8..11
     with pytest.raises(TrainingDiverged, match=rf"step 3, .*nan.*item {item}\b.*lower learning_rate.*step-00000002"):
-        run(tmp_path / "run", data=Pictures(count=12, spoilt=item), options=config(checkpoint_every=1))
+        run(tmp_path / "run", data=Images(count=12, spoilt=item), options=config(checkpoint_every=1))
     tensors = last_tensors(tmp_path / "run")
     assert all(torch.isfinite(value).all() for value in tensors.values())
 
@@ -174,7 +174,7 @@ def test_norms_and_biases_are_not_decayed():
 def test_the_progress_bar_can_be_switched_off(tmp_path, capsys):
     run(tmp_path / "quiet")
     assert capsys.readouterr() == ("", "")
-    fit(network(), noisy_loss, Pictures(), config(), tmp_path / "loud")
+    fit(network(), noisy_loss, Images(), config(), tmp_path / "loud")
     assert "9/9" in capsys.readouterr().err
 
 

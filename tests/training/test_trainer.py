@@ -82,7 +82,7 @@ def test_the_trained_pipeline_loads_and_holds_the_averaged_weights(uninterrupted
     assert not torch.equal(last[f"average/unet.{key}"], last[f"weights/unet.{key}"])
 
 
-def test_validation_pictures_change_nothing_in_the_training(uninterrupted, tmp_path):
+def test_validation_images_change_nothing_in_the_training(uninterrupted, tmp_path):
     config = config_of(tmp_path / "run", validation={"every": 2, "count": 2, "inference_steps": 1})
     state = torch.random.get_rng_state()
     _, folder = run(config)
@@ -227,7 +227,7 @@ def test_conditioning_equals_the_pipelines(tmp_path):
     prepared = collect_inputs(images["person"], aspect=(WIDTH, HEIGHT), prepare=None, **maps)
     with torch.no_grad():
         expected = pipeline.prepare_conditioning(prepared, (WIDTH, HEIGHT))
-        garment = pipeline.encode_pictures([Image.fromarray(item["garment"])], (WIDTH, HEIGHT))
+        garment = pipeline.encode_images([Image.fromarray(item["garment"])], (WIDTH, HEIGHT))
     assert torch.allclose(batch["conditioning"], expected, atol=1e-5)
     assert torch.allclose(batch["garment_latents"], garment, atol=1e-5)
 

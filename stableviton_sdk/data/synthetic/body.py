@@ -28,7 +28,7 @@ POSE_CHANCES = {
     "down": 0.36, "relaxed": 0.2, "bent": 0.12, "on_hip": 0.1, "across": 0.1, "raised": 0.06, "half_raised": 0.06,
 }  # fmt: skip
 RULE_ARM = 5 / 16  # half width of an arm in HR-VITON's rule, in shoulder distances
-SIDES = (-1, 1)  # the person's right side is on the picture's left
+SIDES = (-1, 1)  # the person's right side is on the image's left
 
 
 def widest_sleeve(s: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ class Head:
         return np.array([[cos, sin], [-sin, cos]]) * [[self.half_width], [self.half_height]]
 
     def to_canvas(self, points: np.ndarray) -> Points:
-        """(N, 2) in half axes (x to the picture's right, y down) to canvas units."""
+        """(N, 2) in half axes (x to the image's right, y down) to canvas units."""
         return points @ self._axes + self.centre
 
 
@@ -86,7 +86,7 @@ class Body:
         colours (`dict[str, np.ndarray]`): RGB of skin, hair, lower, shoes, lips, eyes.
         hair (`str`): Name of the hair style.
         glasses, beard (`bool`): What the face wears.
-        light (`float`): -1 lit from the picture's left, 1 from the right.
+        light (`float`): -1 lit from the image's left, 1 from the right.
         background (`str`): Kind of background.
         details (`int`): Seed of everything that only decorates.
     """
@@ -111,10 +111,10 @@ class Body:
         return self.torso.unit
 
     def joints(self, size: tuple[int, int]) -> np.ndarray:
-        """BODY_25 joints in pixels of a picture of `size` (height, width).
+        """BODY_25 joints in pixels of an image of `size` (height, width).
 
         Returns:
-            `np.ndarray`: float32, (25, 3) as x, y, confidence; all zero where a joint lies outside the picture.
+            `np.ndarray`: float32, (25, 3) as x, y, confidence; all zero where a joint lies outside the image.
         """
         points = np.zeros((25, 2))
         face = self.head.to_canvas(np.array([[0, 0.22], [-0.4, -0.06], [0.4, -0.06], [-0.98, 0.05], [0.98, 0.05]]))
@@ -267,7 +267,7 @@ def _sample_legs(rng, style: Style, torso: Torso, trunk: float, kind: str, top: 
 
 
 def _sample_arms(rng, torso: Torso, legs: Legs, bones: tuple[float, float], unit: float) -> tuple[Arm, Arm]:
-    """Draw poses until no sleeve could leave the picture, or the region that HR-VITON's rule draws around the joints.
+    """Draw poses until no sleeve could leave the image, or the region that HR-VITON's rule draws around the joints.
 
     The rule gives visible trousers back even inside of that region, so that a wide sleeve in front of them would leak:
     only hands may lie there.

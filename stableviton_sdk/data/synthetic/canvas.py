@@ -1,4 +1,4 @@
-"""Antialiased drawing on a supersampled canvas: the few operations that the figures need, on 8-bit pictures."""
+"""Antialiased drawing on a supersampled canvas: the few operations that the figures need, on 8-bit images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import InvalidInput
 
-UNITS_WIDE, UNITS_HIGH = 192, 256  # geometry is stated in canvas units, whatever the picture's size
+UNITS_WIDE, UNITS_HIGH = 192, 256  # geometry is stated in canvas units, whatever the image's size
 SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 MAX_HEIGHT = 2048
 
@@ -63,7 +63,7 @@ class Layer:
 
     @cached_property
     def pixels(self) -> tuple[slice, slice]:
-        """Rows and columns of the final picture."""
+        """Rows and columns of the final image."""
         (rows, columns), step = self.area, self.supersample
         return slice(rows.start // step, rows.stop // step), slice(columns.start // step, columns.stop // step)
 
@@ -74,10 +74,10 @@ class Layer:
 
 
 class Canvas:
-    """Draws for pictures of one size.
+    """Draws for images of one size.
 
     Args:
-        size (`tuple[int, int]`): Height and width of the final picture.
+        size (`tuple[int, int]`): Height and width of the final image.
         supersample (`int`, *optional*, defaults to 2): Subpixels per pixel and direction.
     """
 
@@ -100,17 +100,17 @@ class Canvas:
             cv2.fillPoly(alpha, [_moved(points, top, left)], 255, cv2.LINE_AA, SHIFT)
         return Layer(top, left, alpha, self.supersample)
 
-    def fill(self, picture: np.ndarray, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)) -> None:
-        """Paint a filled polygon on a picture whose first subpixel is `origin` (top, left), in place."""
-        cv2.fillPoly(picture, [_moved(self._fixed(points), *origin)], _scalar(colour), cv2.LINE_AA, SHIFT)
+    def fill(self, image: np.ndarray, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)) -> None:
+        """Paint a filled polygon on an image whose first subpixel is `origin` (top, left), in place."""
+        cv2.fillPoly(image, [_moved(self._fixed(points), *origin)], _scalar(colour), cv2.LINE_AA, SHIFT)
 
     def line(
-        self, picture: np.ndarray, width: float, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)
+        self, image: np.ndarray, width: float, points: Points, colour: np.ndarray, origin: tuple[int, int] = (0, 0)
     ) -> None:
         """Paint a line of a width in canvas units, with round ends, in place."""
         thickness = max(1, round(width * self.scale))
         cv2.polylines(
-            picture, [_moved(self._fixed(points), *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT
+            image, [_moved(self._fixed(points), *origin)], False, _scalar(colour), thickness, cv2.LINE_AA, SHIFT
         )
 
     def fields(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
@@ -158,9 +158,9 @@ def _moved(fixed: np.ndarray, top: int, left: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """A picture with its own coverage, to be laid over many others.
+    """An image with its own coverage, to be laid over many others.
 
-    Where it covers fully nothing of the picture below survives, not even a rounding error.
+    Where it covers fully nothing of the image below survives, not even a rounding error.
 
     Args:
         layer (`Layer`): What it covers.
@@ -188,35 +188,35 @@ class Overlay:
         alpha = cv2.multiply(self.layer.alpha, 255 - sampled(cover, self.layer), scale=1 / 255)
         return Overlay(Layer(self.layer.top, self.layer.left, alpha, self.layer.supersample), self.colours)
 
-    def onto(self, picture: np.ndarray) -> None:
-        """Lay the overlay over a supersampled picture, in place."""
-        blend(picture[self.layer.area], self.colours, self.layer.alpha)
+    def onto(self, image: np.ndarray) -> None:
+        """Lay the overlay over a supersampled image, in place."""
+        blend(image[self.layer.area], self.colours, self.layer.alpha)
 
 
-def blend(picture: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
-    """Lay colours (h, w, 3) over a picture (h, w, 3) in place, with an opacity alpha, uint8 (h, w)."""
-    if picture.dtype == np.uint8:
+def blend(image: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
+    """Lay colours (h, w, 3) over an image (h, w, 3) in place, with an opacity alpha, uint8 (h, w)."""
+    if image.dtype == np.uint8:
         opaque = cv2.merge((alpha, alpha, alpha))
         laid = cv2.multiply(colours, opaque, scale=1 / 255)
         cv2.bitwise_not(opaque, opaque)
-        cv2.multiply(picture, opaque, opaque, scale=1 / 255)
-        cv2.add(opaque, laid, picture)
+        cv2.multiply(image, opaque, opaque, scale=1 / 255)
+        cv2.add(opaque, laid, image)
         return
     share = alpha.astype(np.float32) * np.float32(1 / 255)
     share = cv2.merge((share, share, share))
-    picture += share * (colours - picture)
+    image += share * (colours - image)
 
 
-def flood(picture: np.ndarray, colour: np.ndarray) -> None:
-    """Fill an 8-bit picture (h, w, 3), in place; numpy's broadcast over three channels takes ten times as long."""
-    cv2.rectangle(picture, (0, 0), (picture.shape[1], picture.shape[0]), _scalar(colour), cv2.FILLED)
+def flood(image: np.ndarray, colour: np.ndarray) -> None:
+    """Fill an 8-bit image (h, w, 3), in place; numpy's broadcast over three channels takes ten times as long."""
+    cv2.rectangle(image, (0, 0), (image.shape[1], image.shape[0]), _scalar(colour), cv2.FILLED)
 
 
-def tint(picture: np.ndarray, layer: Layer, colour: np.ndarray) -> None:
-    """Lay one colour over a supersampled 8-bit picture, in place, through a layer."""
+def tint(image: np.ndarray, layer: Layer, colour: np.ndarray) -> None:
+    """Lay one colour over a supersampled 8-bit image, in place, through a layer."""
     colours = np.empty((*layer.alpha.shape, 3), np.uint8)
     flood(colours, colour)
-    blend(picture[layer.area], colours, layer.alpha)
+    blend(image[layer.area], colours, layer.alpha)
 
 
 def ramp(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -251,9 +251,9 @@ def bell(values: np.ndarray) -> np.ndarray:
     return cv2.exp(-values * values)
 
 
-def paste(picture: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
-    """Copy values (h, w) into a picture, in place, where a bool mask is set; in a third of `np.copyto`'s time."""
-    cv2.copyTo(values, where.view(np.uint8), picture)
+def paste(image: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
+    """Copy values (h, w) into an image, in place, where a bool mask is set; in a third of `np.copyto`'s time."""
+    cv2.copyTo(values, where.view(np.uint8), image)
 
 
 def repeated(values: np.ndarray, step: int) -> np.ndarray:
@@ -266,7 +266,7 @@ def repeated(values: np.ndarray, step: int) -> np.ndarray:
 
 
 def soften(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Blur a uint8 picture: two boxes, which look like a Gaussian and take a quarter of its time."""
+    """Blur a uint8 image: two boxes, which look like a Gaussian and take a quarter of its time."""
     size = 2 * round((np.sqrt(6 * sigma**2 + 1) - 1) / 2) + 1
     return cv2.blur(cv2.blur(values, (size, size)), (size, size))
 

@@ -55,7 +55,7 @@ class Cut:
 
     @cached_property
     def neck_curve(self) -> Points:
-        """Front neckline from the picture's left to its right."""
+        """Front neckline from the image's left to its right."""
         width, depth, top = self.neck_width, self.neck_depth, shoulder_line(self.neck_width)
         if self.neckline == "turtleneck":
             return np.array([[-0.285, top], [-0.275, -0.25], [0, -0.24], [0.275, -0.25], [0.285, top]])
@@ -78,7 +78,7 @@ class Cut:
 
     @cached_property
     def armhole(self) -> Points:
-        """The armhole on the picture's right, from the shoulder to the armpit."""
+        """The armhole on the image's right, from the shoulder to the armpit."""
         end = (self.strap, shoulder_line(self.strap))
         if self.sleeve != "none":
             return smooth([end, (0.955, 0.08), (0.975, 0.17), (self.chest, 0.27)])
@@ -87,7 +87,7 @@ class Cut:
 
     @cached_property
     def seam(self) -> Points:
-        """Where a sleeve's cloth begins, on the picture's right: further in than the torso's panel reaches."""
+        """Where a sleeve's cloth begins, on the image's right: further in than the torso's panel reaches."""
         return smooth([(0.84, shoulder_line(0.84)), (0.8, 0.06), (0.84, 0.17), (self.chest, 0.27)])
 
     @cached_property

@@ -1,6 +1,6 @@
 """Everything about a figure that no upper garment changes: legs, skin, hands, and the labels they get.
 
-Outlines are kept for the last figures, since the picture and the DensePose labels both want them.
+Outlines are kept for the last figures, since the image and the DensePose labels both want them.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def arm_half_width(s: np.ndarray) -> np.ndarray:
     return np.interp(s, _ARM_AT, _ARM_WIDE)
 
 
-def draw_base(picture: np.ndarray, labels: np.ndarray, body: Body, canvas: Canvas, reach: np.ndarray) -> Layer:
+def draw_base(image: np.ndarray, labels: np.ndarray, body: Body, canvas: Canvas, reach: np.ndarray) -> Layer:
     """Paint what lies behind any upper garment, in place.
 
     Args:
-        picture (`np.ndarray`): Supersampled RGB, uint8, holding the background.
+        image (`np.ndarray`): Supersampled RGB, uint8, holding the background.
         labels (`np.ndarray`): CIHP labels, uint8, (H, W).
         body (`Body`): Who.
         canvas (`Canvas`): Draws.
@@ -59,22 +59,22 @@ def draw_base(picture: np.ndarray, labels: np.ndarray, body: Body, canvas: Canva
     """
     skin, unit = body.colours["skin"], body.unit
     for outline in hair_back(body):
-        canvas.fill(picture, outline, darker(body.colours["hair"], 0.22))
+        canvas.fill(image, outline, darker(body.colours["hair"], 0.22))
         mark(labels, canvas.polygon(outline), CIHP.HAIR)
     for side in (0, 1):
-        _leg(picture, labels, body, canvas, side)
+        _leg(image, labels, body, canvas, side)
     torso, neck = canvas.polygon(torso_skin(body), neck_skin(body)), canvas.polygon(neck_skin(body))
-    tint(picture, torso, skin)
+    tint(image, torso, skin)
     mark(labels, torso, CIHP.TORSO_SKIN)
     chin = canvas.polygon(body.head.to_canvas(FACE_SHAPE * (0.8, 1.0) + (0, 0.17)))
-    tint(picture, restrict(chin, neck), darker(skin, 0.16))
+    tint(image, restrict(chin, neck), darker(skin, 0.16))
     for sign in SIDES:  # collar bones
         bone = np.array(body.torso.neck) + np.array([[0.06, -0.015], [0.18, -0.05], [0.32, -0.065]]) * (
             sign * unit,
             unit,
         )
-        canvas.line(picture, 0.014 * unit, smooth(bone), darker(skin, 0.12))
-    return _lower(picture, labels, body, canvas, reach)
+        canvas.line(image, 0.014 * unit, smooth(bone), darker(skin, 0.12))
+    return _lower(image, labels, body, canvas, reach)
 
 
 @lru_cache(maxsize=4)
@@ -126,22 +126,22 @@ def foot_outline(body: Body, side: int) -> Points:
     return ellipse_points(centre, (0.13 * unit, 0.17 * unit))
 
 
-def _leg(picture, labels, body: Body, canvas: Canvas, side: int) -> None:
+def _leg(image, labels, body: Body, canvas: Canvas, side: int) -> None:
     if body.legs.ankles[side][1] < UNITS_HIGH:
-        canvas.fill(picture, foot_outline(body, side), body.colours["shoes"])
+        canvas.fill(image, foot_outline(body, side), body.colours["shoes"])
         mark(labels, canvas.polygon(foot_outline(body, side)), SHOES[side], WHOLE)
     if body.legs.kind in ("slim", "straight", "wide"):
         return  # nothing of it shows
     layer = canvas.polygon(leg_outline(body, side))
     x, y = canvas.centres(layer.box)
     across = (x - _axis(body, side, y)) * np.float32(1 / (0.2 * body.unit))
-    _lay(picture, layer, shaded(1 - 0.16 * np.minimum(across**2, 1.2), body.colours["skin"]))
+    _lay(image, layer, shaded(1 - 0.16 * np.minimum(across**2, 1.2), body.colours["skin"]))
     mark(labels, layer, LEGS[side], WHOLE)
 
 
-def _lay(picture: np.ndarray, layer: Layer, colours: np.ndarray) -> None:
-    """Lay colours, given at the final picture's resolution, over a supersampled one, in place, through a layer."""
-    blend(picture[layer.area], repeated(colours, layer.supersample), layer.alpha)
+def _lay(image: np.ndarray, layer: Layer, colours: np.ndarray) -> None:
+    """Lay colours, given at the final image's resolution, over a supersampled one, in place, through a layer."""
+    blend(image[layer.area], repeated(colours, layer.supersample), layer.alpha)
 
 
 def _axis(body: Body, side: int, y: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ def _axis(body: Body, side: int, y: np.ndarray) -> np.ndarray:
     return np.interp(y, joints[:, 1], joints[:, 0]).astype(np.float32)
 
 
-def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> Layer:
+def _lower(image, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> Layer:
     legs, unit = body.legs, body.unit
     colour = body.colours["lower"]
     outlines = body.lower_outlines()
@@ -162,25 +162,25 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
         depth = ((y - legs.hips[0][1]) / unit).clip(0, 1).astype(np.float32)
         pleats = 9 if legs.kind == "flared" else 4
         light = 1 - 0.17 * np.minimum(across**2, 1.3) - depth * (0.05 + 0.05 * np.cos(pleats * np.pi / 2 * across))
-        _lay(picture, whole, shaded(light, colour))
+        _lay(image, whole, shaded(light, colour))
     else:
         for side, sign in enumerate(SIDES):
             layer = canvas.polygon(outlines[side])
             x, y = canvas.centres(layer.box)
             across = (x - _axis(body, side, y)) * np.float32(1 / (0.3 * unit))
             light = 1.03 - 0.2 * np.minimum(across**2, 1.2) - 0.05 * sign * body.light * across
-            _lay(picture, layer, shaded(light, colour))
+            _lay(image, layer, shaded(light, colour))
         hips = np.mean(legs.hips, axis=0)
         seam = smooth(hips + np.array([[0.0, -0.2], [0.01, 0.05], [0.0, 0.24]]) * unit)
-        canvas.line(picture, 0.014 * unit, seam, line)
+        canvas.line(image, 0.014 * unit, seam, line)
         for sign in SIDES:
             pocket = smooth(hips + np.array([[0.2, -0.2], [0.28, -0.1], [0.43, -0.06]]) * (sign * unit, unit))
-            canvas.line(picture, 0.014 * unit, pocket, line)
+            canvas.line(image, 0.014 * unit, pocket, line)
     band = xy(1.96 * steps(9) - 0.98, legs.top + 0.035)
-    canvas.line(picture, 0.012 * unit, body.torso.to_canvas(band), line)
+    canvas.line(image, 0.012 * unit, body.torso.to_canvas(band), line)
     if body.details % 2:
         button = body.torso.to_canvas(np.array([[0.0, legs.top + 0.02]]))[0]
-        canvas.fill(picture, ellipse_points(button, (0.022 * unit, 0.022 * unit)), np.array([214.0, 190, 130]))
+        canvas.fill(image, ellipse_points(button, (0.022 * unit, 0.022 * unit)), np.array([214.0, 190, 130]))
     part, near = labels[whole.pixels], reach[whole.pixels]
     part[(whole.coverage > 0) & near] = CIHP.TORSO_SKIN
     part[(whole.coverage >= WHOLE) & ~near] = CIHP.SKIRT if skirt else CIHP.TROUSERS
@@ -188,7 +188,7 @@ def _lower(picture, labels, body: Body, canvas: Canvas, reach: np.ndarray) -> La
 
 
 def arm_overlay(body: Body, arm: Arm, canvas: Canvas, box: Box, light: np.ndarray) -> Overlay:
-    """The bare arm without its hand, on a part of the canvas; `light` (h, w) at the final picture's resolution."""
+    """The bare arm without its hand, on a part of the canvas; `light` (h, w) at the final image's resolution."""
     skin = body.colours["skin"]
     alpha = np.zeros((box[2] - box[0], box[3] - box[1]), np.uint8)
     layer = Layer(box[0], box[1], alpha, canvas.supersample)

@@ -56,9 +56,9 @@ class Garment:
     """An upper garment, laid flat.
 
     Args:
-        picture (`np.ndarray`): RGB of the flat garment on its canvas, uint8 in [0, 255], (H, W, 3).
+        image (`np.ndarray`): RGB of the flat garment on its canvas, uint8 in [0, 255], (H, W, 3).
         fabric (`np.ndarray`):
-            The garment's own colours, (H, W, 3): the picture inside of the silhouette, and the fabric continued
+            The garment's own colours, (H, W, 3): the image inside of the silhouette, and the fabric continued
             outside of it, so that no canvas bleeds into a worn garment's edges. uint8, or float32 for colours that
             mustn't be rounded: `render` answers in kind.
         panels (`dict[str, Panel]`): `"torso"`, and `"right_sleeve"`, `"left_sleeve"` where it has sleeves.
@@ -66,7 +66,7 @@ class Garment:
         design (`Design`): Its fabric.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     fabric: np.ndarray
     panels: dict[str, Panel]
     cut: Cut
@@ -75,7 +75,7 @@ class Garment:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.picture.shape[:2]
+        return self.image.shape[:2]
 
     @property
     def mask(self) -> np.ndarray:
@@ -99,7 +99,7 @@ def sample_garment(
     Args:
         rng (`np.random.Generator`): Where the draws come from.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"` or `"shifted"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the picture.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the image.
         neckline, sleeve, fit, pattern, graphic (`str`, *optional*):
             Fix what is otherwise drawn: a key of `NECKLINES`, `SLEEVES`, `FITS`, `PATTERNS`, `GRAPHICS`.
 
@@ -123,13 +123,13 @@ def sample_garment(
 def garment_from_coordinates(garment: Garment) -> Garment:
     """The same garment painted with its own coordinates: red = x, green = y in garment pixels, blue = 0.
 
-    Worn without shading, every pixel of it tells where in the flat picture it came from. Colours are float32.
+    Worn without shading, every pixel of it tells where in the flat image it came from. Colours are float32.
     """
     height, width = garment.size
     painted = np.zeros((height, width, 3), np.float32)
     painted[..., 0] = np.arange(width, dtype=np.float32)
     painted[..., 1] = np.arange(height, dtype=np.float32)[:, None]
-    return dataclasses.replace(garment, picture=painted, fabric=painted)
+    return dataclasses.replace(garment, image=painted, fabric=painted)
 
 
 def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple[int, int]) -> Garment:
@@ -143,10 +143,10 @@ def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple
     colours = _Fabric(canvas, box, layout, cut, design, rng).finish()
     alphas = [_spread(layer, size) for layer in layers]
     silhouette = alphas[0] if len(alphas) == 1 else cv2.max(cv2.max(alphas[0], alphas[1]), alphas[2])
-    picture = np.empty_like(colours)
-    flood(picture, np.full(3, BACKDROP))
+    image = np.empty_like(colours)
+    flood(image, np.full(3, BACKDROP))
     top, left, bottom, right = (edge // canvas.supersample for edge in box)
-    part, cloth = picture[top:bottom, left:right], colours[top:bottom, left:right]
+    part, cloth = image[top:bottom, left:right], colours[top:bottom, left:right]
     inside = np.ascontiguousarray(silhouette[top:bottom, left:right])
     # Flat fabric bulges a little, darker towards its silhouette, and casts a faint shadow.
     soft = soften(inside, 2.2 * scale)
@@ -158,11 +158,11 @@ def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple
         opening = canvas.polygon(layout.torso(np.concatenate([cut.neck_curve, cut.back_neck()[::-1]])))
         lining = np.empty((*opening.coverage.shape, 3), np.uint8)
         flood(lining, 0.62 * design.colours[0] + 22)
-        blend(picture[opening.pixels], lining, np.rint(opening.coverage * 255).astype(np.uint8))
+        blend(image[opening.pixels], lining, np.rint(opening.coverage * 255).astype(np.uint8))
     blend(part, cloth, inside)
     to_pixels = [layout.torso_map(scale), *(layout.sleeve_map(side, scale) for side in (0, 1))]
     panels = {name: Panel(alpha, matrix) for name, alpha, matrix in zip(PANELS, alphas, to_pixels, strict=False)}
-    return Garment(picture, colours, panels, cut, design)
+    return Garment(image, colours, panels, cut, design)
 
 
 class _Layout:
@@ -227,7 +227,7 @@ class _Fabric:
         self.wide_sleeve = cut.sleeve_outline(FLAT_ARM, widen=0.05)
 
     def finish(self) -> np.ndarray:
-        """uint8 RGB of the whole canvas at the picture's own resolution, (H, W, 3)."""
+        """uint8 RGB of the whole canvas at the image's own resolution, (H, W, 3)."""
         canvas = self.canvas
         self._torso()
         if self.cut.sleeve != "none":
@@ -244,7 +244,7 @@ class _Fabric:
         """Fill a cloth at `origin` of the canvas with the pattern.
 
         `coordinates` takes canvas units to the fabric's, `place` back. The pattern knows how wide a pixel is and has
-        no stairs: it is woven at the picture's resolution and repeated, and only what is drawn over it needs finer.
+        no stairs: it is woven at the image's resolution and repeated, and only what is drawn over it needs finer.
         """
         step, (height, width) = self.canvas.supersample, cloth.shape[:2]
         a, b = coordinates(*self.canvas.centres((*origin, origin[0] + height, origin[1] + width)))
@@ -365,14 +365,14 @@ class _Fabric:
 
 
 def _inwards_of_seam(cut: Cut) -> Points:
-    """What belongs to the torso's cloth in the picture's right half, however far up and down."""
+    """What belongs to the torso's cloth in the image's right half, however far up and down."""
     seam = cut.seam
     top, low = seam[0], seam[-1]
     return np.concatenate([[(0, top[1] - 0.4), (top[0], top[1] - 0.4)], seam, [(low[0], 1.2), (0, 1.2)]])
 
 
 def _spread(layer: Layer, size: tuple[int, int]) -> np.ndarray:
-    """A layer's coverage on the whole picture, uint8."""
+    """A layer's coverage on the whole image, uint8."""
     values = np.zeros(size, np.uint8)
     values[layer.pixels] = np.rint(layer.coverage * 255)
     return values

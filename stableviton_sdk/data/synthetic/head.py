@@ -81,7 +81,7 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
 
     Returns:
         `tuple[Overlay, np.ndarray]`:
-            What to lay over the picture, and CIHP labels of the overlay's pixels, uint8, (h, w), 255 where none.
+            What to lay over the image, and CIHP labels of the overlay's pixels, uint8, (h, w), 255 where none.
     """
     head, skin, place = body.head, body.colours["skin"], body.head.to_canvas
     rng = np.random.default_rng([body.details, 3])

@@ -24,7 +24,7 @@ def contact_sheet(samples: Sequence[SyntheticSample], gap: int = 2) -> Image.Ima
 
     Args:
         samples (`Sequence[SyntheticSample]`): All of one size.
-        gap (`int`, *optional*, defaults to 2): White pixels between pictures.
+        gap (`int`, *optional*, defaults to 2): White pixels between images.
 
     Returns:
         `PIL.Image.Image`: RGB.
@@ -32,9 +32,9 @@ def contact_sheet(samples: Sequence[SyntheticSample], gap: int = 2) -> Image.Ima
     height, width = samples[0].mask.shape
     sheet = np.full((len(samples) * (height + gap) - gap, len(COLUMNS) * (width + gap) - gap, 3), 255, np.uint8)
     for row, sample in enumerate(samples):
-        for column, picture in enumerate(_pictures(sample)):
+        for column, image in enumerate(_images(sample)):
             top, left = row * (height + gap), column * (width + gap)
-            sheet[top : top + height, left : left + width] = picture
+            sheet[top : top + height, left : left + width] = image
     return Image.fromarray(sheet)
 
 
@@ -63,7 +63,7 @@ def parse_colours() -> np.ndarray:
     return np.rint(np.array(colours) * 255).astype(np.uint8)
 
 
-def _pictures(sample: SyntheticSample) -> tuple[np.ndarray, ...]:
+def _images(sample: SyntheticSample) -> tuple[np.ndarray, ...]:
     return (
         sample.person, sample.garment, sample.garment_other, sample.person_in_other, sample.agnostic,
         sample.densepose, parse_colours()[sample.parsing], correspondence_colours(sample.correspondence),
@@ -73,12 +73,12 @@ def _pictures(sample: SyntheticSample) -> tuple[np.ndarray, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of the preview."""
     parser = argparse.ArgumentParser(prog="python -m stableviton_sdk.data.synthetic.preview", description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="picture file to write")
+    parser.add_argument("--output", type=Path, required=True, help="image file to write")
     parser.add_argument("--count", type=int, default=8, help="samples, one a row (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the series (default 0)")
     parser.add_argument("--start", type=int, default=0, help="index of the first sample (default 0)")
     parser.add_argument("--style", choices=sorted(STYLES), default="studio", help="domain (default studio)")
-    parser.add_argument("--height", type=int, default=256, help="height of a picture; 4:3 (default 256)")
+    parser.add_argument("--height", type=int, default=256, help="height of an image; 4:3 (default 256)")
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error("--count must be at least 1")

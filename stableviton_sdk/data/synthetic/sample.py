@@ -18,12 +18,12 @@ from .labels import PARULA
 from .scene import Rendering, Stage
 from .style import StyleName, get_style
 
-GREY = 128  # of the agnostic picture
+GREY = 128  # of the agnostic image
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticSample:
-    """One person in a garment, and the same person in another one. Pictures are uint8 RGB, (H, W, 3).
+    """One person in a garment, and the same person in another one. Images are uint8 RGB, (H, W, 3).
 
     Args:
         body (`Body`): The figure.
@@ -51,12 +51,12 @@ class SyntheticSample:
     @property
     def garment(self) -> np.ndarray:
         """The worn garment, laid flat."""
-        return self.worn.picture
+        return self.worn.image
 
     @property
     def garment_other(self) -> np.ndarray:
         """The other garment, laid flat."""
-        return self.other.picture
+        return self.other.image
 
     @property
     def person_in_other(self) -> np.ndarray:
@@ -90,15 +90,15 @@ class SyntheticSample:
 
     @property
     def densepose(self) -> np.ndarray:
-        """The DensePose picture, in the parula palette on black."""
+        """The DensePose image, in the parula palette on black."""
         return PARULA[self.densepose_labels]
 
     @property
     def agnostic(self) -> np.ndarray:
         """The person with the region to repaint greyed out."""
-        picture = self.person.copy()
-        picture[self.mask] = GREY
-        return picture
+        image = self.person.copy()
+        image[self.mask] = GREY
+        return image
 
     def person_in(self, garment: Garment) -> np.ndarray:
         """The same person, pose and place, in any other garment of the same size; see `sample_garment`."""
@@ -137,7 +137,7 @@ class SyntheticDataset:
         length (`int`): How many samples.
         seed (`int`, *optional*, defaults to 0): Which ones.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
         transform (`Callable`, *optional*):
             Makes an item of a `SyntheticSample`; by default its `as_dict`.
         garments (`str`, *optional*, defaults to `"worn"`):
@@ -192,7 +192,7 @@ def render_pair(
         seed (`int`): Which series of samples; not negative.
         index (`int`): Which sample of the series; not negative.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
 
     Returns:
         `SyntheticSample`

@@ -52,7 +52,7 @@ class Rendering:
         coverage (`np.ndarray`):
             float32 in [0, 1], (H, W): how much of the pixel shows the garment's panel that `correspondence` is about.
         correspondence (`np.ndarray`):
-            float32, (H, W, 2): for every worn pixel the x, y of its fabric in pixels of the garment's picture, whole
+            float32, (H, W, 2): for every worn pixel the x, y of its fabric in pixels of the garment's image, whole
             numbers being pixel centres; NaN elsewhere.
     """
 
@@ -65,7 +65,7 @@ class Rendering:
 
 @dataclass(frozen=True, eq=False)
 class _Surface:
-    """Where on the canvas a panel may lie. All fields are float32 at the final picture's pixel centres, (h, w)."""
+    """Where on the canvas a panel may lie. All fields are float32 at the final image's pixel centres, (h, w)."""
 
     box: Box
     first: np.ndarray  # u, or s
@@ -87,7 +87,7 @@ class Stage:
 
     Args:
         body (`Body`): Who.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the pictures.
+        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
     """
 
     def __init__(self, body: Body, size: tuple[int, int] = (256, 192)):
@@ -220,7 +220,7 @@ class Stage:
         return reach
 
     def _wear(self, drawing: _Drawing, garment: Garment, name: str, surface: _Surface, shading: bool) -> Layer:
-        """Sample a panel's fabric through the body's map and lay it over the picture."""
+        """Sample a panel's fabric through the body's map and lay it over the image."""
         panel, step = garment.panels[name], self.canvas.supersample
         to_x, to_y = panel.to_pixels.tolist()
         source = [a * surface.first + b * surface.second + c for a, b, c in (to_x, to_y)]
@@ -235,7 +235,7 @@ class Stage:
             light = repeated(surface.light + DRAPE[garment.cut.fit] * surface.folds, step)
             depth = cv2.CV_8U if fabric.dtype == np.uint8 else cv2.CV_32F
             fabric = cv2.multiply(fabric, cv2.merge((light, light, light)), dtype=depth)
-        blend(drawing.picture[layer.area], fabric, alpha)
+        blend(drawing.image[layer.area], fabric, alpha)
         mark(drawing.labels, layer, CIHP.UPPER_CLOTHES, 1e-9)
         drawing.cover(layer)
         drawing.panels.append(_WornPanel(layer, source, layer.coverage.copy()))
@@ -243,7 +243,7 @@ class Stage:
 
 
 def _sample(fabric: np.ndarray, alpha: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and coverage of a flat panel at positions in its picture; none of it lies at the picture's edge."""
+    """Colours and coverage of a flat panel at positions in its image; none of it lies at the image's edge."""
     if fabric.dtype == np.uint8:  # OpenCV samples four channels at once in a third of the time of three and one
         both = cv2.remap(cv2.merge((fabric, alpha)), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return cv2.cvtColor(both, cv2.COLOR_RGBA2RGB), cv2.extractChannel(both, 3)
@@ -262,15 +262,15 @@ class _WornPanel:
 
 
 class _Drawing:
-    """A figure while it is drawn: the supersampled picture, the final labels, and the panels worn so far."""
+    """A figure while it is drawn: the supersampled image, the final labels, and the panels worn so far."""
 
-    def __init__(self, picture: np.ndarray, labels: np.ndarray):
-        self.picture, self.labels = picture, labels
+    def __init__(self, image: np.ndarray, labels: np.ndarray):
+        self.image, self.labels = image, labels
         self.panels: list[_WornPanel] = []
 
     def lay(self, overlay: Overlay) -> None:
-        """Lay skin, a head or a hand over the picture."""
-        overlay.onto(self.picture)
+        """Lay skin, a head or a hand over the image."""
+        overlay.onto(self.image)
         self.cover(overlay.layer)
 
     def cover(self, layer: Layer) -> None:
@@ -293,7 +293,7 @@ class _Drawing:
             paste(coverage[area], panel.visible, wins)
             for axis in (0, 1):
                 paste(source[axis][area], panel.source[axis], wins)
-        return Rendering(shrink(self.picture, step), self.labels, coverage > 0, coverage, cv2.merge(source))
+        return Rendering(shrink(self.image, step), self.labels, coverage > 0, coverage, cv2.merge(source))
 
 
 def render(body: Body, garment: Garment, *, shading: bool = True) -> Rendering:

@@ -255,7 +255,7 @@ def emblem(shape: str) -> list[tuple[Points, int]]:
 
 
 def lettering(
-    canvas: Canvas, picture: np.ndarray, text: str, centre: Points, height: float, widest: float, font: int,
+    canvas: Canvas, image: np.ndarray, text: str, centre: Points, height: float, widest: float, font: int,
     colour: np.ndarray, origin: tuple[int, int],
 ) -> None:  # fmt: skip
     """Write letters centred on a point, in place; height and widest line in canvas units."""
@@ -264,7 +264,7 @@ def lettering(
     thickness = max(1, round(size * tall * 0.13))
     x, y = np.asarray(centre) * canvas.scale - (origin[1], origin[0]) + (-width * size / 2, tall * size / 2)
     ink = [min(max(float(value), 0.0), 255.0) for value in colour]
-    cv2.putText(picture, text, (round(x), round(y)), font, size, ink, thickness, cv2.LINE_AA)
+    cv2.putText(image, text, (round(x), round(y)), font, size, ink, thickness, cv2.LINE_AA)
 
 
 def _spoke(degrees: float) -> np.ndarray:

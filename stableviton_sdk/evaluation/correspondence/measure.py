@@ -37,9 +37,9 @@ class BlockCorrespondence:
     Args:
         mean (`float`), percentile_90 (`float`):
             Of the distance between the place that a cell expects, averaged over the steps noted, and the true one, in
-            pixels of the garment's picture.
+            pixels of the garment's image.
         constant_mean (`float`), constant_percentile_90 (`float`):
-            The same for attention spread evenly over the garment, which expects the picture's middle everywhere.
+            The same for attention spread evenly over the garment, which expects the image's middle everywhere.
         entropy (`float`): Of the head-averaged map in nats, averaged over cells and steps; `log(keys)` if even.
         total_variation (`float`): What the attention total variation loss minimises, in key cells; 0 if constant.
         query_size (`tuple[int, int]`), key_size (`tuple[int, int]`): Height and width of both maps.
@@ -62,7 +62,7 @@ class CorrespondenceReport:
     """What `measure_correspondence` found.
 
     Args:
-        garment_size (`tuple[int, int]`): Height and width of the garments' pictures; distances are in their pixels.
+        garment_size (`tuple[int, int]`): Height and width of the garments' images; distances are in their pixels.
         blocks (`dict[int, BlockCorrespondence]`):
             Of every block (0 is the decoder's lowest resolution): distances and entropy over the cells of all samples,
             the total variation averaged over samples.
@@ -81,7 +81,7 @@ class CorrespondenceReport:
         return min(self.blocks, key=lambda block: self.blocks[block].mean)
 
     def scaled_to(self, height: int) -> CorrespondenceReport:
-        """The same report with distances in pixels of garment pictures `height` pixels high."""
+        """The same report with distances in pixels of garment images `height` pixels high."""
         factor = height / self.garment_size[0]
         names = ("mean", "percentile_90", "constant_mean", "constant_percentile_90")
 
@@ -125,7 +125,7 @@ class CorrespondenceReport:
 
 
 def summarise(parts: Sequence[Measured]) -> BlockCorrespondence:
-    """One block's numbers over any number of pictures; pictures without a cell that counts leave no trace.
+    """One block's numbers over any number of images; images without a cell that counts leave no trace.
 
     Raises:
         `InvalidInput`: if no cell counts at all.
@@ -164,7 +164,7 @@ def measure_correspondence(
 ) -> CorrespondenceReport:
     """Dress rendered figures, and measure how far the attention looks from where the garment's pixels truly are.
 
-    The renderer's own mask, agnostic and DensePose pictures are given to the network, so nothing but the network is
+    The renderer's own mask, agnostic and DensePose images are given to the network, so nothing but the network is
     measured. Attention is averaged over the last half of the steps, as `TryOnAttention.source_of` does; every sample's
     noise follows from the seed and its place alone.
 

@@ -22,7 +22,7 @@ class Truth:
 
     Args:
         correspondence (`np.ndarray`):
-            (H, W, 2), x and y in pixels of the garment's picture for every pixel of the person, whole numbers being
+            (H, W, 2), x and y in pixels of the garment's image for every pixel of the person, whole numbers being
             pixel centres; NaN where there is none.
         worn_mask (`np.ndarray`): bool, (H, W): where it counts.
         garment (`PlacedGarment`): The garment as the network sees it.
@@ -85,10 +85,10 @@ def correspondence_distances(places: np.ndarray, truth: np.ndarray) -> np.ndarra
 class CorrespondenceRecorder:
     """Measures attention while a pipeline runs: `pipe(..., output_attention=recorder)`.
 
-    Kept are sums over steps: coordinates of every cell, and a few numbers for every block and picture.
+    Kept are sums over steps: coordinates of every cell, and a few numbers for every block and image.
 
     Args:
-        truths (`Sequence[Truth]`): One for each picture of the call.
+        truths (`Sequence[Truth]`): One for each image of the call.
         steps (`Collection[int]`, *optional*): Steps to measure; all by default.
         blocks (`Collection[int]`, *optional*): Blocks to measure; all by default.
     """
@@ -127,7 +127,7 @@ class CorrespondenceRecorder:
         sums.steps += 1
 
     def measures(self) -> list[dict[int, Measured]]:
-        """What was measured of each picture, by block."""
+        """What was measured of each image, by block."""
         if not self._sums:
             raise InvalidInput("nothing was measured: no step or block that the recorder wants was run.")
         return [
@@ -141,7 +141,7 @@ class Measured:
     """One block's attention to one garment.
 
     Args:
-        distances (`np.ndarray`): Of every cell that counts, in pixels of the garment's picture, (cells,).
+        distances (`np.ndarray`): Of every cell that counts, in pixels of the garment's image, (cells,).
         constant (`np.ndarray`): The same for attention spread evenly.
         entropy (`float`), total_variation (`float`), query_size (`tuple[int, int]`), key_size (`tuple[int, int]`):
             As in `BlockCorrespondence`.
@@ -182,8 +182,8 @@ class _Sums:
 
 
 def _to_garment(coordinates: np.ndarray, garment: PlacedGarment) -> np.ndarray:
-    """y and x in [0, 1] of the prepared garment to x and y in pixels of its own picture."""
-    width, height = garment.picture.size
+    """y and x in [0, 1] of the prepared garment to x and y in pixels of its own image."""
+    width, height = garment.image.size
     x, y = garment.to_original(coordinates[..., 1] * width - 0.5, coordinates[..., 0] * height - 0.5)
     return np.stack([x, y], axis=-1)
 

@@ -1,4 +1,4 @@
-"""What is known about a body in a picture, and the one protocol that whoever finds it out follows."""
+"""What is known about a body in an image, and the one protocol that whoever finds it out follows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ OFF_CENTRE = 0.6  # how much of its weight a person at the photo's corner loses 
 
 @dataclass(frozen=True, eq=False)
 class BodyAnalysis:
-    """What was found in one picture, (H, W), about the person who was asked for.
+    """What was found in one image, (H, W), about the person who was asked for.
 
     Args:
         parsing (`np.ndarray`): CIHP label map, uint8 in 0..19, (H, W).
         keypoints (`np.ndarray`):
-            BODY_25 joints, float32, (25, 3) as x, y in pixels of the picture, and confidence; confidence 0 = missing.
+            BODY_25 joints, float32, (25, 3) as x, y in pixels of the image, and confidence; confidence 0 = missing.
         densepose (`np.ndarray`): DensePose labels, uint8 in 0..24, (H, W), 0 = background.
         boxes (`np.ndarray`):
-            All people seen, best first, float32, (N, 4) as left, top, right, bottom in pixels of the picture.
+            All people seen, best first, float32, (N, 4) as left, top, right, bottom in pixels of the image.
         scores (`np.ndarray`): How sure it is of each of them, float32 in [0, 1], (N,).
     """
 
@@ -44,7 +44,7 @@ class BodyAnalysis:
         if self.parsing.shape != self.densepose.shape:
             raise InvalidInput(
                 f"a body analysis has a parsing of {self.parsing.shape} and a densepose of {self.densepose.shape}: "
-                "both must have the picture's shape."
+                "both must have the image's shape."
             )
         count = len(self.scores) if np.ndim(self.scores) == 1 else 0
         for name, shape in (("keypoints", (25, 3)), ("boxes", (count, 4)), ("scores", (count,))):
@@ -54,24 +54,24 @@ class BodyAnalysis:
 
 @runtime_checkable
 class BodyAnalyzer(Protocol):
-    """Whoever analyses bodies. Pictures are PIL, mode RGB, upright; calls may come from several threads.
+    """Whoever analyses bodies. Images are PIL, mode RGB, upright; calls may come from several threads.
 
-    An analyzer may also have `parse(picture) -> np.ndarray`, the CIHP label map alone, where that is cheaper than a
+    An analyzer may also have `parse(image) -> np.ndarray`, the CIHP label map alone, where that is cheaper than a
     whole analysis: garments are cut out of photos with it.
     """
 
-    def find_people(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    def find_people(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
         """People in a photo, best first, or none.
 
         Returns:
-            `tuple[np.ndarray, np.ndarray]`: boxes (N, 4) in pixels of the picture, and scores in [0, 1], (N,).
+            `tuple[np.ndarray, np.ndarray]`: boxes (N, 4) in pixels of the image, and scores in [0, 1], (N,).
         """
         ...
 
     def __call__(
-        self, picture: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
+        self, image: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
     ) -> BodyAnalysis:
-        """Analyse one person: the one at `person_box` (in pixels of the picture), or the best one.
+        """Analyse one person: the one at `person_box` (in pixels of the image), or the best one.
 
         Raises:
             `NoPersonFound`: if there is nobody.

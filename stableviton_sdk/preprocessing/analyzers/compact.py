@@ -17,7 +17,7 @@ from .base import BodyAnalysis
 from .human_parsing import label_map
 from .onnx_session import open_session, run_session
 from .photo import Lazy
-from .resampling import check_picture
+from .resampling import check_image
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -36,7 +36,7 @@ FEWEST_CELLS = 60  # of a person, half a percent of the input
 FABRIC_FIRST = 2.0
 SMALL = 0.55  # a person who fills less than this of height and width is looked at again from nearer
 MARGIN = 0.14  # of a person's height, around them when they're looked at from nearer
-WINDOWS = 6  # at most so many parts of a long picture are searched
+WINDOWS = 6  # at most so many parts of a long image are searched
 
 Box = tuple[float, float, float, float]
 
@@ -44,7 +44,7 @@ Box = tuple[float, float, float, float]
 class FigureBodyAnalyzer:
     """Analyses rendered figures, such as `data.synthetic` draws them; follows [`BodyAnalyzer`].
 
-    It knows one person in a picture, the one whom it sees best. A small one is looked at twice: from afar, and then
+    It knows one person in an image, the one whom it sees best. A small one is looked at twice: from afar, and then
     from as near as the network is used to. In photos of real people it finds nobody, or nonsense.
 
     Args:
@@ -54,68 +54,68 @@ class FigureBodyAnalyzer:
     def __init__(self, session: Callable[[], onnxruntime.InferenceSession]):
         self._session = session
 
-    def find_people(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-        """The person in a picture, or nobody: boxes (N, 4) in its pixels, and scores (N,), with N of 0 or 1."""
-        check_picture(picture)
-        view = self._find(picture)
+    def find_people(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+        """The person in an image, or nobody: boxes (N, 4) in its pixels, and scores (N,), with N of 0 or 1."""
+        check_image(image)
+        view = self._find(image)
         if view is None:
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         return np.array([view.box], np.float32), np.array([view.score], np.float32)
 
     def __call__(
-        self, picture: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
+        self, image: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
     ) -> BodyAnalysis:
         """Analyse the person at `person_box`, or the one who is seen best.
 
         Raises:
-            `InvalidInput`: if the picture isn't a PIL picture of mode RGB, or the box is none.
+            `InvalidInput`: if the image isn't a PIL image of mode RGB, or the box is none.
             `NoPersonFound`: if nobody is there.
         """
-        check_picture(picture)
+        check_image(image)
         if person_box is None:
-            view = self._find(picture)
+            view = self._find(image)
         else:
-            region = _around(tuple(check_box(person_box, picture.size).tolist()), picture.size)
-            view = self._look(picture, region)
+            region = _around(tuple(check_box(person_box, image.size).tolist()), image.size)
+            view = self._look(image, region)
             view = view if view.somebody else None
         if view is None:
-            where = "in the picture" if person_box is None else "at person_box"
+            where = "in the image" if person_box is None else "at person_box"
             raise NoPersonFound(
                 f"nobody was found {where}: the bundled network knows rendered figures only, whose head and shoulders "
                 "are seen."
             )
         return BodyAnalysis(
-            parsing=view.labels(view.parsing, picture.size),
-            keypoints=view.keypoints(picture.size),
-            densepose=view.labels(view.densepose, picture.size),
+            parsing=view.labels(view.parsing, image.size),
+            keypoints=view.keypoints(image.size),
+            densepose=view.labels(view.densepose, image.size),
             boxes=np.array([view.box], np.float32),
             scores=np.array([view.score], np.float32),
         )
 
-    def _find(self, picture: Image.Image) -> _View | None:
+    def _find(self, image: Image.Image) -> _View | None:
         """The best view of the best person; None if nobody is seen."""
-        whole = (0.0, 0.0, float(picture.width), float(picture.height))
-        view = self._look(picture, whole)
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        view = self._look(image, whole)
         if not view.somebody:
-            views = [self._look(picture, window) for window in _windows(picture.size)]
+            views = [self._look(image, window) for window in _windows(image.size)]
             view = max((view for view in views if view.somebody), key=lambda view: view.score, default=None)
             if view is None:
                 return None
-        region = _around(view.box, picture.size)
+        region = _around(view.box, image.size)
         if region == view.region:
             return view
-        nearer = self._look(picture, region)
+        nearer = self._look(image, region)
         return nearer if nearer.somebody else view
 
-    def _look(self, picture: Image.Image, region: Box) -> _View:
-        """Run the network on a part of a picture, padded to the input's proportions."""
+    def _look(self, image: Image.Image, region: Box) -> _View:
+        """Run the network on a part of an image, padded to the input's proportions."""
         left, top, right, bottom = region
         height, width = INPUT_SIZE
         scale = min(width / (right - left), height / (bottom - top))
         size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         x, y = (width - size[0]) // 2, (height - size[1]) // 2
         canvas = Image.new("RGB", (width, height), (PAD, PAD, PAD))
-        canvas.paste(picture.resize(size, Image.Resampling.HAMMING, box=region, reducing_gap=3.0), (x, y))
+        canvas.paste(image.resize(size, Image.Resampling.HAMMING, box=region, reducing_gap=3.0), (x, y))
         values = np.asarray(canvas, dtype=np.float32).transpose(2, 0, 1)[None]
         outputs = run_session(self._session(), np.ascontiguousarray(values), (0, 1, 2))
         if tuple(output.shape for output in outputs) != OUTPUT_SHAPES:
@@ -128,9 +128,9 @@ class FigureBodyAnalyzer:
 
 
 class _View:
-    """What the network said about a region: a picture's point p lies at `scale * p + offset` of its input.
+    """What the network said about a region: an image's point p lies at `scale * p + offset` of its input.
 
-    Points are measured from the corner of the picture here, not from the centre of its first pixel.
+    Points are measured from the corner of the image here, not from the centre of its first pixel.
     """
 
     def __init__(self, region: Box, scale: np.ndarray, offset: np.ndarray, outputs: list[np.ndarray]):
@@ -144,10 +144,10 @@ class _View:
         self.score = float(self.sure[list(UPPER_BODY)].mean())
         person = self.parsing.argmax(axis=0) != CIHP.BACKGROUND
         self.somebody = self.score >= SURE and int(person.sum()) >= FEWEST_CELLS
-        self.box = self._to_picture(_extent(person)) if self.somebody else region
+        self.box = self._to_image(_extent(person)) if self.somebody else region
 
     def labels(self, logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Label map of a picture of `size` (width, height), uint8; interpolated logits make its edges smooth."""
+        """Label map of an image of `size` (width, height), uint8; interpolated logits make its edges smooth."""
         present = np.unique(logits.argmax(axis=0))
         scale = self.scale / LABELS_STRIDE
         offset = (self.offset + self.scale / 2) / LABELS_STRIDE - 0.5  # pixel centres -> cell centres
@@ -158,12 +158,12 @@ class _View:
         return labels
 
     def keypoints(self, size: tuple[int, int]) -> np.ndarray:
-        """BODY_25 joints in pixels of a picture of `size` (width, height), float32, (25, 3)."""
+        """BODY_25 joints in pixels of an image of `size` (width, height), float32, (25, 3)."""
         points = (self.joints - self.offset) / self.scale
         seen = (self.sure >= SURE) & (points >= 0).all(axis=1) & (points < size).all(axis=1)
         return (np.column_stack([points - 0.5, self.sure]) * seen[:, None]).astype(np.float32)
 
-    def _to_picture(self, box: Box) -> Box:
+    def _to_image(self, box: Box) -> Box:
         corners = (np.reshape(box, (2, 2)) - self.offset) / self.scale
         left, top, right, bottom = self.region
         return tuple(corners.clip((left, top), (right, bottom)).ravel().tolist())
@@ -221,10 +221,10 @@ def _extent(person: np.ndarray) -> Box:
 
 
 def _around(box: Box, size: tuple[int, int]) -> Box:
-    """Where to look at a person: the whole picture if they fill it well enough, else their surroundings."""
+    """Where to look at a person: the whole image if they fill it well enough, else their surroundings."""
     width, height = size
     left, top, right, bottom = box
-    # what the person would measure in the input, if the whole picture were looked at
+    # what the person would measure in the input, if the whole image were looked at
     scale = min(INPUT_SIZE[1] / width, INPUT_SIZE[0] / height)
     if max((right - left) * scale / INPUT_SIZE[1], (bottom - top) * scale / INPUT_SIZE[0]) >= SMALL:
         return 0.0, 0.0, float(width), float(height)
@@ -240,7 +240,7 @@ def _around(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _windows(size: tuple[int, int]) -> list[Box]:
-    """Overlapping parts of a long picture, in the input's proportions; none for a picture that has them."""
+    """Overlapping parts of a long image, in the input's proportions; none for an image that has them."""
     width, height = size
     wide, tall = min(width, height * INPUT_SIZE[1] / INPUT_SIZE[0]), min(height, width * INPUT_SIZE[0] / INPUT_SIZE[1])
     count = min(WINDOWS, 2 * math.ceil(max(width / wide, height / tall) - 0.15) - 1)

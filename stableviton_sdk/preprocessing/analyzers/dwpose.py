@@ -11,7 +11,7 @@ from PIL import Image
 from ...errors import IncompatibleCheckpoint
 from .onnx_session import check_device, open_session, run_session
 from .openpose import LEFT_HIP, LEFT_SHOULDER, MID_HIP, NECK, RIGHT_HIP, RIGHT_SHOULDER, Pose, joint_between
-from .resampling import check_picture, warp_to_bgr
+from .resampling import check_image, warp_to_bgr
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -62,7 +62,7 @@ class DWPoseEstimator:
         self._detector: onnxruntime.InferenceSession | None = None
         self._pose_network: onnxruntime.InferenceSession | None = None
 
-    def __call__(self, picture: Image.Image) -> list[Pose]:
+    def __call__(self, image: Image.Image) -> list[Pose]:
         """Find everyone in a photo.
 
         Joints with a confidence below 0.3 count as missing: the network always proposes all of them, also those that
@@ -70,18 +70,18 @@ class DWPoseEstimator:
         known. A joint may lie outside the photo.
 
         Args:
-            picture (`PIL.Image.Image`): RGB, of any size.
+            image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
-            `list[Pose]`: best first; empty if nobody was found. The boxes lie inside the picture.
+            `list[Pose]`: best first; empty if nobody was found. The boxes lie inside the image.
 
         Raises:
-            `InvalidInput`: if the picture isn't a PIL picture of mode RGB.
+            `InvalidInput`: if the image isn't a PIL image of mode RGB.
             `WeightsUnavailable`: if a network's file is missing or damaged.
             `IncompatibleCheckpoint`: if a file holds another network.
             `MissingDependency`: if onnxruntime can't be imported.
         """
-        boxes, scores = self.detect(picture)
+        boxes, scores = self.detect(image)
         if len(boxes) == 0:
             return []
         if self._pose_network is None:
@@ -89,29 +89,29 @@ class DWPoseEstimator:
             self._pose_network = open_session(
                 self.pose_path, self.device, name="DWPose's joint network", input_shape=shape, output_count=2
             )
-        limits = np.array([*picture.size, *picture.size], np.float32)
+        limits = np.array([*image.size, *image.size], np.float32)
         poses = []
         for box, score in zip(boxes, scores, strict=True):
-            keypoints = _find_joints(self._pose_network, picture, box)
+            keypoints = _find_joints(self._pose_network, image, box)
             left, top, right, bottom = np.clip(box, 0, limits).tolist()
             poses.append(Pose(keypoints, (left, top, right, bottom), float(score)))
         return poses
 
-    def detect(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    def detect(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
         """Find the people's boxes alone; arguments and errors are those of a call.
 
         Returns:
-            `tuple[np.ndarray, np.ndarray]`: boxes, float32, (people, 4) as left, top, right, bottom in picture pixels
-            (they may reach over the picture's edges), and scores in [0.3, 1], float32, (people,); best first.
+            `tuple[np.ndarray, np.ndarray]`: boxes, float32, (people, 4) as left, top, right, bottom in image pixels
+            (they may reach over the image's edges), and scores in [0.3, 1], float32, (people,); best first.
         """
-        check_picture(picture)
+        check_image(image)
         if self._detector is None:
             shape = (1, 3, DETECTOR_SIDE, DETECTOR_SIDE)
             self._detector = open_session(
                 self.detector_path, self.device, name="DWPose's person detector", input_shape=shape, output_count=1
             )
-        scale = min(DETECTOR_SIDE / picture.width, DETECTOR_SIDE / picture.height)
-        (predictions,) = run_session(self._detector, _letterbox(picture, scale), [0])
+        scale = min(DETECTOR_SIDE / image.width, DETECTOR_SIDE / image.height)
+        (predictions,) = run_session(self._detector, _letterbox(image, scale), [0])
         if predictions.shape != (1, ANCHOR_COUNT, 5 + CLASS_COUNT):
             raise IncompatibleCheckpoint(
                 f"{self.detector_path} gives an output of shape {predictions.shape}, where "
@@ -119,20 +119,18 @@ class DWPoseEstimator:
             )
         boxes, scores = _decode_people(predictions[0])
         boxes /= np.float32(scale)
-        on_picture = (
-            (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < picture.width) & (boxes[:, 1] < picture.height)
-        )
-        boxes, scores = boxes[on_picture], scores[on_picture]
+        on_image = (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < image.width) & (boxes[:, 1] < image.height)
+        boxes, scores = boxes[on_image], scores[on_image]
         kept = _suppress_overlaps(boxes, scores)
         return boxes[kept], scores[kept]
 
 
-def _letterbox(picture: Image.Image, scale: float) -> np.ndarray:
+def _letterbox(image: Image.Image, scale: float) -> np.ndarray:
     """The photo in the top left corner of a grey square, float32 (1, 3, 640, 640), BGR in [0, 255]."""
     # a hair more than the product, which may come out just below the 640 that it is
-    size = (max(1, int(picture.width * scale + 1e-6)), max(1, int(picture.height * scale + 1e-6)))
-    shift = (scale - 1) / 2  # the outer edges of both pictures coincide, not their first pixels' centres
-    pixels = warp_to_bgr(picture, scale, (shift, shift), size, repeat_edge=True)
+    size = (max(1, int(image.width * scale + 1e-6)), max(1, int(image.height * scale + 1e-6)))
+    shift = (scale - 1) / 2  # the outer edges of both images coincide, not their first pixels' centres
+    pixels = warp_to_bgr(image, scale, (shift, shift), size, repeat_edge=True)
     canvas = np.full((1, 3, DETECTOR_SIDE, DETECTOR_SIDE), PADDING, np.float32)
     canvas[0, :, : size[1], : size[0]] = pixels.transpose(2, 0, 1)
     return canvas
@@ -178,14 +176,14 @@ def _suppress_overlaps(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.array(kept, dtype=np.intp)
 
 
-def _find_joints(session: onnxruntime.InferenceSession, picture: Image.Image, box: np.ndarray) -> np.ndarray:
-    """One person's BODY_25 joints (25, 3) in picture pixels."""
+def _find_joints(session: onnxruntime.InferenceSession, image: Image.Image, box: np.ndarray) -> np.ndarray:
+    """One person's BODY_25 joints (25, 3) in image pixels."""
     left, top, right, bottom = box.tolist()
     width, height = POSE_SIZE
     # The padded box, grown to the input's proportions, fills the input.
     scale = min(width / ((right - left) * BOX_PADDING), height / ((bottom - top) * BOX_PADDING))
     offset = (width / 2 - scale * (left + right) / 2, height / 2 - scale * (top + bottom) / 2)
-    pixels = warp_to_bgr(picture, scale, offset, POSE_SIZE)
+    pixels = warp_to_bgr(image, scale, offset, POSE_SIZE)
     values = np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1)[None])  # (1, 3, 384, 288)
     across, down = run_session(session, values, [0, 1])
     expected = ((1, POINT_COUNT, width * BINS_PER_PIXEL), (1, POINT_COUNT, height * BINS_PER_PIXEL))

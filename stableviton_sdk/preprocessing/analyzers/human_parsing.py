@@ -12,7 +12,7 @@ from PIL import Image
 from ...errors import IncompatibleCheckpoint, InvalidInput
 from ..labels import CIHP
 from .onnx_session import check_device, open_session, run_session
-from .resampling import check_picture, warp_to_bgr
+from .resampling import check_image, warp_to_bgr
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -74,40 +74,40 @@ class HumanParser:
         self._lip_session: onnxruntime.InferenceSession | None = None
         self._atr_session: onnxruntime.InferenceSession | None = None
 
-    def lip(self, picture: Image.Image) -> np.ndarray:
+    def lip(self, image: Image.Image) -> np.ndarray:
         """Parse a photo into LIP labels: [`CIHP`]'s, except that 10 is a jumpsuit.
 
         Args:
-            picture (`PIL.Image.Image`): RGB, of any size.
+            image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
-            `np.ndarray`: uint8, (H, W), at the picture's size.
+            `np.ndarray`: uint8, (H, W), at the image's size.
 
         Raises:
-            `InvalidInput`: if the picture isn't a PIL picture of mode RGB.
+            `InvalidInput`: if the image isn't a PIL image of mode RGB.
             `WeightsUnavailable`: if the network's file is missing or damaged.
             `IncompatibleCheckpoint`: if the file holds another network.
             `MissingDependency`: if onnxruntime can't be imported.
         """
-        check_picture(picture)
+        check_image(image)
         if self._lip_session is None:
             self._lip_session = _open(self.lip_path, self.device, "the LIP parsing network", LIP_INPUT_SIZE)
-        return _parse(self._lip_session, picture, LIP_INPUT_SIZE, len(CIHP))
+        return _parse(self._lip_session, image, LIP_INPUT_SIZE, len(CIHP))
 
-    def atr(self, picture: Image.Image) -> np.ndarray:
+    def atr(self, image: Image.Image) -> np.ndarray:
         """Parse a photo into [`ATR`] labels; arguments, result and errors are those of [`~HumanParser.lip`].
 
         Raises:
             `InvalidInput`: also if the parser was made without `atr_path`.
         """
-        check_picture(picture)
+        check_image(image)
         if self.atr_path is None:
             raise InvalidInput("this parser has no ATR network: make it with atr_path=<path of parsing_atr.onnx>.")
         if self._atr_session is None:
             self._atr_session = _open(self.atr_path, self.device, "the ATR parsing network", ATR_INPUT_SIZE)
-        return _parse(self._atr_session, picture, ATR_INPUT_SIZE, len(ATR))
+        return _parse(self._atr_session, image, ATR_INPUT_SIZE, len(ATR))
 
-    def parse(self, picture: Image.Image) -> np.ndarray:
+    def parse(self, image: Image.Image) -> np.ndarray:
         """Parse a photo into [`CIHP`] labels, as the agnostic mask's rule reads them.
 
         LIP's labels are taken over. Its jumpsuits become dresses, since like them they cover both halves of the body.
@@ -115,18 +115,18 @@ class HumanParser:
         parser has the ATR network. What LIP calls hat, hair or glasses stays so.
 
         Args:
-            picture (`PIL.Image.Image`): RGB, of any size.
+            image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
-            `np.ndarray`: uint8, (H, W), at the picture's size.
+            `np.ndarray`: uint8, (H, W), at the image's size.
 
         Raises:
             The errors of [`~HumanParser.lip`].
         """
-        labels = self.lip(picture)
+        labels = self.lip(image)
         labels[labels == LIP_JUMPSUIT] = CIHP.DRESS
         if self.atr_path is not None:
-            is_neck = self.atr(picture) == ATR.FACE
+            is_neck = self.atr(image) == ATR.FACE
             for part in HEAD:
                 is_neck &= labels != part
             labels[is_neck] = CIHP.TORSO_SKIN
@@ -137,18 +137,16 @@ def _open(path: str | os.PathLike, device: str, name: str, input_size: int) -> o
     return open_session(path, device, name=name, input_shape=(1, 3, input_size, input_size), output_count=2)
 
 
-def _parse(
-    session: onnxruntime.InferenceSession, picture: Image.Image, input_size: int, label_count: int
-) -> np.ndarray:
+def _parse(session: onnxruntime.InferenceSession, image: Image.Image, input_size: int, label_count: int) -> np.ndarray:
     """Photo to label map: SCHP's warp of the photo's square surroundings, fusion logits, and the warp back."""
-    width, height = picture.size
+    width, height = image.size
     # The first and last pixel of the longer side land on the centres of the input's first and last pixel.
     scale = (input_size - 1) / max(width - 1, height - 1, 1)
     offset = (
         (input_size - 1) / 2 - scale * (width - 1) / 2,
         (input_size - 1) / 2 - scale * (height - 1) / 2,
     )
-    pixels = warp_to_bgr(picture, scale, offset, (input_size, input_size))
+    pixels = warp_to_bgr(image, scale, offset, (input_size, input_size))
     values = (pixels.astype(np.float32) / 255 - MEAN) / STD
     values = np.ascontiguousarray(values.transpose(2, 0, 1)[None])  # (1, 3, input_size, input_size)
     (logits,) = run_session(session, values, [1])  # the first output is the branch before edges were fused in
@@ -157,7 +155,7 @@ def _parse(
             f"the parsing network's second output has shape {logits.shape}, where (1, {label_count}, height, width) "
             "belongs: pass the .onnx file of the right label set."
         )
-    return label_map(_upsample(logits[0], input_size), (scale, scale), offset, picture.size)
+    return label_map(_upsample(logits[0], input_size), (scale, scale), offset, image.size)
 
 
 def _upsample(logits: np.ndarray, size: int) -> np.ndarray:
@@ -175,13 +173,13 @@ def _interpolation(length: int, size: int) -> np.ndarray:
 def label_map(
     logits: np.ndarray, scale: tuple[float, float], offset: tuple[float, float], size: tuple[int, int]
 ) -> np.ndarray:
-    """Interpolate logits at every pixel of a picture, and keep the best label.
+    """Interpolate logits at every pixel of an image, and keep the best label.
 
     Args:
         logits (`np.ndarray`): float32, (labels, h, w); beyond their edges they go on as they end there.
         scale (`tuple[float, float]`), offset (`tuple[float, float]`):
-            The picture's pixel p lies at `scale * p + offset` of the logits, along x and y, in whole pixels' centres.
-        size (`tuple[int, int]`): Width and height of the picture.
+            The image's pixel p lies at `scale * p + offset` of the logits, along x and y, in whole pixels' centres.
+        size (`tuple[int, int]`): Width and height of the image.
 
     Returns:
         `np.ndarray`: uint8, (H, W).

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
 from .onnx_session import check_device, check_file
-from .resampling import check_picture
+from .resampling import check_image
 
 if TYPE_CHECKING:
     import torch
@@ -70,10 +70,10 @@ class Pose:
 
     Args:
         keypoints (`np.ndarray`):
-            BODY_25 joints, float32, (25, 3) as x, y in picture pixels (0, 0 is the first pixel's centre) and
+            BODY_25 joints, float32, (25, 3) as x, y in image pixels (0, 0 is the first pixel's centre) and
             confidence in [0, 1]. A joint that wasn't found is 0, 0, 0.
         box (`tuple[float, float, float, float]`):
-            Left, top, right, bottom of the person in picture pixels: the detector's box, or the box around the joints
+            Left, top, right, bottom of the person in image pixels: the detector's box, or the box around the joints
             where the estimator has no detector.
         score (`float`): How sure the estimator is of this person, for comparisons among its own poses only.
     """
@@ -99,28 +99,28 @@ class OpenPoseEstimator:
         self.device = check_device(device)
         self._body: Any = None
 
-    def __call__(self, picture: Image.Image) -> list[Pose]:
+    def __call__(self, image: Image.Image) -> list[Pose]:
         """Find everyone in a photo.
 
         Feet are never found, and the mid-hip is the middle of both hips where both are known.
 
         Args:
-            picture (`PIL.Image.Image`): RGB, of any size.
+            image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
             `list[Pose]`: best first; empty if nobody was found. A person has four joints or more.
 
         Raises:
             `InvalidInput`:
-                if the picture isn't a PIL picture of mode RGB, or if the people in it can't be told apart.
+                if the image isn't a PIL image of mode RGB, or if the people in it can't be told apart.
             `WeightsUnavailable`: if the weights' file is missing or damaged.
             `IncompatibleCheckpoint`: if the file holds another network.
             `MissingDependency`: if controlnet_aux can't be imported.
         """
-        check_picture(picture)
+        check_image(image)
         if self._body is None:
             self._body = _load_body(self.weights_path, self.device)
-        resized, size = _detection_picture(picture)
+        resized, size = _detection_image(image)
         try:
             candidate, subset = self._body(np.ascontiguousarray(np.asarray(resized)[..., ::-1]))  # it expects BGR
         except IndexError:
@@ -129,8 +129,8 @@ class OpenPoseEstimator:
                 "OpenPose can't tell the people in this photo apart: crop it to one person, or use pose='dwpose'."
             ) from None
         results = self._body.format_body_result(candidate, subset)
-        scale = (picture.width / size[0], picture.height / size[1])
-        poses = [pose for result in results if (pose := _to_pose(result, scale, picture.size)) is not None]
+        scale = (image.width / size[0], image.height / size[1])
+        poses = [pose for result in results if (pose := _to_pose(result, scale, image.size)) is not None]
         return sorted(poses, key=lambda pose: pose.score, reverse=True)
 
 
@@ -143,26 +143,26 @@ def joint_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return middle
 
 
-def draw_pose(picture: Image.Image, keypoints: np.ndarray) -> Image.Image:
-    """Draw a skeleton over a copy of a picture; missing joints and their bones are left out.
+def draw_pose(image: Image.Image, keypoints: np.ndarray) -> Image.Image:
+    """Draw a skeleton over a copy of an image; missing joints and their bones are left out.
 
     Args:
-        picture (`PIL.Image.Image`): RGB.
-        keypoints (`np.ndarray`): BODY_25 joints in the picture's pixels, (25, 3) as x, y, confidence.
+        image (`PIL.Image.Image`): RGB.
+        keypoints (`np.ndarray`): BODY_25 joints in the image's pixels, (25, 3) as x, y, confidence.
 
     Returns:
-        `PIL.Image.Image`: RGB, of the picture's size.
+        `PIL.Image.Image`: RGB, of the image's size.
 
     Raises:
-        `InvalidInput`: if the picture isn't RGB, or the joints aren't (25, 3).
+        `InvalidInput`: if the image isn't RGB, or the joints aren't (25, 3).
     """
-    check_picture(picture)
+    check_image(image)
     joints = np.asarray(keypoints, dtype=np.float64)
     if joints.shape != (25, 3):
         raise InvalidInput(f"keypoints have shape {joints.shape}: pass BODY_25 joints, (25, 3) as x, y, confidence.")
-    drawn = picture.copy()
+    drawn = image.copy()
     canvas = ImageDraw.Draw(drawn)
-    width = max(1, round(max(picture.size) / 200))
+    width = max(1, round(max(image.size) / 200))
     known = np.isfinite(joints).all(axis=1) & (joints[:, 2] > 0)
     for index, (start, end) in enumerate(BODY_25_EDGES):
         if known[start] and known[end]:
@@ -179,16 +179,16 @@ def _hue(share: float) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _detection_picture(picture: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
+def _detection_image(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
     """Scale a photo for the network, and say how large the photo is in it.
 
     OpenPose's maps have 57 channels at the size of its input, and the network itself always sees 184 rows: a long
     strip would cost gigabytes, so it is made no longer than four times its width, padded in OpenPose's own grey.
     """
-    width, height = picture.size
+    width, height = image.size
     scale = min(DETECTION_SIDE / min(width, height), MAX_ASPECT * DETECTION_SIDE / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    resized = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     padded_size = (max(size[0], DETECTION_SIDE), max(size[1], DETECTION_SIDE))
     if padded_size == size:
         return resized, size
@@ -197,14 +197,14 @@ def _detection_picture(picture: Image.Image) -> tuple[Image.Image, tuple[int, in
     return padded, size
 
 
-def _to_pose(result: Any, scale: tuple[float, float], picture_size: tuple[int, int]) -> Pose | None:
-    """One of controlnet_aux's body results (COCO-18, detection pixels) as a `Pose` in picture pixels."""
+def _to_pose(result: Any, scale: tuple[float, float], image_size: tuple[int, int]) -> Pose | None:
+    """One of controlnet_aux's body results (COCO-18, detection pixels) as a `Pose` in image pixels."""
     keypoints = np.zeros((25, 3), np.float32)
     for index, joint in zip(COCO_18_TO_BODY_25, result.keypoints, strict=True):
         if joint is None:
             continue
         x, y = (joint.x + 0.5) * scale[0] - 0.5, (joint.y + 0.5) * scale[1] - 0.5
-        if x > picture_size[0] - 0.5 or y > picture_size[1] - 0.5:
+        if x > image_size[0] - 0.5 or y > image_size[1] - 0.5:
             continue  # a peak in the padding
         keypoints[index] = x, y, min(max(float(joint.score), 0.0), 1.0)
     keypoints[MID_HIP] = joint_between(keypoints[RIGHT_HIP], keypoints[LEFT_HIP])

@@ -76,26 +76,26 @@ class PhotoBodyAnalyzer:
         self._pose = pose
         self._densepose = densepose
 
-    def find_people(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    def find_people(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
         """People in a photo, best first: boxes (N, 4) in its pixels, and scores (N,)."""
-        return self._densepose().find_people(picture)
+        return self._densepose().find_people(image)
 
-    def parse(self, picture: Image.Image) -> np.ndarray:
+    def parse(self, image: Image.Image) -> np.ndarray:
         """CIHP label map of a photo, uint8, (H, W)."""
-        return self._parser().parse(picture)
+        return self._parser().parse(image)
 
     def __call__(
-        self, picture: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
+        self, image: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
     ) -> BodyAnalysis:
         """Analyse the person at `person_box`, or the largest and most central one.
 
-        The parse is of everybody in the picture; joints and DensePose labels are the person's. Where the pose network
+        The parse is of everybody in the image; joints and DensePose labels are the person's. Where the pose network
         sees nobody at that place, all joints are missing.
 
         Raises:
             `NoPersonFound`: if nobody was found and no box was given.
         """
-        surface = self._densepose().analyse(picture)
+        surface = self._densepose().analyse(image)
         boxes, scores = surface.boxes, surface.scores
         if person_box is None:
             if len(boxes) == 0:
@@ -103,14 +103,14 @@ class PhotoBodyAnalyzer:
                     f"nobody was found in the photo (best score {surface.best_score:.2f}, needed "
                     f"{surface.score_threshold:.2f}): pass one that shows more of the person, or a person_box."
                 )
-            person_box = tuple(boxes[choose_person(boxes, scores, picture.size)].tolist())
+            person_box = tuple(boxes[choose_person(boxes, scores, image.size)].tolist())
         labels = surface.labels(person_box)
         del surface  # its features are large, and three more networks have to run
-        poses = self._pose()(picture)
+        poses = self._pose()(image)
         pose_boxes = np.array([pose.box for pose in poses], dtype=np.float64).reshape(-1, 4)
         index = find_at(pose_boxes, np.array(person_box, dtype=np.float64))
         keypoints = np.zeros((25, 3), np.float32) if index is None else poses[index].keypoints
-        return BodyAnalysis(self.parse(picture), keypoints, labels, boxes, scores)
+        return BodyAnalysis(self.parse(image), keypoints, labels, boxes, scores)
 
 
 def make_analyzer(

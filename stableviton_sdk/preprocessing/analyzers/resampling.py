@@ -11,42 +11,42 @@ from PIL import Image
 from ...errors import InvalidInput
 
 
-def check_picture(picture: Any) -> None:
-    """Refuse anything but a PIL picture of mode RGB.
+def check_image(image: Any) -> None:
+    """Refuse anything but a PIL image of mode RGB.
 
     Raises:
         `InvalidInput`
     """
-    if not isinstance(picture, Image.Image):
+    if not isinstance(image, Image.Image):
         raise InvalidInput(
-            f"picture is a {type(picture).__name__}: pass a PIL picture (stableviton_sdk.images.load_image makes one)."
+            f"image is a {type(image).__name__}: pass a PIL image (stableviton_sdk.images.load_image makes one)."
         )
-    if picture.mode != "RGB" or 0 in picture.size:
+    if image.mode != "RGB" or 0 in image.size:
         raise InvalidInput(
-            f"picture has mode {picture.mode} and size {picture.size}: pass one of mode RGB "
+            f"image has mode {image.mode} and size {image.size}: pass one of mode RGB "
             "(stableviton_sdk.images.load_image makes one)."
         )
 
 
 def warp_to_bgr(
-    picture: Image.Image,
+    image: Image.Image,
     scale: float,
     offset: tuple[float, float],
     size: tuple[int, int],
     *,
     repeat_edge: bool = False,
 ) -> np.ndarray:
-    """Scale and shift a picture bilinearly: the picture's pixel p lands on `scale * p + offset`.
+    """Scale and shift an image bilinearly: the image's pixel p lands on `scale * p + offset`.
 
-    Positions are pixel centres. Where the picture shrinks to less than a quarter, whole blocks of pixels are averaged
+    Positions are pixel centres. Where the image shrinks to less than a quarter, whole blocks of pixels are averaged
     first: bilinear interpolation alone would read a few of them and drop the rest.
 
     Args:
-        picture (`PIL.Image.Image`): RGB.
-        scale (`float`): Output pixels per picture pixel.
-        offset (`tuple[float, float]`): x, y of the picture's first pixel in the output.
+        image (`PIL.Image.Image`): RGB.
+        scale (`float`): Output pixels per image pixel.
+        offset (`tuple[float, float]`): x, y of the image's first pixel in the output.
         size (`tuple[int, int]`): Width and height of the output.
-        repeat_edge (`bool`, *optional*, defaults to `False`): Continue the picture at its edges instead of with black.
+        repeat_edge (`bool`, *optional*, defaults to `False`): Continue the image at its edges instead of with black.
 
     Returns:
         `np.ndarray`: uint8, (height, width, 3), in BGR order.
@@ -56,21 +56,21 @@ def warp_to_bgr(
     factor = int(0.5 / scale) if scale < 0.25 else 1
     # Only the part that is seen, and what the outermost pixels are interpolated with.
     edges = []
-    for length, start, available in zip(size, offset, picture.size, strict=True):
+    for length, start, available in zip(size, offset, image.size, strict=True):
         first = math.floor((-1 - start) / scale) - factor
         last = math.ceil((length - start) / scale) + factor
         edges.append((min(max(first, 0), available), min(max(last + 1, 0), available)))
     (left, right), (top, bottom) = edges
     if right <= left or bottom <= top:
         return np.zeros((size[1], size[0], 3), np.uint8)
-    part = picture.reduce(factor, (left, top, right, bottom))
+    part = image.reduce(factor, (left, top, right, bottom))
     matrix = np.array(
         [
             [scale * factor, 0.0, offset[0] + scale * (left + (factor - 1) / 2)],
             [0.0, scale * factor, offset[1] + scale * (top + (factor - 1) / 2)],
         ]
     )
-    # A block's centre lies inside the picture: beyond the outermost ones the picture goes on before the black begins.
+    # A block's centre lies inside the image: beyond the outermost ones the image goes on before the black begins.
     blocks = factor > 1
     border = cv2.BORDER_REPLICATE if repeat_edge or blocks else cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(np.asarray(part), matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
@@ -78,7 +78,7 @@ def warp_to_bgr(
         left, top = (max(math.ceil(start - scale / 2), 0) for start in offset)
         right, bottom = (
             max(math.floor(start + scale * (length - 0.5)) + 1, 0)
-            for start, length in zip(offset, picture.size, strict=True)
+            for start, length in zip(offset, image.size, strict=True)
         )
         warped[:top] = warped[bottom:] = 0
         warped[:, :left] = warped[:, right:] = 0

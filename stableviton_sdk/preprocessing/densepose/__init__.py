@@ -2,7 +2,7 @@
 
 from .estimator import DensePoseAnalysis, DensePoseEstimator, DensePoseMaps
 from .network import DensePoseNetwork, DensePoseOutput
-from .render import PARULA, draw_labels, labels_from_picture, render_labels, render_uv
+from .render import PARULA, draw_labels, labels_from_image, render_labels, render_uv
 from .weights import convert_checkpoint
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "PARULA",
     "convert_checkpoint",
     "draw_labels",
-    "labels_from_picture",
+    "labels_from_image",
     "render_labels",
     "render_uv",
 ]

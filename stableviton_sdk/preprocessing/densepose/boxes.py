@@ -40,7 +40,7 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def usable(boxes: Tensor) -> Tensor:
-    """Which boxes are neither empty (they lay outside of the picture) nor infinite (half precision overflowed)."""
+    """Which boxes are neither empty (they lay outside of the image) nor infinite (half precision overflowed)."""
     return (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & torch.isfinite(boxes).all(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""A photo in, its DensePose labels out: the one place that knows both pictures and the network."""
+"""A photo in, its DensePose labels out: the one place that knows both images and the network."""
 
 from __future__ import annotations
 
@@ -48,37 +48,37 @@ class DensePoseEstimator:
         self.network = network
         self.score_threshold = score_threshold
 
-    def analyse(self, picture: ImageLike) -> DensePoseAnalysis:
+    def analyse(self, photo: ImageLike) -> DensePoseAnalysis:
         """Run the network's search for people once; the result gives boxes, and labels of whom you choose.
 
         Args:
-            picture (`PIL.Image.Image`, or anything image-like): The photo; it is turned upright by its EXIF data.
+            photo (`PIL.Image.Image`, or anything image-like): The photo; it is turned upright by its EXIF data.
         """
-        picture = load_image(picture, name="picture")
-        size = network_size(picture.size)
-        resized = picture.resize(size, Image.Resampling.BILINEAR)
+        photo = load_image(photo, name="image")
+        size = network_size(photo.size)
+        resized = photo.resize(size, Image.Resampling.BILINEAR)
         # (H, W, RGB) -> (BGR, H, W)
         pixels = np.ascontiguousarray(np.asarray(resized)[..., ::-1].transpose(2, 0, 1))
         image = torch.from_numpy(pixels).to(self.network.device).float()
         features = self.network.extract_features(image)
         boxes, scores = self.network.detect(features, (size[1], size[0]))
-        return DensePoseAnalysis(self.network, features, picture.size, size, boxes, scores, self.score_threshold)
+        return DensePoseAnalysis(self.network, features, photo.size, size, boxes, scores, self.score_threshold)
 
-    def find_people(self, picture: ImageLike) -> tuple[np.ndarray, np.ndarray]:
+    def find_people(self, image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
         """People in a photo, best first; none where nobody is found.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`:
                 boxes, float32, (N, 4), left, top, right, bottom in pixels of the photo, and scores in [0, 1], (N,).
         """
-        analysis = self.analyse(picture)
+        analysis = self.analyse(image)
         return analysis.boxes, analysis.scores
 
-    def __call__(self, picture: ImageLike, person_box: Sequence[float] | None = None) -> np.ndarray:
+    def __call__(self, image: ImageLike, person_box: Sequence[float] | None = None) -> np.ndarray:
         """DensePose labels of one person: the best one, or the one in `person_box`.
 
         Args:
-            picture (`PIL.Image.Image`, or anything image-like): The photo.
+            image (`PIL.Image.Image`, or anything image-like): The photo.
             person_box (`tuple[float, float, float, float]`, *optional*):
                 Left, top, right, bottom in pixels of the photo. Chooses the person found there; if nobody was, the
                 surface is read in this box itself.
@@ -90,7 +90,7 @@ class DensePoseEstimator:
             `NoPersonFound`: if nobody is found and no box was given.
             `InvalidInput`: if the box is empty or lies outside of the photo.
         """
-        return self.analyse(picture).labels(person_box)
+        return self.analyse(image).labels(person_box)
 
 
 class DensePoseAnalysis:
@@ -161,7 +161,7 @@ class DensePoseAnalysis:
 
 
 def network_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height at which the network sees a picture: short side 800, unless the long one would exceed 1333."""
+    """Width and height at which the network sees an image: short side 800, unless the long one would exceed 1333."""
     scale = SHORT_SIDE / min(size)
     width, height = (SHORT_SIDE if side == min(size) else side * scale for side in size)
     if max(width, height) > LONG_SIDE:

@@ -15,7 +15,7 @@ from .boxes import ANCHOR_RATIOS, anchors_at, apply_deltas, clip_boxes, pool, po
 from .weights import fold_batch_norm, read_checkpoint, released_layout
 
 PIXEL_MEAN = (103.53, 116.28, 123.675)  # BGR, in [0, 255]; the standard deviation is 1
-PADDING = 32  # pictures are padded to a multiple of p5's stride
+PADDING = 32  # images are padded to a multiple of p5's stride
 STRIDES = (4, 8, 16, 32, 64)  # of p2..p6
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # for p2..p6, in pixels
 PROPOSALS = 1000  # per level before non-maximum suppression, and in all after it
@@ -26,7 +26,7 @@ class DensePoseOutput(NamedTuple):
     """What the network sees, one row per person, best first (or in the order of the boxes given).
 
     Args:
-        boxes (`torch.Tensor`): float32, (N, 4), left, top, right, bottom in pixels of the network's picture.
+        boxes (`torch.Tensor`): float32, (N, 4), left, top, right, bottom in pixels of the network's image.
         scores (`torch.Tensor`): float32 in [0, 1], (N,), how surely the box shows a person.
         coarse_segm (`torch.Tensor`): (N, 2, 112, 112), logits of background and body.
         fine_segm (`torch.Tensor`): (N, 25, 112, 112), logits of background and the 24 parts of the body's surface.
@@ -49,7 +49,7 @@ class DensePoseNetwork(nn.Module):
     convolutions before them: `X.norm.*` of a checkpoint ends up in `X.weight` and `X.bias`.
 
     In half precision the convolutions run in half; boxes, scores and what is cut out of the feature maps stay in
-    float32, because half precision can't tell neighbouring pixels apart at the right edge of a large picture.
+    float32, because half precision can't tell neighbouring pixels apart at the right edge of a large image.
     """
 
     def __init__(self):
@@ -120,7 +120,7 @@ class DensePoseNetwork(nn.Module):
 
     @torch.no_grad()
     def extract_features(self, image: Tensor) -> list[Tensor]:
-        """Feature pyramid of a picture: p2..p6, each (1, 256, h, w), at strides 4 to 64 of the padded picture.
+        """Feature pyramid of an image: p2..p6, each (1, 256, h, w), at strides 4 to 64 of the padded image.
 
         Args:
             image (`torch.Tensor`): float32 BGR in [0, 255], (3, H, W).
@@ -137,7 +137,7 @@ class DensePoseNetwork(nn.Module):
 
         Args:
             features (`list[torch.Tensor]`): p2..p6.
-            size (`tuple[int, int]`): Height and width of the picture before padding.
+            size (`tuple[int, int]`): Height and width of the image before padding.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: boxes, float32, (N, 4), and their logits, (N,), best first.
@@ -153,7 +153,7 @@ class DensePoseNetwork(nn.Module):
         score_threshold: float = 0.05,
         max_people: int = 100,
     ) -> tuple[Tensor, Tensor]:
-        """People in the picture.
+        """People in the image.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: boxes, float32, (N, 4), and scores in [0, 1], (N,), best first.
@@ -177,7 +177,7 @@ class DensePoseNetwork(nn.Module):
 
         Args:
             decoded (`torch.Tensor`): What `decode` returned.
-            boxes (`torch.Tensor`): float32, (N, 4), in pixels of the network's picture.
+            boxes (`torch.Tensor`): float32, (N, 4), in pixels of the network's image.
         """
         batches = [
             self.roi_heads.read_surface(decoded, boxes[start : start + HEAD_BATCH])
@@ -350,7 +350,7 @@ def _check_image(image: Tensor) -> tuple[int, int]:
         raise InvalidInput(f"image is a {what}: pass a float32 tensor (3, H, W), BGR, in [0, 255].")
     height, width = image.shape[1:]
     if not height or not width:
-        raise InvalidInput(f"image has no pixels ({height} x {width}): pass a picture of at least 1 x 1.")
+        raise InvalidInput(f"image has no pixels ({height} x {width}): pass an image of at least 1 x 1.")
     low, high = (float(value) for value in image.aminmax())
     if not (low >= 0 and high <= 255):  # also catches NaN
         raise InvalidInput(f"image has values from {low:.3g} to {high:.3g}: pass BGR in [0, 255], not normalised.")

@@ -1,4 +1,4 @@
-"""From the DensePose head to pictures: labels and surface coordinates of the photo's pixels, the parula drawing."""
+"""From the DensePose head to images: labels and surface coordinates of the photo's pixels, the parula drawing."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def render_labels(
 ) -> np.ndarray:
     """Body part of each pixel: the best of the 25 fine classes where the coarse classes say "body".
 
-    Both are resized bilinearly to the box first. What lies outside of the picture is cut off.
+    Both are resized bilinearly to the box first. What lies outside of the image is cut off.
 
     Args:
         coarse_segm (`torch.Tensor`): (2, h, w), logits of background and body.
         fine_segm (`torch.Tensor`): (25, h, w), logits of background and 24 parts.
-        box (`tuple[float, float, float, float]`): Left, top, right, bottom of the person in pixels of the picture.
-        size (`tuple[int, int]`): Width and height of the picture.
+        box (`tuple[float, float, float, float]`): Left, top, right, bottom of the person in pixels of the image.
+        size (`tuple[int, int]`): Width and height of the image.
 
     Returns:
         `np.ndarray`: uint8 in [0, 24], (height, width), 0 = background.
@@ -81,7 +81,7 @@ def render_uv(
         u (`torch.Tensor`): (25, h, w).
         v (`torch.Tensor`): (25, h, w).
         labels (`np.ndarray`): What `render_labels` returned for the same box.
-        box (`tuple[float, float, float, float]`): Left, top, right, bottom of the person in pixels of the picture.
+        box (`tuple[float, float, float, float]`): Left, top, right, bottom of the person in pixels of the image.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: u and v, float32 in [0, 1], (height, width), 0 on the background.
@@ -119,11 +119,11 @@ def draw_labels(labels: np.ndarray) -> Image.Image:
     return Image.fromarray(PARULA[labels])
 
 
-def labels_from_picture(picture: ImageLike) -> np.ndarray:
+def labels_from_image(image: ImageLike) -> np.ndarray:
     """Read the labels back from a parula drawing, even one that was resized or saved as JPEG.
 
     Args:
-        picture (`PIL.Image.Image`, or anything image-like): A drawing as `draw_labels` makes it.
+        image (`PIL.Image.Image`, or anything image-like): A drawing as `draw_labels` makes it.
 
     Returns:
         `np.ndarray`: uint8 in [0, 24], (H, W): the label with the nearest colour.
@@ -131,7 +131,7 @@ def labels_from_picture(picture: ImageLike) -> np.ndarray:
     Raises:
         `InvalidInput`: if over a quarter of what isn't black has no colour near the palette.
     """
-    pixels = np.asarray(load_image(picture, name="densepose"))
+    pixels = np.asarray(load_image(image, name="densepose"))
     height, width = pixels.shape[:2]
     rows = max(1, STRIP_PIXELS // width)
     strips = [slice(top, top + rows) for top in range(0, height, rows)]
@@ -152,7 +152,7 @@ def labels_from_picture(picture: ImageLike) -> np.ndarray:
         foreign += int(np.count_nonzero(seen[packed]))
     if foreign > FOREIGN_SHARE * max(np.count_nonzero(labels), 1):
         raise InvalidInput(
-            "densepose is no DensePose drawing in the parula colours: pass a picture made by `draw_labels` "
+            "densepose is no DensePose drawing in the parula colours: pass an image made by `draw_labels` "
             "(black background, blue to yellow body parts, RGB)."
         )
     return labels
@@ -183,14 +183,14 @@ def _to_array(values: torch.Tensor) -> np.ndarray:
 
 
 class _Grid:
-    """Bilinear resizing (corners not aligned) of maps to a person's box, cut at the picture's edges.
+    """Bilinear resizing (corners not aligned) of maps to a person's box, cut at the image's edges.
 
     The same values as `torch.nn.functional.interpolate` of the whole box, but a map and a strip of rows at a time, so
     that a large photo doesn't need 25 floats per pixel.
 
     Args:
-        box (`tuple[float, float, float, float]`): Left, top, right, bottom in pixels of the picture.
-        size (`tuple[int, int]`): Width and height of the picture.
+        box (`tuple[float, float, float, float]`): Left, top, right, bottom in pixels of the image.
+        size (`tuple[int, int]`): Width and height of the image.
         source (`tuple[int, int]`): Height and width of the maps.
     """
 
@@ -203,7 +203,7 @@ class _Grid:
 
     @staticmethod
     def _axis(start: int, length: int, limit: int, source: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """First pixel of a side that is in the picture; for each, the sample before it and the weight of the next."""
+        """First pixel of a side that is in the image; for each, the sample before it and the weight of the next."""
         first = max(start, 0)
         pixels = np.arange(first, max(min(start + length, limit), first)) - start
         position = ((pixels + 0.5) * (source / length) - 0.5).clip(0, source - 1)
@@ -211,7 +211,7 @@ class _Grid:
         return first, before, (position - before).astype(np.float32)
 
     def strips(self) -> Iterator[tuple[slice, tuple[slice, slice]]]:
-        """Rows of the grid, some at a time, and where they lie in the picture; none if the box lies outside of it."""
+        """Rows of the grid, some at a time, and where they lie in the image; none if the box lies outside of it."""
         count, columns = len(self.above), len(self.before)
         if not columns:
             return

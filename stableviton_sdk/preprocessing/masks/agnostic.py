@@ -73,7 +73,7 @@ def agnostic_mask(
     else:
         warnings.warn(
             f'category="{category}": the released StableVITON weights were trained on upper bodies only, '
-            "so expect worse pictures than with weights trained for it.",
+            "so expect worse images than with weights trained for it.",
             stacklevel=2,
         )
         mask, kept = _lower(parsing, keypoints) if category == "lower" else _dress(parsing, figure)
@@ -88,11 +88,11 @@ def agnostic_mask(
 def agnostic_debug(
     person: Image.Image, parsing: np.ndarray, keypoints: np.ndarray, mask: np.ndarray | Image.Image
 ) -> Image.Image:
-    """Picture that shows why a mask is what it is: the mask as a red tint, the parse's outlines, the joints.
+    """Image that shows why a mask is what it is: the mask as a red tint, the parse's outlines, the joints.
 
     Args:
         person (`PIL.Image.Image`): RGB, of any size with the parse's proportions.
-        parsing (`np.ndarray`): CIHP label map of the same picture, uint8, (H, W).
+        parsing (`np.ndarray`): CIHP label map of the same image, uint8, (H, W).
         keypoints (`np.ndarray`): BODY_25 joints in pixels of `parsing`, float, (25, 3).
         mask (`np.ndarray` or `PIL.Image.Image`): bool, (H, W), or mode L with 255 = repaint.
 

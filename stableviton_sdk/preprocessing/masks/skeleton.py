@@ -145,7 +145,7 @@ def _down(joints: np.ndarray, seen: np.ndarray, face: np.ndarray, across: np.nda
     away = neck - head
     away = away / max(float(np.linalg.norm(away)), 1e-6)
     if profile:
-        # a head in profile juts forward: the picture's vertical is the better guess, unless the person lies
+        # a head in profile juts forward: the image's vertical is the better guess, unless the person lies
         return np.array([0.0, 1.0]) if away[1] >= 0.3 else away
     upright = np.array([-across[1], across[0]])
     return upright if upright @ away >= 0 else -upright
@@ -195,7 +195,7 @@ class Drawing:
         self.image.paste(0, (0, 0, *self.image.size))
 
     def as_mask(self, shape: tuple[int, int], within: tuple[slice, slice] | None = None) -> np.ndarray:
-        """What is drawn, in a picture of another size: bool, (H, W), or its part `within` these rows and columns."""
+        """What is drawn, in an image of another size: bool, (H, W), or its part `within` these rows and columns."""
         (height, width), (canvas_width, canvas_height) = shape, self.image.size
         if (canvas_width, canvas_height) == (width, height):
             mask = np.asarray(self.image) >= 128

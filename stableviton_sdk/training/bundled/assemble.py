@@ -1,4 +1,4 @@
-"""Trained parts -> the folder of the bundled model: half precision, few steps, and held-out pictures to try it on."""
+"""Trained parts -> the folder of the bundled model: half precision, few steps, and held-out images to try it on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BundleConfig:
         steps (`int`, *optional*, defaults to 1): Denoising steps that suit the weights.
         attention_block (`int`, *optional*, defaults to 2): The block that was trained to look at the right place.
         sample_seed (`int`, *optional*, defaults to 3), samples (`list[int]`, *optional*):
-            Of the rendered pictures to try it on; trained with were others.
+            Of the rendered images to try it on; trained with were others.
     """
 
     output: str
@@ -81,8 +81,8 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
     (folder / "samples").mkdir(exist_ok=True)
     for number, index in enumerate(config.samples, 1):
         sample = render_pair(config.sample_seed, index)
-        for name, picture in (("person", sample.person), ("garment", sample.garment_other)):
-            save_atomically(Image.fromarray(picture), folder / "samples" / f"{name}_{number}.png")
+        for name, image in (("person", sample.person), ("garment", sample.garment_other)):
+            save_atomically(Image.fromarray(image), folder / "samples" / f"{name}_{number}.png")
     sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     largest = max(sizes, key=sizes.get)
     if sizes[largest] > MAX_FILE_BYTES or sum(sizes.values()) > MAX_BYTES:
@@ -97,7 +97,7 @@ def few_steps(scheduler: Any) -> DDIMScheduler:
     """What small networks paint with: few steps, the first of which is at the schedule's very end, where the start is.
 
     With the released weights' own spacing four steps would begin at t = 751, and what the network isn't told of the
-    start's noise would stay in the picture.
+    start's noise would stay in the image.
 
     Args:
         scheduler (`SchedulerMixin`): For the schedule and what is predicted.

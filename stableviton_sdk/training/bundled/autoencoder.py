@@ -1,4 +1,4 @@
-"""Training of the small autoencoder: components of the rendered pictures' patches, and what corrects them."""
+"""Training of the small autoencoder: components of the rendered images' patches, and what corrects them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...data.synthetic import SyntheticDataset
 from ...models.patch_autoencoder import PatchAutoencoder
 from ..config import refuse, too_small
 from ..loop import checkpoints
-from ..loop.dataloader import stack_pictures
+from ..loop.dataloader import stack_images
 from ..tryon.losses import structural_loss, weighted_mean
 from .fit import Batch, FitConfig, fit
 
-# How often a crop is of which picture: persons and garments are painted or looked up, the others only read.
+# How often a crop is of which image: persons and garments are painted or looked up, the others only read.
 SHARES = {"person": 0.45, "garment": 0.4, "agnostic": 0.05, "densepose": 0.1}
 # Gains are a component's standard deviation to this power: -1 would make faint components, which are mostly noise, as
 # important as strong ones; 0 would leave colour alone to count.
@@ -27,8 +27,8 @@ ABSOLUTE_WEIGHT = 0.05  # of the absolute error beside the squared one: flat reg
 
 
 @dataclass(frozen=True)
-class PicturesConfig:
-    """Which pictures.
+class ImagesConfig:
+    """Which images.
 
     Args:
         seed (`int`, *optional*, defaults to 1000), length (`int`, *optional*, defaults to 400):
@@ -51,13 +51,13 @@ class AutoencoderConfig:
 
     Args:
         output (`str`): Folder for checkpoints, metrics and the trained autoencoder.
-        data (`PicturesConfig`), fit (`FitConfig`): See there.
+        data (`ImagesConfig`), fit (`FitConfig`): See there.
         latent_channels (`int`, *optional*, defaults to 16), layers_per_block (`int`, *optional*, defaults to 2),
             block_out_channels (`list[int]`, *optional*): See `PatchAutoencoder`.
     """
 
     output: str
-    data: PicturesConfig = field(default_factory=PicturesConfig)
+    data: ImagesConfig = field(default_factory=ImagesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     latent_channels: int = 16
     block_out_channels: list[int] = field(default_factory=lambda: [12, 24, 48, 96])
@@ -76,7 +76,7 @@ class AutoencoderConfig:
 
 
 def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Path:
-    """Train the autoencoder on rendered pictures, from the start or from the last checkpoint in the output folder.
+    """Train the autoencoder on rendered images, from the start or from the last checkpoint in the output folder.
 
     The linear map is the patches' principal components and stays; what corrects its way back is trained.
 
@@ -101,7 +101,7 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
         )
     if not checkpoints.list_checkpoints(output / "checkpoints"):
         samples = min(2 * config.data.components, len(data))
-        initialise_components(vae, sample_pictures(data, range(samples)))
+        initialise_components(vae, sample_images(data, range(samples)))
     for linear in (vae.encoder, vae.decoder):
         linear.requires_grad_(False)  # the best there is; steps as large as the correction needs would only spoil it
     fit(
@@ -118,18 +118,18 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
     return output / "autoencoder"
 
 
-def initialise_components(vae: PatchAutoencoder, pictures: Mapping[str, np.ndarray]) -> None:
-    """Make the autoencoder's linear map the principal components of pictures' patches, latents of unit mean square.
+def initialise_components(vae: PatchAutoencoder, images: Mapping[str, np.ndarray]) -> None:
+    """Make the autoencoder's linear map the principal components of images' patches, latents of unit mean square.
 
     Args:
         vae (`PatchAutoencoder`): To initialise.
-        pictures (`Mapping[str, np.ndarray]`): By kind (those of `SHARES`), uint8, (N, H, W, 3).
+        images (`Mapping[str, np.ndarray]`): By kind (those of `SHARES`), uint8, (N, H, W, 3).
     """
     side = vae.encoder.kernel_size[0]
     channels = vae.config.latent_channels
     covariance, mean = 0.0, 0.0
     for name, share in SHARES.items():
-        patches = _patches(pictures[name], side)
+        patches = _patches(images[name], side)
         mean = mean + share * patches.mean(axis=0)
         covariance = covariance + share * (patches.T @ patches) / len(patches)
     values, vectors = np.linalg.eigh(covariance - np.outer(mean, mean))
@@ -147,18 +147,18 @@ def initialise_components(vae: PatchAutoencoder, pictures: Mapping[str, np.ndarr
     )
 
 
-def sample_pictures(data: Any, indices: Sequence[int]) -> dict[str, np.ndarray]:
-    """The pictures of some items, stacked by kind."""
-    pictures: dict[str, list[np.ndarray]] = {name: [] for name in SHARES}
+def sample_images(data: Any, indices: Sequence[int]) -> dict[str, np.ndarray]:
+    """The images of some items, stacked by kind."""
+    images: dict[str, list[np.ndarray]] = {name: [] for name in SHARES}
     for index in indices:
         item = data[index]
         for name in SHARES:
-            pictures[name].append(item[name])
-    return {name: np.stack(stacked) for name, stacked in pictures.items()}
+            images[name].append(item[name])
+    return {name: np.stack(stacked) for name, stacked in images.items()}
 
 
 class Remembered:
-    """A data set whose pictures are kept once they are read: drawing one takes longer than learning from a crop of it.
+    """A data set whose images are kept once they are read: drawing one takes longer than learning from a crop of it.
 
     Args:
         data: A map-style data set of item dictionaries.
@@ -179,7 +179,7 @@ class Remembered:
 
 
 class Crops:
-    """Makes a training item of a rendered one: a square of one of its pictures, and noise for its latents.
+    """Makes a training item of a rendered one: a square of one of its images, and noise for its latents.
 
     Args:
         side (`int`): Of the square, in pixels.
@@ -193,56 +193,56 @@ class Crops:
         self.latent_shape = (channels, side // patch, side // patch)
 
     def __call__(self, item: Mapping[str, Any], random: np.random.Generator) -> dict[str, np.ndarray]:
-        picture = item[random.choice(list(SHARES), p=list(SHARES.values()))]
-        top, left = (random.integers(length - self.side + 1) for length in picture.shape[:2])
-        crop = picture[top : top + self.side, left : left + self.side]
+        image = item[random.choice(list(SHARES), p=list(SHARES.values()))]
+        top, left = (random.integers(length - self.side + 1) for length in image.shape[:2])
+        crop = image[top : top + self.side, left : left + self.side]
         if random.random() < 0.5:
             crop = crop[:, ::-1]
         deviation = self.noise * random.random(dtype=np.float32)
-        return {"picture": crop, "noise": deviation * random.standard_normal(self.latent_shape, np.float32)}
+        return {"image": crop, "noise": deviation * random.standard_normal(self.latent_shape, np.float32)}
 
 
 def collate_crops(items: Sequence[Mapping[str, np.ndarray]]) -> Batch:
-    """`picture`, float in [-1, 1], (N, 3, side, side), and `noise`."""
+    """`image`, float in [-1, 1], (N, 3, side, side), and `noise`."""
     return {
-        "picture": stack_pictures(item["picture"] for item in items),
+        "image": stack_images(item["image"] for item in items),
         "noise": torch.from_numpy(np.stack([item["noise"] for item in items])),
     }
 
 
 def reconstruction_loss(vae: PatchAutoencoder, batch: Batch) -> Batch:
-    """How far pictures are from what is made of their latents, which diffusion never hits exactly either.
+    """How far images are from what is made of their latents, which diffusion never hits exactly either.
 
     Args:
         vae (`PatchAutoencoder`): Whose correction is trained.
         batch (`dict[str, torch.Tensor]`): Of `collate_crops`.
     """
-    pictures = batch["picture"]
-    decoded = vae.decode(vae.encode(pictures).latents + batch["noise"]).sample
-    return picture_loss(decoded, pictures, torch.ones_like(pictures[:, :1]))
+    images = batch["image"]
+    decoded = vae.decode(vae.encode(images).latents + batch["noise"]).sample
+    return image_loss(decoded, images, torch.ones_like(images[:, :1]))
 
 
-def picture_loss(
-    decoded: torch.Tensor, pictures: torch.Tensor, weight: torch.Tensor, structure_weight: float = 0.0
+def image_loss(
+    decoded: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, structure_weight: float = 0.0
 ) -> Batch:
-    """The errors of decoded pictures, and `loss`, which adds them up.
+    """The errors of decoded images, and `loss`, which adds them up.
 
     Args:
-        decoded (`torch.Tensor`), pictures (`torch.Tensor`): In [-1, 1], (N, 3, H, W).
+        decoded (`torch.Tensor`), images (`torch.Tensor`): In [-1, 1], (N, 3, H, W).
         weight (`torch.Tensor`): Of every pixel, (N, 1, H, W).
         structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
     """
-    error = decoded - pictures
+    error = decoded - images
     squared, absolute = (weighted_mean(values, weight) for values in (error.square(), error.abs()))
     losses = {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
     if structure_weight:
-        losses["structure"] = structural_loss(decoded, pictures, weight)
+        losses["structure"] = structural_loss(decoded, images, weight)
         losses["loss"] = losses["loss"] + structure_weight * losses["structure"]
     return losses
 
 
-def _patches(pictures: np.ndarray, side: int) -> np.ndarray:
+def _patches(images: np.ndarray, side: int) -> np.ndarray:
     """(N * h * w, 3 * side * side), channel first as a convolution's filters, in [-1, 1]."""
-    count, height, width, channels = pictures.shape
-    split = pictures.reshape(count, height // side, side, width // side, side, channels)
+    count, height, width, channels = images.shape
+    split = images.reshape(count, height // side, side, width // side, side, channels)
     return split.transpose(0, 1, 3, 5, 2, 4).reshape(-1, channels * side * side).astype(np.float64) / 127.5 - 1

@@ -35,7 +35,7 @@ class FigureOptions:
         seed (`int`, *optional*, defaults to 501): Of the renderer.
         studio (`int`, *optional*, defaults to 4800), shifted (`int`, *optional*, defaults to 1200):
             Figures of either style, each in two garments.
-        empty (`int`, *optional*, defaults to 900): Pictures without anybody: places, flat garments, colours, noise.
+        empty (`int`, *optional*, defaults to 900): Images without anybody: places, flat garments, colours, noise.
     """
 
     seed: int = 501
@@ -49,9 +49,9 @@ class FigureOptions:
 
 
 class RenderedFigures:
-    """Pictures with their maps, rendered into a folder on first use; an interrupted rendering goes on where it was.
+    """Images with their maps, rendered into a folder on first use; an interrupted rendering goes on where it was.
 
-    Items are dictionaries: `picture` (uint8, (256, 192, 3)), `parsing` and `densepose` (uint8, (256, 192)), and
+    Items are dictionaries: `image` (uint8, (256, 192, 3)), `parsing` and `densepose` (uint8, (256, 192)), and
     `keypoints` (float32, (25, 3)).
 
     Args:
@@ -64,7 +64,7 @@ class RenderedFigures:
         self.options = options
         self.people = 2 * (options.studio + options.shifted)
         self._length = self.people + options.empty
-        shapes = {"picture": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
+        shapes = {"image": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
         wanted = {"options": asdict(options), "size": list(SIZE)}
         state = _read_state(folder)
         if state is not None and {name: state[name] for name in wanted} != wanted:
@@ -89,8 +89,8 @@ class RenderedFigures:
         return {name: array[index] for name, array in self._arrays.items()}
 
     def scene(self, number: int) -> np.ndarray:
-        """The picture of an empty scene, uint8, (256, 192, 3)."""
-        return self._arrays["picture"][self.people + number % self.options.empty]
+        """The image of an empty scene, uint8, (256, 192, 3)."""
+        return self._arrays["image"][self.people + number % self.options.empty]
 
     def _render(self, done: int, folder: Path, state: dict[str, Any], progress: bool) -> None:
         from tqdm import tqdm
@@ -104,7 +104,7 @@ class RenderedFigures:
         )
         for index in range(done, self._length):
             if index >= self.people:
-                self._put(index, picture=draw_empty(self.options.seed, index - self.people))
+                self._put(index, image=draw_empty(self.options.seed, index - self.people))
             elif index % 2 == 0:
                 self._put_figure(index)
             bar.update()
@@ -122,7 +122,7 @@ class RenderedFigures:
         for place, rendering in enumerate((sample.worn_rendering, sample.other_rendering)):
             self._put(
                 index + place,
-                picture=rendering.person,
+                image=rendering.person,
                 parsing=rendering.parsing,
                 densepose=sample.densepose_labels,
                 keypoints=sample.keypoints,
@@ -134,7 +134,7 @@ class RenderedFigures:
 
 
 def draw_empty(seed: int, index: int) -> np.ndarray:
-    """A picture that shows nobody: a place, a flat garment, a colour, or noise; uint8, (256, 192, 3)."""
+    """An image that shows nobody: a place, a flat garment, a colour, or noise; uint8, (256, 192, 3)."""
     import cv2
 
     rng = np.random.default_rng([seed, index, 977])
@@ -143,14 +143,14 @@ def draw_empty(seed: int, index: int) -> np.ndarray:
     if kind == "place":
         return draw_background(pick(rng, style.backgrounds), style, int(rng.integers(2**31)), SIZE)
     if kind == "garment":
-        return sample_garment(rng, style, SIZE).picture
-    picture = np.empty((*SIZE, 3), np.uint8)
-    picture[...] = rng.integers(0, 256, 3)
+        return sample_garment(rng, style, SIZE).image
+    image = np.empty((*SIZE, 3), np.uint8)
+    image[...] = rng.integers(0, 256, 3)
     if kind == "noise":
         coarse = int(rng.choice([1, 2, 4, 8, 16, 32]))
         noise = rng.normal(0, rng.uniform(10, 110), (SIZE[0] // coarse, SIZE[1] // coarse, 3)).astype(np.float32)
-        picture[...] = (picture + cv2.resize(noise, SIZE[::-1], interpolation=cv2.INTER_LINEAR)).clip(0, 255)
-    return picture
+        image[...] = (image + cv2.resize(noise, SIZE[::-1], interpolation=cv2.INTER_LINEAR)).clip(0, 255)
+    return image
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class FigureAugmentation:
             item |= mirrored(item)
         if rng.random() >= self.as_is:
             item |= self._moved(item, rng)
-        item["picture"] = self._recoloured(item["picture"], rng)
+        item["image"] = self._recoloured(item["image"], rng)
         return item
 
     def _moved(self, item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -191,19 +191,19 @@ class FigureAugmentation:
         offset = middle - scale * middle + rng.uniform(-slack, slack)  # of pixel edges
         matrix = np.array([[scale, 0, offset[0] + (scale - 1) / 2], [0, scale, offset[1] + (scale - 1) / 2]])
 
-        def warp(picture: np.ndarray, flags: int, border: int, value: Any = 0) -> np.ndarray:
-            return cv2.warpAffine(picture, matrix, (width, height), flags=flags, borderMode=border, borderValue=value)
+        def warp(image: np.ndarray, flags: int, border: int, value: Any = 0) -> np.ndarray:
+            return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=border, borderValue=value)
 
-        picture = item["picture"]
+        image = item["image"]
         if scale < 0.6:  # less would be seen of thin things than a good reduction shows
-            picture = cv2.GaussianBlur(picture, (0, 0), 0.35 / scale)
+            image = cv2.GaussianBlur(image, (0, 0), 0.35 / scale)
         surroundings = rng.choice(["scene", "colour", "pad", "edge"], p=[0.4, 0.25, 0.2, 0.15])
         if surroundings == "edge":
-            moved = warp(picture, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+            moved = warp(image, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
         else:
             value = PAD if surroundings == "pad" else rng.integers(0, 256, 3).tolist()
             moved = warp(
-                picture, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (value,) * 3 if surroundings == "pad" else value
+                image, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (value,) * 3 if surroundings == "pad" else value
             )
             if surroundings == "scene":
                 outside = warp(np.ones(SIZE, np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0
@@ -211,34 +211,34 @@ class FigureAugmentation:
         joints = item["keypoints"] * [scale, scale, 1] + [matrix[0, 2], matrix[1, 2], 0]
         inside = (joints[:, 2] > 0) & ((joints[:, :2] >= -0.5) & (joints[:, :2] < (width - 0.5, height - 0.5))).all(1)
         return {
-            "picture": moved,
+            "image": moved,
             "parsing": warp(item["parsing"], cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
             "densepose": warp(item["densepose"], cv2.INTER_NEAREST, cv2.BORDER_CONSTANT),
             "keypoints": (joints * inside[:, None]).astype(np.float32),
         }
 
-    def _recoloured(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _recoloured(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         import cv2
 
         if rng.random() < self.colour:
             gain = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3)
             level = np.arange(256)[:, None] / 255.0
             curve = 255 * (gain * level ** rng.uniform(0.75, 1.3) + rng.uniform(-0.08, 0.08))
-            picture = cv2.LUT(picture, curve.clip(0, 255).astype(np.uint8)[:, None])
+            image = cv2.LUT(image, curve.clip(0, 255).astype(np.uint8)[:, None])
         if rng.random() < self.soft:
-            picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.2))
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
         if rng.random() < self.soft:
-            noise = rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(2, 10))
-            picture = (picture + noise).clip(0, 255).astype(np.uint8)
-        return picture
+            noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(2, 10))
+            image = (image + noise).clip(0, 255).astype(np.uint8)
+        return image
 
 
 def mirrored(item: dict[str, Any]) -> dict[str, Any]:
     """The item in a mirror: what was the person's left arm is their right one."""
     joints = item["keypoints"][MIRRORED_JOINTS].copy()
-    joints[:, 0] = np.where(joints[:, 2] > 0, item["picture"].shape[1] - 1 - joints[:, 0], 0)
+    joints[:, 0] = np.where(joints[:, 2] > 0, item["image"].shape[1] - 1 - joints[:, 0], 0)
     return {
-        "picture": np.ascontiguousarray(item["picture"][:, ::-1]),
+        "image": np.ascontiguousarray(item["image"][:, ::-1]),
         "parsing": MIRRORED_PARSING[item["parsing"][:, ::-1]],
         "densepose": MIRRORED_DENSEPOSE[item["densepose"][:, ::-1]],
         "keypoints": joints,

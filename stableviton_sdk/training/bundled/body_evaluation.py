@@ -40,10 +40,10 @@ class BodyScore:
 
     def add(self, sample: SyntheticSample) -> None:
         """Analyse a figure."""
-        picture = Image.fromarray(sample.person)
+        image = Image.fromarray(sample.person)
         try:
-            analysis = self.preprocessor.analyzer()(picture)
-            inputs = self.preprocessor(picture)
+            analysis = self.preprocessor.analyzer()(image)
+            inputs = self.preprocessor(image)
         except NoPersonFound:
             self._not_found += 1
             return
@@ -53,7 +53,7 @@ class BodyScore:
         both = there & found
         self._errors.append(np.linalg.norm((sample.keypoints - analysis.keypoints)[both, :2], axis=1))
         self._joints += (there.sum(), (there & ~found).sum(), (found & ~there).sum())
-        mask = np.asarray(resize_mask(inputs.mask, picture.size)) > 0
+        mask = np.asarray(resize_mask(inputs.mask, image.size)) > 0
         self._masks.append((mask & sample.mask).sum() / (mask | sample.mask).sum())
         coverage = sample.worn_rendering.coverage
         self._leaks.append(
@@ -94,9 +94,9 @@ class BodyScore:
 
 
 def found_in_empty(analyzer: BodyAnalyzer, seed: int, count: int) -> float:
-    """Share of pictures without anybody in which somebody was found all the same."""
-    pictures = (Image.fromarray(draw_empty(seed, index)) for index in range(count))
-    return sum(len(analyzer.find_people(picture)[0]) for picture in pictures) / count
+    """Share of images without anybody in which somebody was found all the same."""
+    images = (Image.fromarray(draw_empty(seed, index)) for index in range(count))
+    return sum(len(analyzer.find_people(image)[0]) for image in images) / count
 
 
 def _count(table: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> None:

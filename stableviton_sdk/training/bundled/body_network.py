@@ -40,17 +40,17 @@ class BodyNetwork(nn.Module):
         self.places = nn.Conv2d(second, JOINTS, 1)
         self.missing = nn.Linear(widths[-1], JOINTS)
 
-    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
-            picture (`torch.Tensor`): RGB in [0, 255], float, (N, 3, 256, 192).
+            image (`torch.Tensor`): RGB in [0, 255], float, (N, 3, 256, 192).
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: logits of the CIHP labels, (N, 20, 128, 96), of the
             DensePose labels, (N, 25, 128, 96), and of every joint's place, (N, 25, 64 * 48 + 1), row by row; the
             last one means that the joint isn't to be seen.
         """
-        fine = self.stem(picture / 127.5 - 1)  # (N, 16, 128, 96)
+        fine = self.stem(image / 127.5 - 1)  # (N, 16, 128, 96)
         levels, x = [], fine
         for down in self.down:
             x = down(x)
@@ -83,11 +83,11 @@ def _twice(x: torch.Tensor) -> torch.Tensor:
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Make a batch of items of `RenderedFigures`: `picture` float, (N, 3, H, W); the rest as it is, stacked."""
+    """Make a batch of items of `RenderedFigures`: `image` float, (N, 3, H, W); the rest as it is, stacked."""
     batch = {
         name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0] if name != "position"
     }
-    batch["picture"] = batch["picture"].permute(0, 3, 1, 2).float()
+    batch["image"] = batch["image"].permute(0, 3, 1, 2).float()
     return batch
 
 
@@ -101,7 +101,7 @@ def body_loss(network: BodyNetwork, batch: dict[str, torch.Tensor]) -> dict[str,
     Returns:
         `dict[str, torch.Tensor]`: `loss`, and its parts.
     """
-    parsing, densepose, joints = network(batch["picture"])
+    parsing, densepose, joints = network(batch["image"])
     parts = {
         "parsing": label_loss(parsing, batch["parsing"]),
         "densepose": label_loss(densepose, batch["densepose"]),
@@ -126,7 +126,7 @@ def joint_loss(logits: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits (`torch.Tensor`): (N, 25, cells + 1).
-        keypoints (`torch.Tensor`): float, (N, 25, 3) as x, y in pixels of the picture, and confidence.
+        keypoints (`torch.Tensor`): float, (N, 25, 3) as x, y in pixels of the image, and confidence.
     """
     height, width = SIZE[0] // 4, SIZE[1] // 4
     place = ((keypoints[..., :2] + 0.5) / 4 - 0.5).clamp(min=0)  # pixel centres -> cell centres

@@ -95,7 +95,7 @@ def save_preprocessor(network: BodyNetwork, folder: Path) -> Path:
 
 
 def export_onnx(network: BodyNetwork, path: Path) -> None:
-    """Write the network as an ONNX graph that takes one picture, and check that it computes the same.
+    """Write the network as an ONNX graph that takes one image, and check that it computes the same.
 
     Raises:
         `MissingDependency`: if the package onnx isn't installed.
@@ -103,15 +103,15 @@ def export_onnx(network: BodyNetwork, path: Path) -> None:
     """
     onnx = require_onnx()
     network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
-    picture = 255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    image = 255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     with replacing(path) as partial:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the other exporter needs one package more
             torch.onnx.export(
                 network,
-                (picture,),
+                (image,),
                 str(partial),
-                input_names=["picture"],
+                input_names=["image"],
                 output_names=["parsing", "densepose", "joints"],
                 opset_version=OPSET,
                 dynamo=False,
@@ -119,8 +119,8 @@ def export_onnx(network: BodyNetwork, path: Path) -> None:
         onnx.checker.check_model(str(partial), full_check=True)
         session = open_session(partial, "cpu", name="the exported network", input_shape=(1, 3, *SIZE), output_count=3)
         with torch.no_grad():
-            expected = network(picture)
-        answers = session.run(None, {"picture": picture.numpy()})
+            expected = network(image)
+        answers = session.run(None, {"image": image.numpy()})
         for name, ours, theirs in zip(("parsing", "densepose", "joints"), expected, answers, strict=True):
             difference = float((ours - torch.from_numpy(theirs)).abs().max())
             if not difference <= EXPORT_TOLERANCE * float(ours.abs().max()):

@@ -19,11 +19,11 @@ from ...models.patch_autoencoder import PatchAutoencoder
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ...preprocessing.inputs import TryOnInputs
 from ..config import refuse, too_small
-from ..loop.dataloader import stack_pictures
+from ..loop.dataloader import stack_images
 from ..tryon.initialise import load_autoencoder
 from ..tryon.latent_cache import fingerprint
 from .assemble import check_same_encoder, few_steps
-from .autoencoder import picture_loss
+from .autoencoder import image_loss
 from .fit import Batch, FitConfig, fit
 
 PAINTED = "painted.npz"
@@ -41,7 +41,7 @@ class PaintedConfig:
         batch_size (`int`, *optional*, defaults to 16): Figures that are dressed at once.
         steps (`int`, *optional*, defaults to 1): Denoising steps.
         crop (`int`, *optional*, defaults to 128): Side of the square that is looked at, in pixels.
-        exact (`float`, *optional*, defaults to 0.25): How often a crop has the picture's own latents instead.
+        exact (`float`, *optional*, defaults to 0.25): How often a crop has the image's own latents instead.
     """
 
     seed: int = 2000
@@ -93,7 +93,7 @@ def train_decoder(config: DecoderConfig, *, progress: bool = True) -> Path:
         `Path`: the folder of the autoencoder.
 
     Raises:
-        `InvalidInput`: if the crop doesn't fit the pictures.
+        `InvalidInput`: if the crop doesn't fit the images.
         `IncompatibleCheckpoint`: if the networks were trained with latents of another autoencoder; see also `fit`.
         `TrainingDiverged`: see `fit`.
     """
@@ -128,7 +128,7 @@ class PaintedLatents(torch.utils.data.Dataset):
 
     Args:
         arrays (`Mapping[str, np.ndarray]`):
-            `latents` (float16, (N, channels, h, w)), `picture` (uint8, (N, H, W, 3)), `mask` (bool, (N, H, W), True
+            `latents` (float16, (N, channels, h, w)), `image` (uint8, (N, H, W, 3)), `mask` (bool, (N, H, W), True
             where the result was painted).
     """
 
@@ -160,7 +160,7 @@ def paint_latents(
                 return PaintedLatents({name: stored[name] for name in stored.files if name != "source"})
     pipeline.register_modules(scheduler=few_steps(pipeline.scheduler))
     pipeline.set_progress_bar_config(disable=True)
-    parts: dict[str, list[np.ndarray]] = {"latents": [], "picture": [], "mask": []}
+    parts: dict[str, list[np.ndarray]] = {"latents": [], "image": [], "mask": []}
     with tqdm(total=config.length, unit="figure", disable=not progress) as bar:
         for first in range(0, config.length, config.batch_size):
             indices = range(first, min(first + config.batch_size, config.length))
@@ -173,7 +173,7 @@ def paint_latents(
                 output_type="latent",
             ).images
             parts["latents"].append(painted.half().cpu().numpy())
-            parts["picture"].append(np.stack([one.person_in_other for one in samples]))
+            parts["image"].append(np.stack([one.person_in_other for one in samples]))
             parts["mask"].append(np.stack([one.mask for one in samples]))
             bar.update(len(indices))
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
@@ -183,12 +183,12 @@ def paint_latents(
 
 
 class PaintedCrops:
-    """Makes a training item: a square around a painted pixel, and whether it has its picture's own latents instead.
+    """Makes a training item: a square around a painted pixel, and whether it has its image's own latents instead.
 
     Args:
         side (`int`): Of the square, in pixels.
         patch (`int`): Pixels to a cell of the latents.
-        exact (`float`): How often the latents are the picture's own.
+        exact (`float`): How often the latents are the image's own.
     """
 
     def __init__(self, side: int, patch: int, exact: float):
@@ -205,31 +205,31 @@ class PaintedCrops:
         ]
         return {
             "latents": item["latents"][:, top : top + self.cells, left : left + self.cells],
-            "picture": item["picture"][pixels],
+            "image": item["image"][pixels],
             "mask": item["mask"][pixels],
             "exact": random.random() < self.exact,
         }
 
 
 def collate_painted(items: Sequence[Mapping[str, Any]]) -> Batch:
-    """Float `latents`, `picture` in [-1, 1], (N, 3, side, side); bool `mask`, (N, 1, side, side), `exact`, (N,)."""
+    """Float `latents`, `image` in [-1, 1], (N, 3, side, side); bool `mask`, (N, 1, side, side), `exact`, (N,)."""
     return {
         "latents": torch.from_numpy(np.stack([item["latents"] for item in items])).float(),
-        "picture": stack_pictures(item["picture"] for item in items),
+        "image": stack_images(item["image"] for item in items),
         "mask": torch.from_numpy(np.stack([item["mask"] for item in items]))[:, None],
         "exact": torch.tensor([item["exact"] for item in items]),
     }
 
 
 def painting_loss(vae: PatchAutoencoder, batch: Batch, structure_weight: float = 0.0) -> Batch:
-    """How far the pictures are from what is made of the painted latents, and of their own where `exact`.
+    """How far the images are from what is made of the painted latents, and of their own where `exact`.
 
     Args:
         vae (`PatchAutoencoder`): Whose correction is trained.
         batch (`dict[str, torch.Tensor]`): Of `collate_painted`.
         structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
     """
-    pictures, exact = batch["picture"], batch["exact"].view(-1, 1, 1, 1)
-    latents = torch.where(exact, vae.encode(pictures).latents, batch["latents"])
-    weight = (batch["mask"] | exact).to(pictures).clamp_min(OUTSIDE_WEIGHT)
-    return picture_loss(vae.decode(latents).sample, pictures, weight, structure_weight)
+    images, exact = batch["image"], batch["exact"].view(-1, 1, 1, 1)
+    latents = torch.where(exact, vae.encode(images).latents, batch["latents"])
+    weight = (batch["mask"] | exact).to(images).clamp_min(OUTSIDE_WEIGHT)
+    return image_loss(vae.decode(latents).sample, images, weight, structure_weight)

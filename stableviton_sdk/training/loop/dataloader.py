@@ -83,12 +83,12 @@ def open_loader(
     )
 
 
-def stack_pictures(pictures: Iterable[np.ndarray]) -> torch.Tensor:
-    """Pictures of one size, uint8 (H, W, 3), as float32 in [-1, 1], (N, 3, H, W).
+def stack_images(images: Iterable[np.ndarray]) -> torch.Tensor:
+    """Images of one size, uint8 (H, W, 3), as float32 in [-1, 1], (N, 3, H, W).
 
     Contiguous: in channels-last order group norm on the CPU loses three digits on flat regions.
     """
-    stacked = torch.from_numpy(np.stack(list(pictures))).permute(0, 3, 1, 2)
+    stacked = torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
     return (stacked.float() / 127.5 - 1).contiguous()
 
 

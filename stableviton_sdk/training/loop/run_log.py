@@ -1,4 +1,4 @@
-"""What a run tells along the way: scalars as lines of JSON, and with the pictures in TensorBoard where installed."""
+"""What a run tells along the way: scalars as lines of JSON, and with the images in TensorBoard where installed."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class MetricsLog:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
 
-    def show(self, step: int, name: str, picture: Image.Image) -> None:
-        """Put a picture of a step into TensorBoard, which keeps the last few of a name."""
+    def show(self, step: int, name: str, image: Image.Image) -> None:
+        """Put an image of a step into TensorBoard, which keeps the last few of a name."""
         if self._board is not None:
-            self._board.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+            self._board.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def flush(self) -> None:
         """Write what TensorBoard holds back, so that a run that is killed later doesn't lose it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import InvalidInput
 
-GREY = 128  # of the agnostic picture
+GREY = 128  # of the agnostic image
 FOLD = 2.0  # garment pixels that half a pixel of the person may span within one surface
 PERSON_SIDE = ("person", "agnostic", "densepose")
 COLOURED = ("person", "agnostic", "garment")
@@ -32,19 +32,19 @@ class Transform:
 
     @classmethod
     def about_centre(cls, scale: float, shift: tuple[float, float], size: tuple[int, int]) -> Transform:
-        """Scale about the centre of a picture of `size` (height, width), then shift by fractions of width, height."""
+        """Scale about the centre of an image of `size` (height, width), then shift by fractions of width, height."""
         height, width = size
         centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
         return cls(scale, (centre_x * (1 - scale) + shift[0] * width, centre_y * (1 - scale) + shift[1] * height))
 
-    def picture(self, picture: np.ndarray, border: Any, nearest: bool = False) -> np.ndarray:
-        """Move a picture, (H, W) or (H, W, C); what comes from outside gets the constant `border`."""
+    def image(self, image: np.ndarray, border: Any, nearest: bool = False) -> np.ndarray:
+        """Move an image, (H, W) or (H, W, C); what comes from outside gets the constant `border`."""
         import cv2
 
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         matrix = np.array([[self.scale, 0, self.offset[0]], [0, self.scale, self.offset[1]]])
         return cv2.warpAffine(
-            picture,
+            image,
             matrix,
             (width, height),
             flags=cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR,
@@ -59,7 +59,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Draws a different picture of the same try-on; a callable for items of any of the data sets.
+    """Draws a different image of the same try-on; a callable for items of any of the data sets.
 
     The defaults are the authors'. Every probability may be 0.
 
@@ -147,7 +147,7 @@ class Augmentation:
 
 
 def mirror(item: Item) -> None:
-    """Flip an item left to right, in place: all pictures, and where the correspondence points."""
+    """Flip an item left to right, in place: all images, and where the correspondence points."""
     for name in (*PERSON_SIDE, "garment", "mask", "worn_mask"):
         if item.get(name) is not None:
             item[name] = np.ascontiguousarray(item[name][:, ::-1])
@@ -160,13 +160,13 @@ def mirror(item: Item) -> None:
 def move_person(item: Item, transform: Transform, border: int = 0) -> None:
     """Move the person, and every map of the person, in place. What comes in from outside is kept, not repainted."""
     for name in PERSON_SIDE:
-        item[name] = transform.picture(item[name], (0 if name == "densepose" else border,) * 3)
+        item[name] = transform.image(item[name], (0 if name == "densepose" else border,) * 3)
     for name in ("mask", "worn_mask"):
         if item.get(name) is not None:
-            item[name] = transform.picture(item[name].astype(np.uint8), 0, nearest=True).astype(bool)
+            item[name] = transform.image(item[name].astype(np.uint8), 0, nearest=True).astype(bool)
     if item.get("correspondence") is not None:
         nearest, blend = (
-            transform.picture(item["correspondence"], (np.nan, np.nan), nearest=choice) for choice in (True, False)
+            transform.image(item["correspondence"], (np.nan, np.nan), nearest=choice) for choice in (True, False)
         )
         # a blend is more exact within a surface, but across a fold it is a place of neither
         close = np.abs(blend - nearest).max(-1, keepdims=True) <= FOLD  # False for NaN
@@ -175,7 +175,7 @@ def move_person(item: Item, transform: Transform, border: int = 0) -> None:
 
 def move_garment(item: Item, transform: Transform, border: int = 0) -> None:
     """Move the garment, and with it the places that the correspondence points to, in place."""
-    item["garment"] = transform.picture(item["garment"], (border,) * 3)
+    item["garment"] = transform.image(item["garment"], (border,) * 3)
     if item.get("correspondence") is not None:
         places = transform.points(item["correspondence"])
         limits = np.float32([item["garment"].shape[1] - 0.5, item["garment"].shape[0] - 0.5])
@@ -183,12 +183,12 @@ def move_garment(item: Item, transform: Transform, border: int = 0) -> None:
         item["correspondence"] = np.where(inside, places, np.float32(np.nan))
 
 
-def shift_colour(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Add to hue (in steps of two degrees), saturation and value (0..255) of an RGB picture."""
+def shift_colour(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Add to hue (in steps of two degrees), saturation and value (0..255) of an RGB image."""
     import cv2
 
     levels = np.arange(256)
-    hue, saturation, value = cv2.split(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV))
+    hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
     hue = ((levels + shift[0]).round() % 180).astype(np.uint8)[hue]
     saturation = (levels + shift[1]).round().clip(0, 255).astype(np.uint8)[saturation]
     value = (levels + shift[2]).round().clip(0, 255).astype(np.uint8)[value]

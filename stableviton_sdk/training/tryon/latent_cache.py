@@ -1,4 +1,4 @@
-"""A data set encoded once: latents on disk, so that epochs neither read, render nor encode pictures again."""
+"""A data set encoded once: latents on disk, so that epochs neither read, render nor encode images again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ...errors import InvalidInput
 from ...files import write_text_atomically
-from ..loop.dataloader import open_loader, stack_pictures
+from ..loop.dataloader import open_loader, stack_images
 from .objective import Batch, collate, encode
 
 MANIFEST, DONE = "manifest.json", "done.npy"
@@ -28,7 +28,7 @@ LATENTS = ("latents", "garment_latents", "conditioning")
 class LatentCache:
     """The encoded items of a data set, as a map-style data set for `ShuffledItems`.
 
-    Half precision for latents, 8 bits for the garment's picture, which is squashed to what the garment encoder sees;
+    Half precision for latents, 8 bits for the garment's image, which is squashed to what the garment encoder sees;
     masks and correspondence at the latents' resolution, so only blocks of that resolution can be supervised.
 
     Args:
@@ -72,9 +72,9 @@ def fill_latent_cache(
         folder (`Path`): Of the cache.
         data: A map-style data set of item dictionaries; see `train`.
         vae (`nn.Module`): The pipeline's.
-        size (`tuple[int, int]`): Height and width of the pictures.
+        size (`tuple[int, int]`): Height and width of the images.
         garment_side (`int`): Side of the square that the garment encoder sees.
-        needs (`Sequence[str]`): What the losses need beside the pictures: `worn_mask`, `correspondence`.
+        needs (`Sequence[str]`): What the losses need beside the images: `worn_mask`, `correspondence`.
         source (`Mapping[str, Any]`): What the data set was made of, as JSON holds it, to tell caches apart.
         workers (`int`, *optional*, defaults to 0): Processes that read data.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
@@ -132,14 +132,14 @@ def collate_encoded(items: Sequence[Mapping[str, Any]], size: tuple[int, int]) -
 
     Args:
         items (`Sequence[Mapping[str, Any]]`): As from `ShuffledItems`.
-        size (`tuple[int, int]`): Height and width of the garment's picture, which coordinates are pixels of.
+        size (`tuple[int, int]`): Height and width of the garment's image, which coordinates are pixels of.
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
     for name in items[0]:
         if name not in ("position", "garment"):
             batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
     batch |= {name: batch[name].float() for name in LATENTS}
-    batch["garment"] = stack_pictures(item["garment"] for item in items)
+    batch["garment"] = stack_images(item["garment"] for item in items)
     batch["garment_size"] = torch.tensor(size)
     return batch
 

@@ -82,7 +82,7 @@ def structural_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Ten
     structural similarity asks for the truth's contrast in both.
 
     Args:
-        result (`torch.Tensor`), truth (`torch.Tensor`): Pictures in [-1, 1], (batch, channels, height, width).
+        result (`torch.Tensor`), truth (`torch.Tensor`): Images in [-1, 1], (batch, channels, height, width).
         weight (`torch.Tensor`): Of every pixel, (batch, 1, height, width).
 
     Returns:
@@ -92,7 +92,7 @@ def structural_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Ten
 
     with torch.autocast(result.device.type, enabled=False):
         # in [0, 1]: around 0 the index would ask too much of mid greys, for it compares means by their ratio
-        result, truth = ((picture.float() + 1) / 2 for picture in (result, truth))
+        result, truth = ((image.float() + 1) / 2 for image in (result, truth))
         _, similarity = structural_similarity_index_measure(result, truth, data_range=1.0, return_full_image=True)
     return 1 - weighted_mean(similarity, weight)
 
@@ -137,9 +137,9 @@ def correspondence_targets(
 
     Args:
         correspondence (`torch.Tensor`):
-            (batch, H, W, 2), x and y in pixels of the garment picture for every pixel of the person, whole numbers
-            being pixel centres; NaN, or outside of the picture, where there is none.
-        garment_size (`tuple[int, int]`): Height and width of the garment picture.
+            (batch, H, W, 2), x and y in pixels of the garment image for every pixel of the person, whole numbers
+            being pixel centres; NaN, or outside of the image, where there is none.
+        garment_size (`tuple[int, int]`): Height and width of the garment image.
         query_size (`tuple[int, int]`): Height and width of the decoder's map.
         worn_mask (`torch.Tensor`, *optional*):
             Above 0 where the correspondence counts, (batch, 1, H, W) or (batch, H, W); everywhere by default.

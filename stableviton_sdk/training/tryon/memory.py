@@ -89,7 +89,7 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
             own |= {_place(parameter) for parameter in vae.parameters()}
             options["structure_weight"] = config.loss.structure_weight
-            options["structure_pictures"] = config.loss.structure_pictures
+            options["structure_images"] = config.loss.structure_images
             options["decode"] = functools.partial(decode, vae)
         objective = TryOnObjective(*copies, pipeline.scheduler, **options)
         channels = pipeline.unet.config.out_channels

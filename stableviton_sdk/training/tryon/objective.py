@@ -15,11 +15,11 @@ from ...errors import InvalidInput
 from ...models.garment_encoder import GarmentEncoder
 from ...models.spatial_encoder import SpatialEncoder
 from ...models.unet import TryOnUNet
-from ..loop.dataloader import stack_pictures
+from ..loop.dataloader import stack_images
 from ..loop.sampler import noise_generator
 from .losses import AttentionLossRecorder, denoising_loss, structural_loss
 
-PICTURES = ("person", "garment", "agnostic", "densepose")
+IMAGES = ("person", "garment", "agnostic", "densepose")
 
 Batch = dict[str, Any]
 
@@ -29,8 +29,8 @@ def check_item(item: Any, size: tuple[int, int], needed: Sequence[str] = ()) -> 
 
     Args:
         item: The data set's first.
-        size (`tuple[int, int]`): Height and width that its pictures must have.
-        needed (`Sequence[str]`): What the losses need beside the pictures: `worn_mask`, `correspondence`.
+        size (`tuple[int, int]`): Height and width that its images must have.
+        needed (`Sequence[str]`): What the losses need beside the images: `worn_mask`, `correspondence`.
 
     Raises:
         `InvalidInput`: naming everything that doesn't fit.
@@ -38,9 +38,9 @@ def check_item(item: Any, size: tuple[int, int], needed: Sequence[str] = ()) -> 
     if not isinstance(item, Mapping):
         raise InvalidInput(f"the data set's items are {type(item).__name__}s: they must be dictionaries of arrays.")
     problems = []
-    for name in (*PICTURES, "mask", *needed):
+    for name in (*IMAGES, "mask", *needed):
         value = item.get(name)
-        kind, tail = (np.uint8, (3,)) if name in PICTURES else (np.bool_, ())
+        kind, tail = (np.uint8, (3,)) if name in IMAGES else (np.bool_, ())
         if name == "correspondence":
             kind, tail = np.float32, (2,)
         if value is None:
@@ -60,12 +60,12 @@ def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> B
         wanted (`Sequence[str]`): Of `worn_mask` and `correspondence`.
 
     Returns:
-        `dict[str, Any]`: pictures, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
+        `dict[str, Any]`: images, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
         (batch, 1, H, W); `correspondence`, float32 (batch, H, W, 2); `positions`, int64 (batch,).
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
-    for name in PICTURES:
-        batch[name] = stack_pictures(item[name] for item in items)
+    for name in IMAGES:
+        batch[name] = stack_images(item[name] for item in items)
     for name in ("mask", *(name for name in wanted if name != "correspondence")):
         batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))[:, None]
     if "correspondence" in wanted:
@@ -87,12 +87,12 @@ def encode(vae: nn.Module, batch: Batch) -> Batch:
     """
 
     def latents_of(name: str) -> torch.Tensor:
-        # one kind of picture at a time: the VAE's activations are the largest of all
+        # one kind of image at a time: the VAE's activations are the largest of all
         with torch.autocast(batch[name].device.type, enabled=False):
             latents = retrieve_latents(vae.encode(batch[name].to(vae.dtype)), sample_mode="argmax")
         return latents.float() * vae.config.scaling_factor
 
-    person, garment, agnostic, densepose = (latents_of(name) for name in PICTURES)
+    person, garment, agnostic, densepose = (latents_of(name) for name in IMAGES)
     keep = F.interpolate((~batch["mask"]).float(), size=person.shape[-2:], mode="bilinear")
     return {
         **batch,
@@ -104,7 +104,7 @@ def encode(vae: nn.Module, batch: Batch) -> Batch:
 
 
 def decode(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
-    """Scaled latents, (batch, channels, h, w), to pictures in [-1, 1], (batch, 3, H, W), with their gradients."""
+    """Scaled latents, (batch, channels, h, w), to images in [-1, 1], (batch, 3, H, W), with their gradients."""
     with torch.autocast(latents.device.type, enabled=False):
         return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
 
@@ -153,9 +153,9 @@ class TryOnObjective(nn.Module):
         outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
         channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
         min_snr_gamma (`float`, *optional*): See `denoising_loss`.
-        structure_weight (`float`, *optional*, defaults to 0.0), structure_pictures (`int`, *optional*):
+        structure_weight (`float`, *optional*, defaults to 0.0), structure_images (`int`, *optional*):
             See `LossConfig`.
-        decode (`Callable`, *optional*): Scaled latents to pictures in [-1, 1], for the structural loss.
+        decode (`Callable`, *optional*): Scaled latents to images in [-1, 1], for the structural loss.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class TryOnObjective(nn.Module):
         channel_weights: list[float] | None = None,
         min_snr_gamma: float | None = None,
         structure_weight: float = 0.0,
-        structure_pictures: int | None = None,
+        structure_images: int | None = None,
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
         super().__init__()
@@ -186,11 +186,11 @@ class TryOnObjective(nn.Module):
         self.blocks = blocks
         self.outside_weight, self.min_snr_gamma = outside_weight, min_snr_gamma
         self.channel_weights = channel_weights
-        self.structure_weight, self.structure_pictures, self.decode = structure_weight, structure_pictures, decode
+        self.structure_weight, self.structure_images, self.decode = structure_weight, structure_images, decode
 
     @property
     def needs(self) -> list[str]:
-        """What the losses need of the data beside the pictures."""
+        """What the losses need of the data beside the images."""
         needed = ["worn_mask"] if self.total_variation else []
         return needed + (["correspondence"] if self.correspondence != "none" or self.coordinate_weight else [])
 
@@ -242,7 +242,7 @@ class TryOnObjective(nn.Module):
 
     def structure(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """`structural_loss` of the decoded estimate; the truth is decoded too, so the autoencoder adds no loss."""
-        chosen = slice(self.structure_pictures)
+        chosen = slice(self.structure_images)
         with torch.no_grad():
             truth = self.decode(latents[chosen])
         result = self.decode(clean[chosen])

@@ -275,7 +275,7 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
         channel_weights=loss.channel_weights,
         min_snr_gamma=loss.min_snr_gamma,
         structure_weight=loss.structure_weight,
-        structure_pictures=loss.structure_pictures,
+        structure_images=loss.structure_images,
         decode=functools.partial(decode, pipeline.vae),
     )
     if unknown or (objective.needs and not blocks):

@@ -1,4 +1,4 @@
-"""Sheets of pictures painted along the way."""
+"""Sheets of images painted along the way."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ...images import save_atomically
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ..config import TrainingConfig
 
-GAP = 4  # pixels between pictures
+GAP = 4  # pixels between images
 
 
 @torch.no_grad()
 def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path: Path) -> Image.Image:
-    """Dress the first persons of a data set: rows of garment, agnostic picture, result, and photo.
+    """Dress the first persons of a data set: rows of garment, agnostic image, result, and photo.
 
     Args:
         pipeline (`TryOnPipeline`): Of the networks in training.
         data: A map-style data set of item dictionaries.
         config (`TrainingConfig`): For `validation`, `mixed_precision` and the seed.
-        path (`Path`): The picture to write.
+        path (`Path`): The image to write.
 
     Returns:
-        `PIL.Image.Image`: the same picture.
+        `PIL.Image.Image`: the same image.
     """
     options = config.validation
     items = [data[index] for index in range(min(options.count, len(data)))]
-    pictures = {
+    tiles = {
         name: [Image.fromarray(item[name]) for item in items]
         for name in ("person", "garment", "agnostic", "densepose")
     }
@@ -40,11 +40,11 @@ def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path
     pipeline.set_progress_bar_config(disable=True)
     results = [
         pipeline(
-            pictures["person"][index],
-            pictures["garment"][index],
+            tiles["person"][index],
+            tiles["garment"][index],
             mask=Image.fromarray(items[index]["mask"]),
-            agnostic=pictures["agnostic"][index],
-            densepose=pictures["densepose"][index],
+            agnostic=tiles["agnostic"][index],
+            densepose=tiles["densepose"][index],
             height=height,
             width=width,
             num_inference_steps=options.inference_steps,
@@ -52,12 +52,12 @@ def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path
         ).images[0]
         for index in range(len(items))
     ]
-    columns = (pictures["garment"], pictures["agnostic"], results, pictures["person"])
+    columns = (tiles["garment"], tiles["agnostic"], results, tiles["person"])
     sheet = np.full((len(items) * (height + GAP) + GAP, len(columns) * (width + GAP) + GAP, 3), 255, np.uint8)
     for column, images in enumerate(columns):
         for row, image in enumerate(images):
             top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
             sheet[top : top + height, left : left + width] = np.asarray(image)
-    picture = Image.fromarray(sheet)
-    save_atomically(picture, path)
-    return picture
+    tile = Image.fromarray(sheet)
+    save_atomically(tile, path)
+    return tile
