@@ -171,11 +171,11 @@ def test_batches_and_order_change_nothing(pipeline, tmp_path, listed, monkeypatc
             reports.append(run(data, output, pipeline=pipeline, settings=PaintSettings(steps=1, batch_size=batch)))
         noted.append(noise.noise)
         painted.append(images(output))
-    for noise, results, report in zip(noted[1:], painted[1:], reports[1:], strict=True):
+    for noise, outputs, report in zip(noted[1:], painted[1:], reports[1:], strict=True):
         assert noise.keys() == noted[0].keys()
         assert all(torch.equal(noise[seed], noted[0][seed]) for seed in noise)
-        assert results.keys() == painted[0].keys()
-        assert all(np.abs(results[name].astype(int) - painted[0][name]).max() <= 1 for name in results)
+        assert outputs.keys() == painted[0].keys()
+        assert all(np.abs(outputs[name].astype(int) - painted[0][name]).max() <= 1 for name in outputs)
         assert [entry["name"] for entry in report["images"]] == [f"p{seed}_g{seed}" for seed in range(7)]
         for name in METRICS:
             values = [format_value(name, each["metrics"][name]["value"]) for each in (report, reports[0])]
