@@ -30,8 +30,8 @@ from ..preprocessing.inputs import TryOnInputs, grey_out
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .call_state import CallPropertiesMixin, CallState, OffloadGuard
 from .checks import check_numbers, check_tensors, collect_inputs, pair_up
-from .images import finish
 from .loading import TryOnLoadingMixin
+from .pasting import finish
 from .pipeline_output import TryOnPipelineOutput
 from .preparation import PreparationMixin
 
