@@ -1,6 +1,6 @@
 """How good the bundled model is, on rendered figures that it has never seen.
 
-python benchmarks/bundled_model.py --samples 200 --json numbers.json --sheet sheet.png
+python -m benchmarks.bundled_model --samples 200 --json numbers.json --sheet sheet.png
 
 Unpaired: the figure wears one garment and is dressed in another; the renderer knows the truth. Everything is measured
 inside the agnostic mask, at 256 x 192. Baselines: the mask filled with the garment's mean colour; the truth with its
@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.baselines import reference_images
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
-from stableviton_sdk.evaluation.baselines import unpainted_images
 from stableviton_sdk.evaluation.correspondence.recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 
@@ -59,7 +59,7 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
     )
     result, truth, region = np.asarray(out.images[0]), sample.person_in_other, sample.mask
     worn = sample.worn_mask_other
-    images = {"model": result, **unpainted_images(truth, sample.garment_other, region, worn, pipe.vae)}
+    images = {"model": result, **reference_images(truth, sample.garment_other, region, worn, pipe.vae)}
     values = {"textured": bool(sample.other.design.textured), "attention": attention_error(out.attention, sample)}
     for name, image in images.items():
         values[name] = {

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stableviton_sdk.evaluation.baselines import unpainted_images
 from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, summarise
-from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, Measured, Truth
+from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, GroundTruth, Measured
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.garment import place_garment
 from stableviton_sdk.training.bundled.assemble import few_steps
 
+from ..baselines import reference_images
 from .pairs import RenderedPairs, noise_of
 
 BATCH = 16
@@ -85,14 +85,14 @@ def score(pairs: RenderedPairs, images: np.ndarray, setting: str) -> dict[str, f
 
 
 def baselines(pairs: RenderedPairs, vae: torch.nn.Module) -> dict[str, Any]:
-    """What the numbers mean: `unpainted_images`, scored alike."""
+    """What the numbers mean: `reference_images`, scored alike."""
     titles = {"mean colour": "mean colour", "oracle": "true silhouette, mean colour", "autoencoder": "autoencoder"}
     told: dict[str, Any] = {title: {} for title in titles.values()}
     for setting in SETTINGS:
         painted: dict[str, list[np.ndarray]] = {name: [] for name in titles}
         for figure in range(pairs.figures):
             item = pairs[2 * figure + SETTINGS.index(setting)]
-            images = unpainted_images(item["person"], item["garment"], item["mask"], item["worn_mask"], vae)
+            images = reference_images(item["person"], item["garment"], item["mask"], item["worn_mask"], vae)
             for name, image in images.items():
                 painted[name].append(image)
         for name, title in titles.items():
@@ -109,7 +109,7 @@ def _dress(
     recorder = None
     if attention:
         truths = [
-            Truth(item["correspondence"], item["worn_mask"], place_garment(garment, size=(width, height)))
+            GroundTruth(item["correspondence"], item["worn_mask"], place_garment(garment, size=(width, height)))
             for item, garment in zip(items, garments, strict=True)
         ]
         scheduler = copy.deepcopy(pipeline.scheduler)

@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.results is not None and (painting or arguments.model or arguments.checkpoint or arguments.dtype):
         arguments.usage_error("--results are painted already: leave out the model and how to paint")
 
-    from ..evaluation.inference import PaintSettings
+    from ..evaluation.inference import InferenceSettings
     from ..evaluation.metric_networks import load_networks
     from ..evaluation.metrics import require
     from ..evaluation.runner import TABLE, IncompleteResults, evaluate
@@ -172,7 +172,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         pipeline=pipeline,
         results=arguments.results,
-        settings=None if pipeline is None else PaintSettings(**painting),
+        settings=None if pipeline is None else InferenceSettings(**painting),
         metrics=arguments.metrics,
         feature_library=arguments.feature_library,
         networks=networks,
@@ -204,7 +204,7 @@ def _open_data(arguments: argparse.Namespace, model_size: tuple[int, int] | None
         setting=arguments.setting,
         size=size,
         limit=arguments.limit,
-        painting=arguments.results is None,
+        for_inference=arguments.results is None,
         garments=arguments.garments,
         pairs=arguments.pairs,
         style=arguments.style,

@@ -46,6 +46,6 @@ def intervals(means: np.ndarray) -> list[tuple[float, float]]:
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def enough(persons: Sequence[str]) -> bool:
+def has_enough_persons(persons: Sequence[str]) -> bool:
     """Whether there are enough different persons to resample."""
     return len(set(persons)) >= MIN_PERSONS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
-from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
+from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, has_enough_persons, intervals, resampled_means
 from .inference import differences
 from .metrics import IMAGE_METRICS, METRICS, SET_METRICS
 from .report import LABELS, format_value, load_report
@@ -43,7 +43,7 @@ def compare(first: str | os.PathLike | dict[str, Any], second: str | os.PathLike
     paired = [metric for metric in common if metric in IMAGE_METRICS]
     gains = np.array([[images[1][name][metric] - images[0][name][metric] for metric in paired] for name in names])
     bounds = {}
-    if enough(persons):
+    if has_enough_persons(persons):
         bounds = dict(zip(paired, intervals(resampled_means(gains, persons)), strict=True))
     metrics: dict[str, Any] = {}
     for metric in common:

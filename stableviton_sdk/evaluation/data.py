@@ -26,7 +26,7 @@ SYNTHETIC_PAIRS = 64  # where no limit is given
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EvalPair:
     """One pair. Images are uint8 RGB, (H, W, 3), masks bool, (H, W); what the data lacks is None.
 
     Args:
@@ -89,7 +89,7 @@ class EvaluationData:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Case:
+    def __getitem__(self, index: int) -> EvalPair:
         raise NotImplementedError
 
     @property
@@ -129,13 +129,13 @@ class ImageData(EvaluationData):
     def lacks_maps(self) -> bool:
         return not all({"mask", "densepose"} <= set(record.files) for record in self.images.records)
 
-    def __getitem__(self, index: int) -> Case:
+    def __getitem__(self, index: int) -> EvalPair:
         item = self.images[index]
         truth = item.get("truth")
         if truth is None and self.setting == "paired":
             truth = item["person"]
         maps = {part: item.get(part) for part in ("person", "garment", "mask", "agnostic", "densepose")}
-        return Case(self.names[index], *self.pairs[index], truth=truth, **maps)
+        return EvalPair(self.names[index], *self.pairs[index], truth=truth, **maps)
 
 
 class RenderedData(EvaluationData):
@@ -167,9 +167,9 @@ class RenderedData(EvaluationData):
         pairs = [(f"{style}-{seed}-{index:05d}", which) for index in range(length)]
         super().__init__(pairs, tuple(size), setting, "synthetic", {"style": style, "seed": seed})
 
-    def __getitem__(self, index: int) -> Case:
+    def __getitem__(self, index: int) -> EvalPair:
         sample, paired = self._samples[index], self.setting == "paired"
-        return Case(
+        return EvalPair(
             self.names[index],
             *self.pairs[index],
             person=sample.person,
@@ -188,7 +188,7 @@ def load_data(
     setting: Setting = "paired",
     size: tuple[int, int] = (512, 384),
     limit: int | None = None,
-    painting: bool = True,
+    for_inference: bool = True,
     garments: str | os.PathLike | None = None,
     pairs: str | os.PathLike | None = None,
     style: Literal["studio", "shifted"] = "studio",
@@ -202,9 +202,10 @@ def load_data(
             list of pairs (`.csv`, `.jsonl`); a folder of photos of persons, with `garments`; or `"synthetic"`.
         kind (`str`, *optional*): One of `KINDS`; by default what the source looks like.
         setting (`str`, *optional*, defaults to `"paired"`): `"paired"` or `"unpaired"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width to paint and measure at.
+        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width to generate and measure at.
         limit (`int`, *optional*): The first pairs only; for rendered figures, how many (64).
-        painting (`bool`, *optional*, defaults to `True`): False: results exist, so maps and garments may be missing.
+        for_inference (`bool`, *optional*, defaults to `True`):
+            Whether maps and garments are needed; False where results exist already.
         garments (`str` or `os.PathLike`, *optional*): For a folder of persons: another set's garments.
         pairs (`str` or `os.PathLike`, *optional*):
             For a folder of persons: lines of a person's and a garment's file name. Without it every person gets the
@@ -231,7 +232,7 @@ def load_data(
     if kind == "synthetic":
         return RenderedData(limit or SYNTHETIC_PAIRS, size, setting, seed=seed, style=style)
     if kind == "pairs":
-        images = PhotoPairs(read_list(source, painting=painting), size, what=os.fspath(source), limit=limit)
+        images = PhotoPairs(read_list(source, for_inference=for_inference), size, what=os.fspath(source), limit=limit)
         return ImageData(images, setting, kind)
     root, paired = check_root(source), setting == "paired"
     if kind == "persons":
@@ -243,15 +244,15 @@ def load_data(
         images = PhotoPairs(records, size, what=str(root), limit=limit, problems=problems)
         return ImageData(images, setting, kind, {"choice": "list"} if pairs else {"choice_seed": seed})
     if kind == "viton-hd":
-        parts = None if painting else _parts(root / "test", mask="agnostic-mask", garment="cloth")
+        parts = None if for_inference else _parts(root / "test", mask="agnostic-mask", garment="cloth")
         images = VitonHD(root, "test", paired=paired, size=size, limit=limit, parts=parts)
         return ImageData(images, setting, kind, {"split": "test"})
     if kind == "dress-code":
         inner = root / "upper_body" if (root / "upper_body").is_dir() else root
-        parts = None if painting else _parts(inner, mask="agnostic-mask", garment="images")
+        parts = None if for_inference else _parts(inner, mask="agnostic-mask", garment="images")
         images = DressCode(root, "test", paired=paired, size=size, limit=limit, parts=parts)
         return ImageData(images, setting, kind, {"split": "test", "category": "upper_body"})
-    parts = None if painting else _parts(root, mask="mask", garment="garment")
+    parts = None if for_inference else _parts(root, mask="mask", garment="garment")
     images = FolderDataset(root, size, limit=limit, parts=parts)
     foreign = [record.name for record in images.records if record.name != record.garment_name]
     if paired and foreign:

@@ -1,11 +1,11 @@
-"""Dress every person of a data set; interrupted anywhere, the same call goes on and ends with the same images."""
+"""Try-on results for every pair of a data set; an interrupted run resumes and ends with the same images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import InvalidInput
 from ..files import write_text_atomically
 from ..images import save_atomically
-from .data import Case, EvaluationData
+from .data import EvalPair, EvaluationData
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,8 @@ IMAGES, MASKS = "images", "masks"
 
 
 @dataclass(frozen=True)
-class PaintSettings:
-    """How results are painted.
+class InferenceSettings:
+    """Options of the pipeline's call, the same for all pairs of a run.
 
     Args:
         steps (`int`, *optional*, defaults to 50): Denoising steps.
@@ -66,28 +66,28 @@ def pair_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def paint(
+def run_inference(
     pipeline: TryOnPipeline,
     data: EvaluationData,
     folder: Path,
-    settings: PaintSettings,
+    settings: InferenceSettings,
     *,
     progress: bool = True,
 ) -> dict[str, str]:
-    """Paint the results that a folder lacks.
+    """Generate the results that a folder lacks.
 
-    Batches are fixed by the pairs' places in the data. Where one result of a batch is missing, the whole batch is
-    painted again, so that an interrupted run ends with the same pixels as an uninterrupted one.
+    Batches are fixed by the pairs' order in the data. Where one result of a batch is missing, the whole batch is
+    generated again, so that an interrupted run ends with the same pixels as an uninterrupted one.
 
     Args:
         pipeline (`TryOnPipeline`): On its device already.
         data (`EvaluationData`): The pairs.
-        folder (`Path`): Gets `images/NAME.png`, and `masks/NAME.png` where masks had to be derived.
-        settings (`PaintSettings`): How.
+        folder (`Path`): Output folder; results go to `images/NAME.png`, derived masks to `masks/NAME.png`.
+        settings (`InferenceSettings`): Options of the call.
         progress (`bool`, *optional*, defaults to `True`): Show a bar.
 
     Returns:
-        `dict[str, str]`: by name, why a pair could not be painted.
+        `dict[str, str]`: by name, why a pair has no result.
 
     Raises:
         `InvalidInput`: if the pipeline refuses a batch, naming its pairs.
@@ -98,11 +98,11 @@ def paint(
     for leftover in folder.glob("*/.*.partial*"):  # of a run that was killed while it wrote
         leftover.unlink()
     problems: dict[str, str] = {}
-    with tqdm(total=len(data), desc="painting", unit="pair", disable=not progress) as bar:
+    with tqdm(total=len(data), desc="generating", unit="pair", disable=not progress) as bar:
         for first in range(0, len(data), settings.batch_size):
             batch = range(first, min(first + settings.batch_size, len(data)))
             if not all(image_path(folder, data.names[index]).is_file() for index in batch):
-                _paint_batch(pipeline, [data[index] for index in batch], folder, settings, problems)
+                _generate_batch(pipeline, [data[index] for index in batch], folder, settings, problems)
             bar.update(len(batch))
     return problems
 
@@ -157,7 +157,7 @@ def weights_sha256(pipeline: TryOnPipeline) -> str:
     return digest.hexdigest()
 
 
-def open_run(folder: Path, manifest: dict[str, Any]) -> None:
+def begin_or_resume(folder: Path, manifest: dict[str, Any]) -> None:
     """Begin a run in a folder, or go on with the one that it holds.
 
     Args:
@@ -204,15 +204,10 @@ def differences(first: Any, second: Any, name: str = "") -> Iterable[tuple[str, 
         yield name, first, second
 
 
-def settings_of(settings: PaintSettings) -> dict[str, Any]:
-    """For the manifest and the report."""
-    return asdict(settings)
-
-
-def _paint_batch(
-    pipeline: TryOnPipeline, cases: list[Case], folder: Path, settings: PaintSettings, problems: dict[str, str]
+def _generate_batch(
+    pipeline: TryOnPipeline, cases: list[EvalPair], folder: Path, settings: InferenceSettings, problems: dict[str, str]
 ) -> None:
-    ready: list[tuple[Case, TryOnInputs]] = []
+    ready: list[tuple[EvalPair, TryOnInputs]] = []
     for case in cases:
         if pipeline.preprocessor is None and (case.mask is None or case.densepose is None):
             raise InvalidInput(
@@ -246,7 +241,7 @@ def _paint_batch(
         save_atomically(image, image_path(folder, case.name))
 
 
-def _prepare(pipeline: TryOnPipeline, case: Case) -> TryOnInputs:
+def _prepare(pipeline: TryOnPipeline, case: EvalPair) -> TryOnInputs:
     """The person with all maps; what the data lacks is derived.
 
     Raises:

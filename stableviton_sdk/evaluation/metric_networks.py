@@ -68,7 +68,7 @@ INCEPTION = {
 
 
 @dataclass(frozen=True)
-class Networks:
+class MetricNetworks:
     """What there is to measure with.
 
     Args:
@@ -164,7 +164,7 @@ def load_networks(
     device: Any = "cpu",
     *,
     refusals: Mapping[str, str] | None = None,
-) -> Networks:
+) -> MetricNetworks:
     """Load what some metrics need from this machine; nothing is downloaded.
 
     Args:
@@ -174,7 +174,7 @@ def load_networks(
         refusals (`dict[str, str]`, *optional*): By network, why missing weights weren't downloaded, for the report.
 
     Returns:
-        `Networks`: with a reason for each metric that can't be measured.
+        `MetricNetworks`: with a reason for each metric that can't be measured.
 
     Raises:
         `MissingDependency`: without the extra `[eval]`.
@@ -190,7 +190,7 @@ def load_networks(
             weights.pop(network, None)
             sentence = " ".join(str(error).split())
             reasons |= {metric: sentence for metric in users[network] if metric in metrics}
-    return Networks(loaded.get("alexnet"), loaded.get("inception"), reasons, weights)
+    return MetricNetworks(loaded.get("alexnet"), loaded.get("inception"), reasons, weights)
 
 
 def check_library(library: str) -> FeatureLibrary:

@@ -105,7 +105,7 @@ class PhotoPairs:
         return item
 
 
-def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]:
+def read_list(path: str | os.PathLike, *, for_inference: bool = True) -> list[Record]:
     """Read a list of pairs: CSV with a header, or a JSON object on each line.
 
     The columns are `person` and `garment`, and where there are any `mask`, `agnostic`, `densepose` and `truth` (what
@@ -114,7 +114,7 @@ def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]
 
     Args:
         path (`str` or `os.PathLike`): `.csv` or `.jsonl`.
-        painting (`bool`, *optional*, defaults to `True`): False: the garments' images may be missing.
+        for_inference (`bool`, *optional*, defaults to `True`): Whether the garments' images are needed.
 
     Raises:
         `InvalidInput`: if it can't be read as a list.
@@ -150,7 +150,7 @@ def read_list(path: str | os.PathLike, *, painting: bool = True) -> list[Record]
     records = []
     for given in pairs:
         files = {part: path.parent / given[part] for part in PARTS if part in given}
-        if not painting and not files["garment"].is_file():
+        if not for_inference and not files["garment"].is_file():
             del files["garment"]  # its name is all that scoring needs
         records.append(Record(persons[given["person"]], garments[given["garment"]], files))
     return records

@@ -14,9 +14,9 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import InvalidInput
-from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, enough, intervals, resampled_means
+from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, has_enough_persons, intervals, resampled_means
 from .data import EvaluationData
-from .metric_networks import Networks
+from .metric_networks import MetricNetworks
 from .metrics import HIGHER_IS_BETTER, IMAGE_METRICS, METRICS, PSNR_CAP, FeatureLibrary
 from .scoring import Scores
 
@@ -25,14 +25,14 @@ LABELS = {"ssim": "SSIM", "psnr": "PSNR, dB", "lpips": "LPIPS", "fid": "FID", "k
 LABELS |= {"ssim_region": "SSIM, repainted region", "psnr_region": "PSNR, repainted region, dB"}
 DIGITS = {"ssim": 4, "psnr": 2, "lpips": 4, "ssim_region": 4, "psnr_region": 2, "fid": 3, "kid_x1000": 3}
 PUBLISHED_SIZE, VITON_HD_TEST_PAIRS = (512, 384), 2032
-PAINTING_PACKAGES = ("torch", "diffusers", "transformers", "pillow", "numpy")
+INFERENCE_PACKAGES = ("torch", "diffusers", "transformers", "pillow", "numpy")
 MEASURING_PACKAGES = ("torchvision", "torchmetrics", "torch-fidelity", "clean-fid", "scipy")
 
 
 def build_report(
     data: EvaluationData,
     scores: Scores,
-    networks: Networks,
+    networks: MetricNetworks,
     source: dict[str, Any],
     metrics: Collection[str],
     feature_library: FeatureLibrary,
@@ -41,9 +41,9 @@ def build_report(
     """Put a report together.
 
     Args:
-        data (`EvaluationData`), scores (`Scores`), networks (`Networks`): What was measured, and with what.
+        data (`EvaluationData`), scores (`Scores`), networks (`MetricNetworks`): What was measured, and with what.
         source (`dict`): `model` and `settings`, or `results`.
-        metrics (`Collection[str]`): What was asked for.
+        metrics (`Collection[str]`): Names of the metrics requested.
         feature_library (`str`): Whose FID and KID.
         timings (`dict`): All that differs between two runs of the same.
 
@@ -54,7 +54,7 @@ def build_report(
     measured = [name for name in IMAGE_METRICS if scores.images and name in scores.images[0]]
     values = np.array([[image[name] for name in measured] for image in scores.images])
     bounds: dict[str, Any] = dict.fromkeys(measured)
-    if enough(persons):
+    if has_enough_persons(persons):
         bounds = dict(zip(measured, map(list, intervals(resampled_means(values, persons))), strict=True))
     summary: dict[str, Any] = {}
     for name in METRICS:
@@ -70,10 +70,10 @@ def build_report(
         "data": data.describe() | {"images_sha256": scores.images_sha256},
         **source,
         "protocol": describe_protocol(data, feature_library),
-        "departures": departures(data, feature_library),
+        "protocol_deviations": protocol_deviations(data, feature_library),
         "versions": versions(),
         "networks": dict(networks.weights),
-        "asked": [name for name in METRICS if name in metrics],
+        "requested": [name for name in METRICS if name in metrics],
         "complete": not scores.problems,
         "measured": len(scores.images),
         "problems": scores.problems,
@@ -103,7 +103,7 @@ def describe_protocol(data: EvaluationData, feature_library: FeatureLibrary) -> 
     }
 
 
-def departures(data: EvaluationData, feature_library: FeatureLibrary) -> list[str]:
+def protocol_deviations(data: EvaluationData, feature_library: FeatureLibrary) -> list[str]:
     """Why numbers can't stand beside the published ones of the StableVITON family; empty if they can."""
     reasons = []
     if data.kind != "viton-hd":
@@ -117,12 +117,12 @@ def departures(data: EvaluationData, feature_library: FeatureLibrary) -> list[st
     return reasons
 
 
-def versions(*, painting: bool = False) -> dict[str, str]:
-    """Of everything that the numbers depend on; with `painting`, of what the images depend on."""
+def versions(*, inference: bool = False) -> dict[str, str]:
+    """Of everything that the numbers depend on; with `inference`, of what the images depend on."""
     found = {"stableviton_sdk": __version__}
-    if not painting:
+    if not inference:
         found["python"] = platform.python_version()
-    for package in PAINTING_PACKAGES if painting else (*PAINTING_PACKAGES, *MEASURING_PACKAGES):
+    for package in INFERENCE_PACKAGES if inference else (*INFERENCE_PACKAGES, *MEASURING_PACKAGES):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -130,7 +130,7 @@ def versions(*, painting: bool = False) -> dict[str, str]:
     return found
 
 
-def dump(report: dict[str, Any]) -> str:
+def to_json(report: dict[str, Any]) -> str:
     """JSON text; a number that JSON can't hold is a defect and raises `ValueError`."""
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -176,14 +176,14 @@ def to_markdown(report: dict[str, Any]) -> str:
         if entries:
             lines += [f"## {title}", "", *(f"- {name}: {reason}" for name, reason in entries.items()), ""]
     lines += ["## Protocol", ""]
-    if report["departures"]:
-        lines.append(f"Not the protocol of the published numbers: {'; '.join(report['departures'])}.")
+    if report["protocol_deviations"]:
+        lines.append(f"Not the protocol of the published numbers: {'; '.join(report['protocol_deviations'])}.")
     else:
         lines.append("The protocol of the published StableVITON-family numbers, as far as it is published.")
     lines += ["", *(f"- {name}: {text}" for name, text in report["protocol"].items())]
     if "settings" in report:
-        told = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
-        lines.append(f"- painting: {told}")
+        settings = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
+        lines.append(f"- settings: {settings}")
         lines.append(f"- weights: sha256 {report['model']['weights_sha256']} ({report['model']['dtype']})")
     lines += [f"- {name}: sha256 {digest}" for name, digest in report["networks"].items()]
     lines.append(f"- versions: {', '.join(f'{name} {version}' for name, version in report['versions'].items())}")

@@ -1,10 +1,11 @@
-"""Evaluate: paint what is missing, measure everything, write the report."""
+"""`evaluate`: generate missing results, measure all of them, write the report."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput
 from ..files import write_text_atomically
 from ..images import save_atomically
-from . import inference as painting
 from .data import EvaluationData
-from .inference import PaintSettings, describe_model, mask_path, open_run, paint, settings_of
-from .metric_networks import Networks, check_library, load_networks
+from .inference import IMAGES, InferenceSettings, begin_or_resume, describe_model, mask_path, run_inference
+from .metric_networks import MetricNetworks, check_library, load_networks
 from .metrics import METRICS, FeatureLibrary, require
-from .report import build_report, dump, to_markdown, versions
+from .report import build_report, to_json, to_markdown, versions
 from .scoring import ResultsFolder, score
 from .sheet import draw_sheet
 
@@ -51,10 +51,10 @@ def evaluate(
     *,
     pipeline: TryOnPipeline | None = None,
     results: str | os.PathLike | None = None,
-    settings: PaintSettings | None = None,
+    settings: InferenceSettings | None = None,
     metrics: Collection[str] = METRICS,
     feature_library: FeatureLibrary = "clean-fid",
-    networks: Networks | None = None,
+    networks: MetricNetworks | None = None,
     model_name: str | None = None,
     incomplete: bool = False,
     progress: bool = True,
@@ -66,13 +66,13 @@ def evaluate(
         output (`str` or `os.PathLike`):
             Folder for `report.json`, `report.md`, `contact.png`, and a pipeline's results in `images`. A run that
             was interrupted goes on in it; one with other settings is refused.
-        pipeline (`TryOnPipeline`, *optional*): Paints; on its device already.
+        pipeline (`TryOnPipeline`, *optional*): Model to evaluate, on its device already.
         results (`str` or `os.PathLike`, *optional*):
             Instead: a folder of images of the data's size, called `PERSON_GARMENT` or `PERSON`.
-        settings (`PaintSettings`, *optional*): How to paint.
+        settings (`InferenceSettings`, *optional*): Options of the pipeline's call.
         metrics (`Collection[str]`, *optional*): Some of `METRICS`; all by default.
         feature_library (`str`, *optional*, defaults to `"clean-fid"`): Whose FID and KID; or `"torchmetrics"`.
-        networks (`Networks`, *optional*): For LPIPS, FID and KID; by default what `load_networks` finds.
+        networks (`MetricNetworks`, *optional*): For LPIPS, FID and KID; by default what `load_networks` finds.
         model_name (`str`, *optional*): What the report calls the pipeline.
         incomplete (`bool`, *optional*, defaults to `False`):
             Report on what is left if results are missing or unusable; the report says so, and names them.
@@ -87,7 +87,7 @@ def evaluate(
         `MissingDependency`: without the extra `[eval]`.
     """
     if (pipeline is None) == (results is None):
-        raise InvalidInput("pass either a pipeline that paints or a folder of results.")
+        raise InvalidInput("pass either a pipeline or a folder of results.")
     unknown = sorted(set(metrics) - set(METRICS))
     if unknown or not metrics:
         raise InvalidInput(f"the metrics are {unknown or 'none'}: pass some of {', '.join(METRICS)}.")
@@ -95,7 +95,7 @@ def evaluate(
     require("torchmetrics.functional.image")
     output = Path(output)
     if pipeline is not None:
-        settings = settings or PaintSettings(steps=pipeline.config.default_steps)
+        settings = settings or InferenceSettings(steps=pipeline.config.default_steps)
         pipeline.check_inputs(  # before anything is written: a folder keeps the settings that it was begun with
             height=data.size[0],
             width=data.size[1],
@@ -108,12 +108,12 @@ def evaluate(
         )
         device = pipeline._execution_device
         model = {**describe_model(pipeline, model_name), "device": device.type}
-        source: dict[str, Any] = {"model": model, "settings": settings_of(settings)}
+        source: dict[str, Any] = {"model": model, "settings": asdict(settings)}
         # the same weights under another name are the same model
         identity = {name: value for name, value in model.items() if name != "name"}
-        open_run(
+        begin_or_resume(
             output,
-            {"data": data.describe(), **source, "model": identity, "versions": versions(painting=True)},
+            {"data": data.describe(), **source, "model": identity, "versions": versions(inference=True)},
         )
     else:
         folder = Path(results).absolute()
@@ -121,16 +121,16 @@ def evaluate(
         if folder == output.absolute():
             raise InvalidInput(f"{output} holds the results: pass another folder for the report.")
         source, device = {"results": folder.name}, "cpu"
-        open_run(output, {"data": data.describe(), "results": str(folder)})
+        begin_or_resume(output, {"data": data.describe(), "results": str(folder)})
     for name in (REPORT, TABLE, SHEET):
         (output / name).unlink(missing_ok=True)  # of an earlier run, about other images
     began = time.perf_counter()
     problems: dict[str, str] = {}
     if pipeline is not None:
-        problems = paint(pipeline, data, output, settings, progress=progress)
-        (output / painting.IMAGES).mkdir(exist_ok=True)
-        found = ResultsFolder(output / painting.IMAGES, data)
-    painted = time.perf_counter()
+        problems = run_inference(pipeline, data, output, settings, progress=progress)
+        (output / IMAGES).mkdir(exist_ok=True)
+        found = ResultsFolder(output / IMAGES, data)
+    generated = time.perf_counter()
     if networks is None:
         networks = load_networks(metrics, feature_library, device)
     scores = score(
@@ -145,8 +145,8 @@ def evaluate(
     if scores.problems and not (incomplete and scores.images):
         raise IncompleteResults(scores.problems, len(data), "nothing was averaged and there is no report")
     timings = {
-        "painting_seconds": painted - began,
-        "measuring_seconds": time.perf_counter() - painted,
+        "inference_seconds": generated - began,
+        "measuring_seconds": time.perf_counter() - generated,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     report = build_report(data, scores, networks, source, metrics, feature_library, timings)
@@ -157,4 +157,4 @@ def evaluate(
 def _write(report: dict[str, Any], data: EvaluationData, results: ResultsFolder, output: Path) -> None:
     save_atomically(draw_sheet(report, data, results), output / SHEET)
     write_text_atomically(output / TABLE, to_markdown(report))
-    write_text_atomically(output / REPORT, dump(report))  # last: where it is, the rest is
+    write_text_atomically(output / REPORT, to_json(report))  # last: where it is, the rest is

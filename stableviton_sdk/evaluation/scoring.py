@@ -15,8 +15,8 @@ from ..data.folder import IMAGE_ENDINGS
 from ..errors import InvalidInput
 from ..images import load_image, load_mask
 from . import metrics as measure
-from .data import Case, EvaluationData
-from .metric_networks import Networks
+from .data import EvalPair, EvaluationData
+from .metric_networks import MetricNetworks
 from .metrics import IMAGE_METRICS, METRICS, PSNR_CAP, SET_METRICS
 
 
@@ -86,7 +86,7 @@ class ResultsFolder:
 def score(
     data: EvaluationData,
     results: ResultsFolder,
-    networks: Networks,
+    networks: MetricNetworks,
     *,
     metrics: Collection[str] = METRICS,
     masks: Callable[[str], Path] | None = None,
@@ -98,7 +98,7 @@ def score(
     Args:
         data (`EvaluationData`): The pairs.
         results (`ResultsFolder`): Their results, of exactly the data's size.
-        networks (`Networks`): For LPIPS, FID and KID.
+        networks (`MetricNetworks`): For LPIPS, FID and KID.
         metrics (`Collection[str]`, *optional*): Which ones; all by default.
         masks (`Callable`, *optional*): Where the mask of a pair is stored if the data has none.
         known_problems (`dict[str, str]`, *optional*): Pairs that are known to have no result.
@@ -175,7 +175,11 @@ def _read(path: Path, size: tuple[int, int]) -> np.ndarray | str:
 
 
 def _measure(
-    image: np.ndarray, truth: np.ndarray | None, mask: np.ndarray | None, networks: Networks, wanted: Sequence[str]
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    mask: np.ndarray | None,
+    networks: MetricNetworks,
+    wanted: Sequence[str],
 ) -> dict[str, float]:
     if truth is None:
         return {}
@@ -216,7 +220,7 @@ def _explain(scores: Scores, wanted: Sequence[str], lacking: dict[str, list[str]
                     entry.pop(name, None)
 
 
-def _digest(case: Case) -> bytes:
+def _digest(case: EvalPair) -> bytes:
     digest = hashlib.sha256(np.ascontiguousarray(case.person))
     if case.truth is not None:
         digest.update(np.ascontiguousarray(case.truth))

@@ -12,7 +12,7 @@ from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.correspondence.measure import measure_correspondence, summarise
 from stableviton_sdk.evaluation.correspondence.recorder import (
     CorrespondenceRecorder,
-    Truth,
+    GroundTruth,
     correspondence_distances,
     true_places,
 )
@@ -67,7 +67,7 @@ def recorded(truth, query, key, steps=1):
 
 
 def test_queries_that_look_at_the_right_key_err_by_less_than_half_a_cell(sample):
-    truth = Truth(sample.correspondence, sample.worn_mask, placed(sample))
+    truth = GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))
     found = recorded(truth, *looking_at(*nearest_keys(truth)))
     height, width = (side / count for side, count in zip(truth.garment.frame.size, (GRID[1], GRID[0]), strict=True))
     assert found.distances.size > 20
@@ -78,7 +78,7 @@ def test_queries_that_look_at_the_right_key_err_by_less_than_half_a_cell(sample)
 
 
 def test_a_constant_map_errs_by_the_distance_from_the_middle(sample):
-    truth = Truth(sample.correspondence, sample.worn_mask, placed(sample))
+    truth = GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))
     keys = torch.eye(GRID[0] * GRID[1])[None, None]
     found = recorded(truth, torch.zeros_like(keys), keys)
     places = truth.at_cells(GRID)
@@ -105,7 +105,7 @@ def test_a_shifted_map_errs_by_its_shift():
     correspondence = np.repeat(np.repeat(coarse, CELL, 0), CELL, 1)
     worn = np.zeros((128, 96), bool)
     worn[32:96, 24:56] = True
-    truth = Truth(correspondence, worn, garment)
+    truth = GroundTruth(correspondence, worn, garment)
     row, column = (torch.from_numpy(part.ravel()) for part in np.indices(GRID))
     exact = recorded(truth, *looking_at(row, column))
     assert exact.distances.size == 8 * 4
@@ -117,7 +117,7 @@ def test_a_shifted_map_errs_by_its_shift():
 
 
 def test_coordinates_are_averaged_over_steps_before_they_are_compared(sample):
-    truth = Truth(sample.correspondence, sample.worn_mask, placed(sample))
+    truth = GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))
     rows, columns = nearest_keys(truth)
     recorder = CorrespondenceRecorder([truth])
     for step, offset in enumerate((1, -1)):  # errors to both sides cancel
@@ -130,7 +130,7 @@ def test_coordinates_are_averaged_over_steps_before_they_are_compared(sample):
 
 
 def test_the_summary_states_mean_and_ninetieth_percentile(sample):
-    truth = Truth(sample.correspondence, sample.worn_mask, placed(sample))
+    truth = GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(1, 2, GRID[0] * GRID[1], 8, generator=generator) for _ in range(2))
     found = recorded(truth, query, key, steps=2)
@@ -297,7 +297,9 @@ def test_what_cannot_be_measured_is_refused(pipeline, sample, name):
 
 
 def test_a_recorder_that_saw_nothing_says_so(sample):
-    recorder = CorrespondenceRecorder([Truth(sample.correspondence, sample.worn_mask, placed(sample))], steps=[3])
+    recorder = CorrespondenceRecorder(
+        [GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))], steps=[3]
+    )
     assert not recorder.wants(0)
     with pytest.raises(InvalidInput, match="nothing was measured"):
         recorder.measures()

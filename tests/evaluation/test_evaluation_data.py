@@ -62,7 +62,7 @@ def test_scoring_needs_the_photos_only(viton_hd):
         shutil.rmtree(viton_hd / "test" / folder)
     with pytest.raises(BadDataSet, match="agnostic-mask"):
         load_data(viton_hd, size=SIZE)
-    case = load_data(viton_hd, size=SIZE, painting=False)[0]
+    case = load_data(viton_hd, size=SIZE, for_inference=False)[0]
     np.testing.assert_array_equal(case.truth, array(random_image(seed=0)))
     assert case.mask is None
     assert case.garment is None
@@ -73,7 +73,7 @@ def test_dress_code_is_upper_bodies(dress_code):
     assert (data.kind, data.names) == ("dress-code", ["000001_0_000002_1"])
     np.testing.assert_array_equal(data[0].garment, array(random_image(seed=11)))
     assert len(load_data(dress_code / "upper_body", size=SIZE)) == 2
-    assert load_data(dress_code, size=SIZE, painting=False)[0].densepose is None
+    assert load_data(dress_code, size=SIZE, for_inference=False)[0].densepose is None
 
 
 def test_a_plain_folder_is_paired_or_lists_other_garments(plain):

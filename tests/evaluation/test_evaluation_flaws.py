@@ -11,7 +11,7 @@ from support.tiny import HEIGHT, WIDTH, random_image
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.data import ImageData, load_data
-from stableviton_sdk.evaluation.inference import PaintSettings
+from stableviton_sdk.evaluation.inference import InferenceSettings
 from stableviton_sdk.evaluation.metrics import psnr
 from stableviton_sdk.evaluation.runner import IncompleteResults
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
@@ -122,5 +122,5 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path, listed, results, pip
     with pytest.raises(InvalidInput, match="another folder"):
         run(data, results, results=results)
     with pytest.raises(InvalidInput, match="batch_size"):
-        PaintSettings(batch_size=0)
+        InferenceSettings(batch_size=0)
     assert isinstance(data, ImageData)

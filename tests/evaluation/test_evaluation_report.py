@@ -21,7 +21,7 @@ from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.bootstrap import intervals, resampled_means
 from stableviton_sdk.evaluation.comparison import NO_DIFFERENCE, TOO_FEW, compare, comparison_table
 from stableviton_sdk.evaluation.data import RenderedData, load_data
-from stableviton_sdk.evaluation.report import departures, dump, load_report, to_markdown, versions
+from stableviton_sdk.evaluation.report import load_report, protocol_deviations, to_json, to_markdown, versions
 from stableviton_sdk.evaluation.sheet import choose_cases
 
 
@@ -225,11 +225,11 @@ def test_only_viton_hd_in_full_at_its_size_is_the_published_protocol():
             return 2032
 
     data = Published()
-    assert departures(data, "clean-fid") == []
-    assert departures(data, "torchmetrics") == ["FID and KID by torchmetrics instead of clean-fid"]
+    assert protocol_deviations(data, "clean-fid") == []
+    assert protocol_deviations(data, "torchmetrics") == ["FID and KID by torchmetrics instead of clean-fid"]
     data.size = (1024, 768)
-    assert departures(data, "clean-fid") == ["1024 x 768 pixels instead of 512 x 384"]
-    assert len(departures(RenderedData(2, SIZE), "clean-fid")) == 2
+    assert protocol_deviations(data, "clean-fid") == ["1024 x 768 pixels instead of 512 x 384"]
+    assert len(protocol_deviations(RenderedData(2, SIZE), "clean-fid")) == 2
 
 
 def test_versions_are_those_that_are_installed():
@@ -239,12 +239,12 @@ def test_versions_are_those_that_are_installed():
     found = versions()
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
     assert found["torchmetrics"] == torchmetrics.__version__
-    assert "torchmetrics" not in versions(painting=True)
+    assert "torchmetrics" not in versions(inference=True)
 
 
 def test_numbers_that_json_cant_hold_are_a_defect():
     with pytest.raises(ValueError, match="JSON compliant"):
-        dump({"metrics": {"ssim": float("nan")}})
+        to_json({"metrics": {"ssim": float("nan")}})
 
 
 def test_best_median_and_worst_are_chosen_by_the_metric():

@@ -33,7 +33,7 @@ from test_evaluation_metrics import Pooled
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.data import RenderedData, load_data
-from stableviton_sdk.evaluation.inference import PaintSettings, open_run, pair_generator, weights_sha256
+from stableviton_sdk.evaluation.inference import InferenceSettings, begin_or_resume, pair_generator, weights_sha256
 from stableviton_sdk.evaluation.metric_networks import FeatureExtractor
 from stableviton_sdk.evaluation.metrics import METRICS, psnr, similarity_map
 from stableviton_sdk.evaluation.report import format_value
@@ -168,7 +168,7 @@ def test_batches_and_order_change_nothing(pipeline, tmp_path, listed, monkeypatc
             noise = Noted(pipeline, patch)
             data = load_data(path, size=SIZE)
             output = tmp_path / f"run{number}"
-            reports.append(run(data, output, pipeline=pipeline, settings=PaintSettings(steps=1, batch_size=batch)))
+            reports.append(run(data, output, pipeline=pipeline, settings=InferenceSettings(steps=1, batch_size=batch)))
         noted.append(noise.noise)
         painted.append(images(output))
     for noise, outputs, report in zip(noted[1:], painted[1:], reports[1:], strict=True):
@@ -184,7 +184,7 @@ def test_batches_and_order_change_nothing(pipeline, tmp_path, listed, monkeypatc
 
 
 def test_a_run_that_lacks_images_paints_their_batches_and_reports_the_same(pipeline, tmp_path, listed):
-    data, settings = load_data(listed, size=SIZE), PaintSettings(steps=1, batch_size=3)
+    data, settings = load_data(listed, size=SIZE), InferenceSettings(steps=1, batch_size=3)
     whole = run(data, tmp_path / "run", pipeline=pipeline, settings=settings)
     before = snapshot(tmp_path / "run")
     old = (tmp_path / "run" / "images" / "p0_g0.png").stat().st_mtime_ns
@@ -239,9 +239,9 @@ def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, 
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"settings": PaintSettings(steps=3)}, "settings.steps is 1, not 3"),
-        ({"settings": PaintSettings(steps=1, seed=1)}, "settings.seed is 0, not 1"),
-        ({"settings": PaintSettings(steps=1, guidance_scale=2.0)}, "guidance_scale is 1.0, not 2.0"),
+        ({"settings": InferenceSettings(steps=3)}, "settings.steps is 1, not 3"),
+        ({"settings": InferenceSettings(steps=1, seed=1)}, "settings.seed is 0, not 1"),
+        ({"settings": InferenceSettings(steps=1, guidance_scale=2.0)}, "guidance_scale is 1.0, not 2.0"),
         ({"limit": 3}, "data.pairs is 2, not 3"),
         ({"setting": "unpaired"}, "data.setting is paired, not unpaired"),
         ({"weights": 1e-3}, "model.weights_sha256"),
@@ -281,7 +281,7 @@ def test_a_folder_of_something_else_is_left_alone(pipeline, tmp_path, listed):
 
 def test_a_run_that_was_killed_at_its_very_first_file_can_begin_again(tmp_path):
     (tmp_path / ".manifest.4711.partial.json").write_text("{")
-    open_run(tmp_path, {"kind": "model"})
+    begin_or_resume(tmp_path, {"kind": "model"})
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from test_evaluation_metrics import Pooled
 
 from stableviton_sdk.errors import NoPersonFound
-from stableviton_sdk.evaluation.inference import PaintSettings
-from stableviton_sdk.evaluation.metric_networks import FeatureExtractor, Networks
+from stableviton_sdk.evaluation.inference import InferenceSettings
+from stableviton_sdk.evaluation.metric_networks import FeatureExtractor, MetricNetworks
 from stableviton_sdk.evaluation.runner import evaluate
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis
@@ -19,7 +19,7 @@ from support.flat_figures import JOINTS
 from support.tiny import HEIGHT, WIDTH, mask_image, random_image, tiny_components
 
 SIZE = (HEIGHT, WIDTH)
-QUICK = PaintSettings(steps=1)
+QUICK = InferenceSettings(steps=1)
 PLAIN_METRICS = ("ssim", "psnr", "ssim_region", "psnr_region")
 PLAIN = ",".join(PLAIN_METRICS)
 
@@ -105,7 +105,7 @@ def stand_in_networks():
     def distance(result, truth):
         return float(np.abs(result.astype(float) - truth).mean() / 255)
 
-    return Networks(distance, FeatureExtractor(Pooled()), weights={"alexnet": "a" * 64, "inception": "b" * 64})
+    return MetricNetworks(distance, FeatureExtractor(Pooled()), weights={"alexnet": "a" * 64, "inception": "b" * 64})
 
 
 def run(data, output, **options):

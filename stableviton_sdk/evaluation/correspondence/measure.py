@@ -22,7 +22,7 @@ from PIL import Image
 from ...errors import InvalidInput
 from ...preprocessing.garment import place_garment
 from ...preprocessing.inputs import TryOnInputs
-from .recorder import CorrespondenceRecorder, Measured, Truth
+from .recorder import CorrespondenceRecorder, GroundTruth, Measured
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline_tryon import TryOnPipeline
@@ -205,7 +205,7 @@ def measure_correspondence(
                 f"{garment_size}: pass samples of one size."
             )
         garment_size = garment.size[::-1]
-        truth = Truth(correspondence, worn_mask, place_garment(garment, size=(width, height)))
+        truth = GroundTruth(correspondence, worn_mask, place_garment(garment, size=(width, height)))
         recorder = CorrespondenceRecorder([truth], noted)
         noise = np.random.SeedSequence([int(seed), index]).generate_state(1)[0]
         pipe(

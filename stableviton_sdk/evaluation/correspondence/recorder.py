@@ -17,7 +17,7 @@ CHUNK_SCORES = 2**25  # as a call that captures attention
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """Where one worn garment's pixels come from.
 
     Args:
@@ -44,7 +44,7 @@ def true_places(correspondence: np.ndarray, worn_mask: np.ndarray, size: tuple[i
     those left out that aren't worn or lie on another panel.
 
     Args:
-        correspondence (`np.ndarray`), worn_mask (`np.ndarray`): As for `Truth`.
+        correspondence (`np.ndarray`), worn_mask (`np.ndarray`): As for `GroundTruth`.
         size (`tuple[int, int]`): Height and width of the map.
         seam (`float`): Garment pixels from which a neighbour's place counts as another panel's.
 
@@ -88,13 +88,16 @@ class CorrespondenceRecorder:
     Kept are sums over steps: coordinates of every cell, and a few numbers for every block and image.
 
     Args:
-        truths (`Sequence[Truth]`): One for each image of the call.
+        truths (`Sequence[GroundTruth]`): One for each image of the call.
         steps (`Collection[int]`, *optional*): Steps to measure; all by default.
         blocks (`Collection[int]`, *optional*): Blocks to measure; all by default.
     """
 
     def __init__(
-        self, truths: Sequence[Truth], steps: Collection[int] | None = None, blocks: Collection[int] | None = None
+        self,
+        truths: Sequence[GroundTruth],
+        steps: Collection[int] | None = None,
+        blocks: Collection[int] | None = None,
     ):
         self.truths, self.steps, self.blocks = truths, steps, blocks
         self.step = 0
@@ -158,7 +161,7 @@ class Measured:
 class _Sums:
     """One block's sums over steps."""
 
-    def __init__(self, truths: Sequence[Truth], query_size: tuple[int, int], key_size: tuple[int, int]):
+    def __init__(self, truths: Sequence[GroundTruth], query_size: tuple[int, int], key_size: tuple[int, int]):
         self.query_size, self.key_size = query_size, key_size
         self.true_places = [truth.at_cells(query_size) for truth in truths]
         self.known = [np.isfinite(places).all(-1) for places in self.true_places]
@@ -167,7 +170,7 @@ class _Sums:
         self.entropy, self.total_variation = np.zeros(len(truths)), np.zeros(len(truths))
         self.steps = 0
 
-    def measured(self, truth: Truth, index: int) -> Measured:
+    def measured(self, truth: GroundTruth, index: int) -> Measured:
         true = self.true_places[index]
         expected = _to_garment(self.coordinates[index] / self.steps, truth.garment)
         middle = _to_garment(np.full((*self.query_size, 2), 0.5), truth.garment)

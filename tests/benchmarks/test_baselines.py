@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.baselines import mean_colour, reference_images
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import render_pair
-from stableviton_sdk.evaluation.baselines import mean_colour, unpainted_images
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def sample():
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16])
 def images(sample, request):
     vae = TryOnPipeline.from_bundled(dtype=request.param).vae
-    return unpainted_images(sample.person, sample.garment, sample.mask, sample.worn_mask, vae)
+    return reference_images(sample.person, sample.garment, sample.mask, sample.worn_mask, vae)
 
 
 def test_the_canvas_has_no_part_in_the_mean_colour():

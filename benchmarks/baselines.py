@@ -1,4 +1,4 @@
-"""Images that no try-on network painted: what the numbers of one have to be held against."""
+"""Reference images made without a try-on network, for comparison with a network's results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..images import to_tensor
-from ..preprocessing.garment import CANVAS
+from stableviton_sdk.images import to_tensor
+from stableviton_sdk.preprocessing.garment import CANVAS
 
 CANVAS_TOLERANCE = 4  # a garment's pixel differs from its canvas by more
 
@@ -25,10 +25,10 @@ def mean_colour(garment: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def unpainted_images(
+def reference_images(
     truth: np.ndarray, garment: np.ndarray, mask: np.ndarray, worn_mask: np.ndarray, vae: Any
 ) -> dict[str, np.ndarray]:
-    """What the agnostic mask holds without a try-on network.
+    """Fill the agnostic mask without a try-on network.
 
     Args:
         truth (`np.ndarray`): The person in the garment, uint8, (H, W, 3).
