@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import InvalidInput
-from ..preprocessing.drawing import arrange
+from ..grids import labelled_grid
 from ..preprocessing.frame import Box
 from ..preprocessing.garment import PlacedGarment, garment_area
 from ..preprocessing.inputs import TryOnInputs
@@ -142,7 +142,7 @@ def draw_correspondence(
     opacity *= np.asarray(inputs.mask.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255
     body = inputs.frame.crop(result, size)
     right = _paint(body, _colour_field(x, y, box), opacity, dimmed=0.62)
-    return arrange([("the garment", left), ("where it landed", right)], size)
+    return labelled_grid([("the garment", left), ("where it landed", right)], size)
 
 
 def draw_map(
@@ -177,7 +177,7 @@ def draw_map(
     for grow, colour in ((2.5, (0, 0, 0)), (0.0, (255, 255, 255))):
         pencil.circle((x + 0.5, y + 0.5), radius + grow / 2, outline=colour, width=round(3 + grow))
     pencil.circle((x + 0.5, y + 0.5), 2, fill=(255, 60, 0))
-    return arrange([("where it looked", left), (f"the pixel {pixel[0]:g}, {pixel[1]:g}", right)], size)
+    return labelled_grid([("where it looked", left), (f"the pixel {pixel[0]:g}, {pixel[1]:g}", right)], size)
 
 
 def _matching_resolution(

@@ -16,7 +16,7 @@ from diffusers.utils import logging
 from safetensors import SafetensorError
 
 from ..errors import InvalidInput, WeightsUnavailable
-from ..files import write_text_atomically
+from ..files import remove_leftovers, write_text_atomically
 from ..hub import download as hub
 from ..hub.errors import is_disk_full
 from ..hub.known_repos import Checkpoint, KnownRepo
@@ -135,8 +135,7 @@ def _convert_once(
     with WeakFileLock(target.parent / f".{target.name}.lock"):
         if target.is_dir() and not again:  # another process has converted it meanwhile
             return
-        for abandoned in target.parent.glob(f".{target.name}.partial-*"):
-            shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed: whoever works holds the lock
+        remove_leftovers(target.parent, target.name)  # of a process that was killed: whoever works holds the lock
         if target.is_dir():
             shutil.rmtree(target)
         report = convert_checkpoint(path, target, dtype=dtype, architecture=overrides, licence=licence)

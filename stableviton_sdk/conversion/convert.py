@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from ..files import check_new_folder, replacing_folder
 from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, component_class, infer_architecture
@@ -118,7 +118,7 @@ def convert_checkpoint(
     """
     target = Path(target)
     dtype = parse_dtype(dtype)
-    check_target(target)
+    check_new_folder(target)
     tensors, plan, report = _inspect(source, architecture)
     report.target = target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,23 +129,18 @@ def convert_checkpoint(
             f"{target.parent} has {_human(free)} free, the converted weights need {_human(needed)}: make room, "
             "or pass another folder or a smaller dtype."
         )
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     try:
-        with tqdm(total=needed, unit="B", unit_scale=True, desc="Converting", disable=not progress) as bar:
-            for component in COMPONENTS:
-                renames = [rename for rename in plan.renames if rename.component == component]
-                config = report.architecture[component]
-                _write_component(partial / component, component, config, tensors, renames, dtype, bar)
-        _write_scheduler(partial / "scheduler")
-        PersonPreprocessor().save_pretrained(partial / "preprocessor")
-        _write_index(partial, licence)
-        (partial / "README.md").write_text(model_card(Path(source).name, licence), encoding="utf-8")
-        if target.is_dir():
-            target.rmdir()  # empty: checked above
-        partial.chmod(0o755)
-        partial.rename(target)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        with replacing_folder(target) as partial:
+            with tqdm(total=needed, unit="B", unit_scale=True, desc="Converting", disable=not progress) as bar:
+                for component in COMPONENTS:
+                    renames = [rename for rename in plan.renames if rename.component == component]
+                    config = report.architecture[component]
+                    _write_component(partial / component, component, config, tensors, renames, dtype, bar)
+            _write_scheduler(partial / "scheduler")
+            PersonPreprocessor().save_pretrained(partial / "preprocessor")
+            _write_index(partial, licence)
+            (partial / "README.md").write_text(model_card(Path(source).name, licence), encoding="utf-8")
+    except Exception as error:
         if is_disk_full(error):  # safetensors' own error says so in passing only
             raise WeightsUnavailable(
                 f"{target} can't be written: the disk is full; make room, or pass a folder on another disk."
@@ -204,12 +199,6 @@ def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if isinstance(dtype, str) and dtype in DTYPES:
         return DTYPES[dtype]
     raise InvalidInput(f"dtype is {dtype!r}: pass one of {', '.join(DTYPES)}, or torch.float16 and its like.")
-
-
-def check_target(target: Path) -> None:
-    """Refuse to write over anything."""
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise InvalidInput(f"{target} exists already: pass a new folder, or delete it first.")
 
 
 def _shape(tensors: Mapping[str, torch.Tensor], key: str) -> tuple[int, ...]:

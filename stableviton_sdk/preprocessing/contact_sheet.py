@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..grids import labelled_grid
 from .analyzers.openpose import draw_pose
-from .drawing import arrange, colour_parsing, tint
+from .drawing import colour_parsing, tint
 from .inputs import TryOnInputs, grey_out
 
 TILE = 384  # pixels, the height of a tile's image
@@ -39,7 +40,7 @@ def contact_sheet(inputs: TryOnInputs) -> Image.Image:
         tiles.append(("parse", colour_parsing(np.asarray(parsing))))
     if inputs.keypoints is not None:
         tiles.append(("joints", draw_pose(person, np.asarray(inputs.keypoints) * (*size, 1.0))))
-    return arrange(tiles, size)
+    return labelled_grid(tiles, size)
 
 
 def _photo_with_frame(inputs: TryOnInputs, size: tuple[int, int]) -> Image.Image:

@@ -1,11 +1,11 @@
-"""Drawings: coloured parses, their outlines, tinted masks, and sheets of labelled images."""
+"""Drawings: coloured parses, their outlines, and tinted masks."""
 
 from __future__ import annotations
 
 import colorsys
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter
 
 from .labels import CIHP
 
@@ -18,31 +18,6 @@ PARSING_COLOURS = np.array(
     ],
     dtype=np.uint8,
 )
-
-COLUMNS = 4
-GAP, LABEL = 12, 26  # pixels between tiles, and for a tile's label
-PAPER, INK = (250, 250, 250), (40, 40, 40)
-
-
-def arrange(tiles: list[tuple[str, Image.Image]], size: tuple[int, int]) -> Image.Image:
-    """Labelled images in rows of at most four.
-
-    Args:
-        tiles (`list[tuple[str, PIL.Image.Image]]`): Labels and images.
-        size (`tuple[int, int]`): Width and height of every image.
-    """
-    columns = min(COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    # narrow frames still need room for their labels
-    cell_width, cell_height = max(size[0], 180) + GAP, size[1] + LABEL + GAP
-    sheet = Image.new("RGB", (columns * cell_width + GAP, rows * cell_height + GAP), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=15)
-    for index, (label, image) in enumerate(tiles):
-        x, y = GAP + index % columns * cell_width, GAP + index // columns * cell_height
-        draw.text((x, y + 2), label, fill=INK, font=font)
-        sheet.paste(image, (x, y + LABEL))
-    return sheet
 
 
 def colour_parsing(parsing: np.ndarray) -> Image.Image:

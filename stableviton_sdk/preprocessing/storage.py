@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
+from ..files import folder_entries, replacing_folder
 from ..images import load_image, load_mask
 from .frame import Frame
 from .inputs import TryOnInputs
@@ -30,21 +29,13 @@ def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
     Raises:
         `InvalidInput`: if the folder holds something else, or can't be written.
     """
-    target = Path(os.path.realpath(folder))
+    target = Path(folder)
     check_folder(target)
-    partial = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # beside the target, so that renaming it stays within one disk
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-        _write(inputs, partial)
-        partial.chmod(0o755)  # mkdtemp's is the owner's only
-        _swap(partial, target)
+        with replacing_folder(target) as partial:
+            _write(inputs, partial)
     except OSError as error:
         raise InvalidInput(f"{target} can't be written ({error}): choose another folder, or make room.") from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_inputs(folder: str | os.PathLike) -> TryOnInputs:
@@ -87,25 +78,6 @@ def _write(inputs: TryOnInputs, folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
-def _swap(partial: Path, target: Path) -> None:
-    """Put a finished folder where an old one may be; the old one comes back if that fails."""
-    if not target.exists():
-        partial.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-    kept = old / target.name
-    try:
-        target.rename(kept)
-        partial.rename(target)
-    except BaseException:  # an interrupt too: what it must not take is the only copy of a mask corrected by hand
-        if kept.exists() and not target.exists():
-            kept.rename(target)
-        raise
-    finally:
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-
-
 def check_folder(folder: Path) -> None:
     """Make sure that inputs can be saved to a folder without losing anything else.
 
@@ -116,7 +88,7 @@ def check_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is a file: pass the path of a folder.")
-    names = {entry.name for entry in folder.iterdir()}
+    names = {entry.name for entry in folder_entries(folder)}
     foreign = sorted(names - set(FILES))
     if foreign or (names and not _is_index(folder / INDEX)):
         example = foreign[0] if foreign else sorted(names)[0]

@@ -109,4 +109,4 @@ def converted_folders(home: Path) -> list[Path]:
 
 
 def leftovers(home: Path) -> list[Path]:
-    return list(home.rglob(".*.partial-*"))
+    return list(home.rglob(".*.partial"))

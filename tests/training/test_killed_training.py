@@ -15,6 +15,7 @@ import pytest
 import torch
 from support.tiny_training import assert_equal_weights, tiny_components, weights
 
+from stableviton_sdk import files
 from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
 
@@ -197,7 +198,7 @@ def test_no_half_written_or_half_deleted_checkpoint_is_ever_listed(tmp_path, mon
         )
 
     save(1)
-    for owner, name in ((checkpoints, "_flush"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir")):
+    for owner, name in ((files, "_flush"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir")):
         watched(owner, name)
     for step in (2, 3):
         save(step)
@@ -214,7 +215,7 @@ def test_no_half_written_or_half_deleted_checkpoint_is_ever_listed(tmp_path, mon
             assert read.keys() == tensors.keys()
             assert all(torch.equal(read[name], tensors[name] + state["value"]) for name in tensors)
         seen.append(state["value"])
-        checkpoints.remove_leftovers(moment)
+        files.remove_leftovers(moment)
         assert sorted(moment.iterdir()) == sorted(found)
     assert seen == sorted(seen)
     assert set(seen) == {1, 2, 3}

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ...errors import IncompatibleCheckpoint, InvalidInput
+from ...files import remove_leftovers
 from ..config import refuse, too_small
 from ..loop import checkpoints
 from ..loop.dataloader import TrainingDiverged, explain_divergence, learning_rate, open_loader
@@ -121,7 +122,7 @@ def fit(
     optimizer = make_optimizer(network, config)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     first = resume(output, network, optimizer, average)
-    checkpoints.remove_leftovers(output / "checkpoints")
+    remove_leftovers(output / "checkpoints")
 
     items = ShuffledItems(data, config.seed, augmentation)
     batches = Batches(first, config.steps, 1, config.batch_size)

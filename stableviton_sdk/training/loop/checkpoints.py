@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import IncompatibleCheckpoint
+from ...files import replacing_folder
 
 STATE = "state.json"
 NAME = re.compile(r"step-(\d{8})")
@@ -43,26 +42,14 @@ def save_checkpoint(
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:08d}"
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    try:
+    with replacing_folder(target, flush=True) as partial:
         files = _split(tensors, max_file_bytes)
         for number, names in enumerate(files):
             path = partial / f"tensors-{number:04d}.safetensors"
             save_file({name: tensors[name].detach().cpu().contiguous() for name in names}, path)
-            _flush(path)
         content = {"step": step, "files": len(files), **state}
         (partial / STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        _flush(partial / STATE)
-        partial.chmod(0o755)
-        if target.exists():
-            _discard(target)
-        partial.rename(target)
-        _flush(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     for old in list_checkpoints(folder)[:-keep]:
         _discard(old)
     return target
@@ -105,15 +92,9 @@ def read_checkpoint_tensors(path: Path, files: int) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed run has left half-written."""
-    for path in folder.glob(".partial-*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _discard(checkpoint: Path) -> None:
     """Delete a checkpoint that is never seen with only some of its files."""
-    away = checkpoint.with_name(f".partial-old-{checkpoint.name}")
+    away = checkpoint.with_name(f".{checkpoint.name}.discarded.partial")  # `remove_leftovers` knows the name
     shutil.rmtree(away, ignore_errors=True)
     checkpoint.rename(away)
     shutil.rmtree(away, ignore_errors=True)
@@ -130,14 +111,3 @@ def _split(tensors: Mapping[str, torch.Tensor], max_file_bytes: float) -> list[l
         files[-1].append(name)
         filled += size
     return files
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file, or a folder's list of files, survives a power cut."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows can't open folders
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

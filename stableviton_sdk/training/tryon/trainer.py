@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ...errors import IncompatibleCheckpoint, InvalidInput
-from ...files import check_writable
+from ...files import check_writable, remove_leftovers
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ..config import DataConfig, TrainingConfig, as_mapping
 from ..loop import checkpoints
@@ -117,7 +117,7 @@ def train(
     first = resume(output, trained, optimizer, average, accelerator.scaler)
     accelerator.wait_for_everyone()
     if main:
-        checkpoints.remove_leftovers(output / "checkpoints")
+        remove_leftovers(output / "checkpoints")
 
     # 4. batches, in an order that depends on the step alone
     parts, processes = config.gradient_accumulation, accelerator.num_processes
