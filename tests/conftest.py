@@ -4,16 +4,6 @@ import pytest
 import torch
 from support.command_line import PHOTO
 from support.flat_figures import FigureAnalyzer
-from support.loading_places import (  # noqa: F401 (fixtures)
-    authors,
-    content,
-    converted,
-    home_with_weights,
-    hub,
-    loaded_authors,
-    released,
-    warnings,
-)
 from support.stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
 from support.tiny import mask_image, random_image, tiny_pipeline
 
@@ -21,6 +11,8 @@ from stableviton_sdk.conversion import convert_checkpoint
 from stableviton_sdk.hub import pending as hub_downloads
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers import photo as photo_body
+
+pytest_plugins = ["support.loading_places"]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from support.evaluation_runs import listed, model, results  # noqa: F401 (fixtures)
 
 from stableviton_sdk.cli import evaluate as command
 from stableviton_sdk.cli.entry import main

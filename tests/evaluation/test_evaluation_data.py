@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from support.data_sets import HEIGHT, NAMES, SIZE, WIDTH, put
 from support.tiny import mask_image, random_image
-from test_data import HEIGHT, NAMES, SIZE, WIDTH, dress_code, plain, put, viton_hd  # noqa: F401 (fixtures)
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.data.folder import BadDataSet

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.evaluation_runs import PLAIN, SIZE, Anywhere, listed, pipeline, quick_pipeline, results, run  # noqa: F401 (fixtures)
+from support.evaluation_runs import PLAIN, SIZE, Anywhere, quick_pipeline, run
 from support.tiny import HEIGHT, WIDTH, random_image
 
 from stableviton_sdk.cli.entry import main

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.evaluation_runs import Pooled
 from support.tiny import random_image
 
 from stableviton_sdk.errors import InvalidInput, MissingDependency, WeightsUnavailable
@@ -34,19 +35,6 @@ def rectangle(height=64, width=48):
     mask = np.zeros((height, width), bool)
     mask[20:40, 10:30] = True
     return mask
-
-
-class Pooled(torch.nn.Module):
-    """A stand-in for Inception: means of a 4 x 4 grid, mixed by fixed weights."""
-
-    def __init__(self, width=6):
-        super().__init__()
-        generator = torch.Generator().manual_seed(3)
-        self.weights = torch.randn(48, width, generator=generator) / 10
-
-    def forward(self, images):
-        pooled = torch.nn.functional.adaptive_avg_pool2d(images.float(), 4).flatten(1)
-        return pooled / 255 @ self.weights
 
 
 @pytest.fixture

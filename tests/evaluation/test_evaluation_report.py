@@ -6,14 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.evaluation_runs import (  # noqa: F401 (fixtures)
-    PLAIN,
-    SIZE,
-    listed,
-    results,
-    run,
-    without_timings,
-)
+from support.evaluation_runs import PLAIN, SIZE, run, without_timings
 from support.tiny import random_image
 
 from stableviton_sdk.cli.entry import main

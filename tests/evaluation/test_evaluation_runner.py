@@ -11,24 +11,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.evaluation_runs import (  # noqa: F401 (fixtures)
+from support.evaluation_runs import (
     PLAIN,
     PLAIN_METRICS,
     QUICK,
     SIZE,
     Anywhere,
+    Pooled,
     images,
-    listed,
-    model,
-    pipeline,
     quick_pipeline,
-    results,
     run,
     snapshot,
     without_timings,
 )
 from support.tiny import random_image
-from test_evaluation_metrics import Pooled
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput

@@ -5,7 +5,7 @@ import hashlib
 import shutil
 
 import pytest
-from support.hub_contents import LARGE, LARGE_FILE, NAME, SMALL, SMALL_FILE, cached_content, hub, no_waiting  # noqa: F401 (fixtures)
+from support.hub_contents import LARGE, LARGE_FILE, NAME, SMALL, SMALL_FILE, cached_content
 from support.sentences import sentence
 
 from stableviton_sdk.errors import InvalidInput, WeightsUnavailable

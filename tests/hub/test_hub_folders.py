@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.hub_contents import LARGE, hub, no_waiting  # noqa: F401 (fixtures)
+from support.hub_contents import LARGE
 from support.sentences import sentence
 
 from stableviton_sdk.errors import TryOnError, WeightsUnavailable

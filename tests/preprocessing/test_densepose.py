@@ -2,9 +2,6 @@
 
 import io
 import json
-import pickle
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
-from test_densepose_drawing import ramp_heads
+from support.densepose_weights import FIXTURES, ramp_heads, write_weights
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound, WeightsUnavailable
 from stableviton_sdk.preprocessing.densepose import (
@@ -25,28 +22,6 @@ from stableviton_sdk.preprocessing.densepose.boxes import apply_deltas, pool_fro
 from stableviton_sdk.preprocessing.densepose.estimator import find_at, network_size
 from stableviton_sdk.preprocessing.densepose.weights import fold_batch_norm
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "densepose"
-
-
-def stand_in_tensor(key, shape, salt, damping):
-    """Values that follow from the tensor's name, so that the weights needn't be stored."""
-    generator = np.random.Generator(np.random.PCG64(zlib.crc32((salt + key).encode())))
-    values = generator.standard_normal(shape, dtype=np.float32)
-    if key.endswith("running_var"):
-        values = 1 + 0.1 * np.abs(values)
-    elif key.endswith("running_mean"):
-        values *= 0.05
-    elif len(shape) >= 2:
-        values *= 1.0 / np.sqrt(int(np.prod(shape[1:])))
-    elif key.endswith("weight"):
-        values = 1 + 0.1 * values
-    else:
-        values *= 0.05
-    for part, scale in damping.items():
-        if part in key:
-            values = values * np.float32(scale)
-    return values.astype(np.float32)
-
 
 def relative_error(actual, expected):
     return float((actual.float() - expected.float()).norm() / expected.float().norm())
@@ -55,14 +30,7 @@ def relative_error(actual, expected):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A file in the released layout, full size."""
-    manifest = json.loads((FIXTURES / "manifest.json").read_text())
-    model = {
-        key: stand_in_tensor(key, shape, manifest["salt"], manifest["damping"])
-        for key, shape in manifest["tensors"].items()
-    }
-    path = tmp_path_factory.mktemp("densepose") / "model_final.pkl"
-    with path.open("wb") as stream:
-        pickle.dump({"model": model, "__author__": "stand-in"}, stream, protocol=4)
+    path = write_weights(tmp_path_factory.mktemp("densepose") / "model_final.pkl")
     yield path
     path.unlink()  # pytest would keep 256 MB for three runs
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from support.densepose_weights import ramp_heads
 from support.paths import SHARED
 
 from stableviton_sdk.errors import InvalidInput
@@ -18,15 +19,6 @@ BOX = (10.7, 20.3, 73.2, 150.9)  # columns 10..71 (62 of them), rows 20..149 (13
 def source_positions(count):
     """Where a bilinear resize from 112 to `count` looks, corners not aligned."""
     return np.clip((np.arange(count) + 0.5) * 112 / count - 0.5, 0, 111)
-
-
-def ramp_heads():
-    """Body right of x = 40.3; the part is the whole number nearest to y / 4 (classes are tangents of a parabola)."""
-    x = torch.arange(112.0).expand(112, 112)
-    y = x.T
-    coarse = torch.stack((torch.zeros(112, 112), x - 40.3))
-    part = torch.arange(25.0)[:, None, None]
-    return coarse, part * (y / 4 + 1e-4) - part**2 / 2
 
 
 def test_labels_in_a_box_with_fractional_corners_are_exact():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from support.tiny import noise
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.preprocessing.frame import Frame, choose_frame, feather_mask, paste_back, same_aspect
@@ -16,11 +17,6 @@ def ramp(size, axis=0):
     return Image.fromarray(
         np.ascontiguousarray(np.broadcast_to(centres if axis == 0 else centres[:, None], size[::-1]))
     )
-
-
-def noise(size, seed=0, channels=3):
-    shape = (size[1], size[0], channels) if channels > 1 else size[::-1]
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
 
 
 # choose_frame

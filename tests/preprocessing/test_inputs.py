@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_framing import noise
+from support.tiny import noise
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.preprocessing.contact_sheet import FRAME_COLOUR, contact_sheet

@@ -14,7 +14,7 @@ from support.flat_figures import (
     labels_of,
     photo_of,
 )
-from test_human_parsing import LIP, save_colour_network
+from support.parsing_networks import LIP, save_colour_network
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound, WeightsUnavailable
 from stableviton_sdk.preprocessing import preprocessor as preprocessor_module

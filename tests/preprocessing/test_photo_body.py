@@ -1,15 +1,12 @@
 """The photo networks together, through their real loading code, on stand-in weights of the real shapes."""
 
-import json
-import pickle
-
 import numpy as np
 import pytest
-import test_densepose
 from PIL import Image
+from support.densepose_weights import write_weights
 from support.dwpose_networks import encode, save_fixed_detector, save_graph
 from support.flat_figures import FACE, GREY, JOINTS, PALETTE, SHIRT, labels_of, mask_in_photo, photo_of, shrunk
-from test_human_parsing import ATR_NETWORK, LIP, save_colour_network
+from support.parsing_networks import ATR_NETWORK, LIP, save_colour_network
 
 from stableviton_sdk.errors import NoPersonFound
 from stableviton_sdk.preprocessing.labels import CIHP
@@ -55,14 +52,7 @@ def weights(tmp_path_factory):
     ]
     detector = save_fixed_detector(folder / "yolox.onnx", [encode([edge * 0.625 for edge in in_frame], 32)])
     atr_palette = {0: GREY, 4: SHIRT, 11: FACE}
-    manifest = json.loads((test_densepose.FIXTURES / "manifest.json").read_text())
-    model = {
-        key: test_densepose.stand_in_tensor(key, shape, manifest["salt"], manifest["damping"])
-        for key, shape in manifest["tensors"].items()
-    }
-    densepose = folder / "densepose.pkl"
-    with densepose.open("wb") as stream:
-        pickle.dump({"model": model, "__author__": "stand-in"}, stream, protocol=4)
+    densepose = write_weights(folder / "densepose.pkl")
     yield {
         "human_parsing_lip": save_colour_network(folder / "lip.onnx", LIP, PALETTE),
         "human_parsing_atr": save_colour_network(folder / "atr.onnx", ATR_NETWORK, atr_palette),

@@ -92,6 +92,12 @@ def random_image(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Ima
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
+def noise(size: tuple[int, int], seed: int = 0, channels: int = 3) -> Image.Image:
+    """A colour or grey image of independent pixels."""
+    shape = (size[1], size[0], channels) if channels > 1 else size[::-1]
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
+
+
 def mask_image(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
     """White in the middle."""
     mask = Image.new("L", (width, height), 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import HEIGHT, WIDTH, Pairs, tiny_components
+from support.tiny_training import HEIGHT, WIDTH, Pairs, tiny_components
 
 from stableviton_sdk.data.synthetic import SyntheticDataset
 from stableviton_sdk.errors import InvalidInput

@@ -1,0 +1,3 @@
+from support.evaluation_runs import listed, model, results
+
+__all__ = ["listed", "model", "results"]

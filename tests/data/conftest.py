@@ -1,0 +1,3 @@
+from support.data_sets import dress_code, plain, viton_hd
+
+__all__ = ["dress_code", "plain", "viton_hd"]
