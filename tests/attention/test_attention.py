@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from support.tiny import HEIGHT, WIDTH, call_arguments, mask_image, random_image, tiny_pipeline
+from support.tiny import (
+    HEIGHT,
+    LATENT_HEIGHT,
+    LATENT_WIDTH,
+    WIDTH,
+    call_arguments,
+    mask_image,
+    random_image,
+    tiny_pipeline,
+)
 
 from stableviton_sdk.attention.drawing import places_between, upsample
 from stableviton_sdk.attention.recorder import MAX_QUERIES, AttentionRequest
@@ -264,7 +273,7 @@ def test_a_recorder_of_ones_own_sees_the_images_branch_at_every_step(pipeline):
     assert torch.equal(plain.images, watched.images)
     assert watched.attention is None
     assert sorted(watcher.maps) == [0, 1, 2]
-    assert watcher.maps[0].shape == (2, 32, 24, 32, 24)
+    assert watcher.maps[0].shape == (2, LATENT_HEIGHT, LATENT_WIDTH, LATENT_HEIGHT, LATENT_WIDTH)
     for image in range(2):
         y, x = watcher.places[2][image].numpy()[..., 0], watcher.places[2][image].numpy()[..., 1]
         cells = noted.coordinates(1, step=2, image=image)
@@ -284,7 +293,7 @@ def test_full_maps_are_kept_of_the_queries_asked_for(pipeline):
     assert attention.request.query_block == 1
     for image in range(2):
         for x, y in pixels:
-            row, column = int((y + 0.5) / 2), int((x + 0.5) / 2)
+            row, column = int((y + 0.5) / 4), int((x + 0.5) / 4)
             for step in range(3):
                 full = attention.map_of(x, y, step=step, image=image)
                 assert full.dtype == np.float32
@@ -292,7 +301,7 @@ def test_full_maps_are_kept_of_the_queries_asked_for(pipeline):
                 assert full.sum() == pytest.approx(1.0, abs=1e-5)
             mean = (watcher.maps[1] + watcher.maps[2])[image, row, column] / 2
             assert np.allclose(attention.map_of(x, y, image=image), mean, atol=1e-6)
-    assert np.array_equal(attention.map_of(21, 31), attention.map_of(20, 30))  # the same cell of 2 x 2 pixels
+    assert np.array_equal(attention.map_of(21, 31), attention.map_of(20, 30))  # the same cell of 4 x 4 pixels
     assert np.array_equal(attention.map_of(47.9, 63.9), attention.map_of(47, 63))  # to the very edge
     with pytest.raises(InvalidInput, match="no map was asked for"):
         attention.map_of(30, 30)
@@ -305,8 +314,11 @@ def test_only_what_is_asked_for_is_kept(pipeline):
     request = AttentionRequest(steps=[-1], blocks=[0, 2], queries=[(20, 30)], query_block=2)
     attention = pipeline(**call_arguments(), output_attention=request).attention
     assert (attention.blocks, attention.steps, sorted(attention.maps)) == ([0, 2], [2], [2])
-    assert attention.maps[2].nbytes == 32 * 24 * 4
-    assert sum(note.nbytes for notes in attention.records.values() for note in notes.values()) == 2 * 32 * 24 * 3 * 2
+    assert attention.maps[2].nbytes == LATENT_HEIGHT * LATENT_WIDTH * 4
+    assert (
+        sum(note.nbytes for notes in attention.records.values() for note in notes.values())
+        == 2 * LATENT_HEIGHT * LATENT_WIDTH * 3 * 2
+    )
     without = pipeline(**call_arguments(), output_attention=True).attention
     assert without.maps == {}
     with pytest.raises(InvalidInput, match="AttentionRequest"):
@@ -321,8 +333,8 @@ def test_maps_are_of_the_cell_that_the_photos_frame_says(pipeline):
     pipeline(**call_arguments(**maps), output_attention=watcher)
     output = pipeline(**call_arguments(**maps), output_attention=AttentionRequest(queries=[(100, 50)]))
     frame = output.inputs[0].frame
-    row = int((50.5 - frame.box[1]) / frame.size[1] * 32)
-    column = int((100.5 - frame.box[0]) / frame.size[0] * 24)
+    row = int((50.5 - frame.box[1]) / frame.size[1] * LATENT_HEIGHT)
+    column = int((100.5 - frame.box[0]) / frame.size[0] * LATENT_WIDTH)
     assert np.allclose(output.attention.map_of(100, 50, step=0), watcher.maps[0][0, row, column], atol=1e-6)
     with pytest.raises(InvalidInput, match="outside"):
         pipeline(**call_arguments(**maps), output_attention=AttentionRequest(queries=[(199, 50)]))

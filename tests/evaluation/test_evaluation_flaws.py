@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.evaluation_runs import PLAIN, SIZE, Anywhere, quick_pipeline, run
-from support.tiny import HEIGHT, WIDTH, random_image
+from support.evaluation_runs import PLAIN, SIZE, Anywhere, run
+from support.tiny import HEIGHT, WIDTH, random_image, tiny_pipeline
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
@@ -77,7 +77,7 @@ def test_a_stale_report_doesnt_outlive_its_images(tmp_path, listed, results):
 def test_persons_that_cant_be_prepared_are_named(tmp_path, listed):
     Image.new("RGB", (WIDTH, HEIGHT)).save(listed.parent / "p1.png")
     listed.write_text("person,garment\np0.png,g0.png\np1.png,g1.png\n")
-    painter = quick_pipeline()
+    painter = tiny_pipeline()
     painter.register_modules(preprocessor=PersonPreprocessor(analyzer=Anywhere()))
     with pytest.raises(IncompleteResults) as error:
         run(load_data(listed, size=SIZE), tmp_path / "run", pipeline=painter)
@@ -85,7 +85,7 @@ def test_persons_that_cant_be_prepared_are_named(tmp_path, listed):
     report = run(load_data(listed, size=SIZE), tmp_path / "run", pipeline=painter, incomplete=True)
     assert report["measured"] == 1
     with pytest.raises(InvalidInput, match="no mask or DensePose"):
-        run(load_data(listed, size=SIZE), tmp_path / "other", pipeline=quick_pipeline())
+        run(load_data(listed, size=SIZE), tmp_path / "other", pipeline=tiny_pipeline())
 
 
 def test_a_mask_of_one_value_is_named(tmp_path, listed, pipeline):

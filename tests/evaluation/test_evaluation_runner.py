@@ -19,12 +19,11 @@ from support.evaluation_runs import (
     Anywhere,
     Pooled,
     images,
-    quick_pipeline,
     run,
     snapshot,
     without_timings,
 )
-from support.tiny import random_image
+from support.tiny import random_image, tiny_pipeline
 
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
@@ -118,7 +117,7 @@ def test_derived_masks_are_kept_for_measuring(tmp_path, listed):
     random_image(seed=1).save(root / "g.png")
     random_image(seed=2).save(root / "figure.png")
     listed.write_text("person,garment\nfigure.png,g.png\n")
-    painter = quick_pipeline()
+    painter = tiny_pipeline()
     painter.register_modules(preprocessor=PersonPreprocessor(analyzer=Anywhere()))
     report = run(load_data(listed, size=SIZE), tmp_path / "run", pipeline=painter)
     mask = np.asarray(Image.open(tmp_path / "run" / "masks" / "figure_g.png")) >= 128
@@ -248,7 +247,7 @@ def test_two_runs_dont_mix_in_one_folder(pipeline, tmp_path, listed, changes, wo
     run(data, tmp_path / "run", pipeline=pipeline, metrics=("psnr",))
     painter, before = pipeline, snapshot(tmp_path / "run")
     if "weights" in changes:
-        painter = quick_pipeline()
+        painter = tiny_pipeline()
         with torch.no_grad():
             next(painter.vae.parameters()).add_(changes["weights"])
     data = load_data(listed, size=SIZE, limit=changes.get("limit", 2), setting=changes.get("setting", "paired"))

@@ -5,14 +5,24 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
 from PIL import Image
-from support.tiny import HEIGHT, WIDTH, call_arguments, close, mask_image, random_image, tiny_pipeline
+from support.tiny import (
+    HEIGHT,
+    LATENT_HEIGHT,
+    LATENT_WIDTH,
+    WIDTH,
+    call_arguments,
+    close,
+    mask_image,
+    random_image,
+    tiny_pipeline,
+)
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.pipelines.checks import collect_inputs
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
-LATENT = (4, HEIGHT // 2, WIDTH // 2)
+LATENT = (4, LATENT_HEIGHT, LATENT_WIDTH)
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +285,7 @@ def test_attention_is_noted_without_changing_a_pixel(pipeline):
     assert attention.blocks == [0, 1, 2]
     assert attention.steps == [0, 1, 2]  # PLMS takes its second step twice
     cells = attention.coordinates(1, image=1)
-    assert cells.shape == (HEIGHT // 2, WIDTH // 2, 3)
+    assert cells.shape == (LATENT_HEIGHT, LATENT_WIDTH, 3)
     assert 0 <= cells[..., 0].min() <= cells[..., 0].max() <= WIDTH
     assert 0 <= cells[..., 1].min() <= cells[..., 1].max() <= HEIGHT
     assert 0 <= cells[..., 2].min() <= cells[..., 2].max() <= 1
@@ -351,7 +361,7 @@ BAD_CALLS = {
     "a wrong number of generators": ({"generator": [torch.Generator()] * 2}, "generator"),
     "no generator at all": ({"generator": 42}, "generator"),
     "latents of another shape": ({"latents": torch.zeros(1, 4, 8, 8)}, "latents"),
-    "latents with NaN": ({"latents": torch.full((1, 4, 32, 24), torch.nan)}, "NaN"),
+    "latents with NaN": ({"latents": torch.full((1, *LATENT), torch.nan)}, "NaN"),
     "floats beyond one": ({"person": np.full((64, 48, 3), 7.0)}, "float values"),
     "NaN in an image": ({"garment": np.full((64, 48, 3), np.nan)}, "float values"),
     "an unknown callback tensor": ({"callback_on_step_end_tensor_inputs": ["secrets"]}, "secrets"),

@@ -1,21 +1,19 @@
-"""Small evaluations: a quick pipeline, seven listed pairs, made-up results, networks that need no download."""
+"""Small evaluations: the tiny pipeline, seven listed pairs, made-up results, networks that need no download."""
 
 import hashlib
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 
 from stableviton_sdk.errors import NoPersonFound
 from stableviton_sdk.evaluation.inference import InferenceSettings
 from stableviton_sdk.evaluation.metric_networks import FeatureExtractor, MetricNetworks
 from stableviton_sdk.evaluation.runner import evaluate
-from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis
 from support.flat_figures import JOINTS
-from support.tiny import HEIGHT, WIDTH, mask_image, random_image, tiny_components
+from support.tiny import HEIGHT, WIDTH, mask_image, random_image, tiny_pipeline
 
 SIZE = (HEIGHT, WIDTH)
 QUICK = InferenceSettings(steps=1)
@@ -23,33 +21,15 @@ PLAIN_METRICS = ("ssim", "psnr", "ssim_region", "psnr_region")
 PLAIN = ",".join(PLAIN_METRICS)
 
 
-def quick_pipeline():
-    """The tiny pipeline with quarter-size latents: a fourth of the work."""
-    components = tiny_components()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        components["vae"] = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(16, 16, 16),
-            norm_num_groups=8,
-            sample_size=64,
-        ).eval()
-    components["unet"].register_to_config(sample_size=(HEIGHT // 4, WIDTH // 4))
-    pipeline = TryOnPipeline(**components)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 @pytest.fixture(scope="module")
 def pipeline():
-    return quick_pipeline()
+    return tiny_pipeline()
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    quick_pipeline().save_pretrained(folder)
+    tiny_pipeline().save_pretrained(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A pipeline of the real classes, small enough to run in a second, with weights that follow from a seed."""
+"""A pipeline of the real classes: a call takes a tenth of a second; weights follow from a seed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stableviton_sdk.models.unet import TryOnUNet
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 
 WIDTH, HEIGHT = 48, 64
+LATENT_WIDTH, LATENT_HEIGHT = WIDTH // 4, HEIGHT // 4
 CONTEXT = 32
 
 
@@ -28,7 +29,7 @@ def awaken(module: torch.nn.Module, scale: float = 0.1) -> None:
 
 def tiny_unet(**changes: Any) -> TryOnUNet:
     config = {
-        "sample_size": (HEIGHT // 2, WIDTH // 2),
+        "sample_size": (LATENT_HEIGHT, LATENT_WIDTH),
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "TryOnUpBlock2D"),
         "block_out_channels": (32, 64),
@@ -46,10 +47,10 @@ def tiny_components() -> dict[str, Any]:
         awaken(unet)
         components = {
             "vae": AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 2,
-                up_block_types=("UpDecoderBlock2D",) * 2,
-                block_out_channels=(32, 32),
-                norm_num_groups=16,
+                down_block_types=("DownEncoderBlock2D",) * 3,
+                up_block_types=("UpDecoderBlock2D",) * 3,
+                block_out_channels=(16, 16, 16),
+                norm_num_groups=8,
                 sample_size=64,
             ),
             "garment_encoder": GarmentEncoder(
