@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from ..errors import IncompatibleCheckpoint, InvalidInput
-from .key_mapping import COMPONENTS
+from .key_mapping import COMPONENTS, KeyPlan
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 Architecture = dict[str, dict[str, Any]]
@@ -28,7 +29,9 @@ SCHEDULER = {
 }
 
 
-def infer_architecture(shapes: Shapes, override: Mapping[str, Mapping[str, Any]] | None = None) -> Architecture:
+def infer_architecture(
+    shapes: Shapes, plan: KeyPlan, override: Mapping[str, Mapping[str, Any]] | None = None
+) -> Architecture:
     """Read the models' configurations off their tensors' shapes.
 
     Heads and group norms leave no trace in shapes; they have the released values (8 heads in the U-Net, 16 in the
@@ -36,6 +39,7 @@ def infer_architecture(shapes: Shapes, override: Mapping[str, Mapping[str, Any]]
 
     Args:
         shapes (`Mapping[str, Mapping[str, tuple[int, ...]]]`): Shapes by component and by this package's tensor names.
+        plan (`KeyPlan`): The checkpoint's own names, for the messages.
         override (`Mapping[str, Mapping[str, Any]]`, *optional*):
             Values that win over the inferred ones, by component: `{"garment_encoder": {"num_attention_heads": 4}}`.
 
@@ -47,10 +51,8 @@ def infer_architecture(shapes: Shapes, override: Mapping[str, Mapping[str, Any]]
         `InvalidInput`: if `override` names an unknown component or option.
     """
     architecture = {
-        "unet": _unet(shapes["unet"]),
-        "spatial_encoder": _spatial_encoder(shapes["spatial_encoder"]),
-        "garment_encoder": _garment_encoder(shapes["garment_encoder"]),
-        "vae": _vae(shapes["vae"]),
+        component: infer(_Reader(component, shapes[component], plan))
+        for component, infer in zip(COMPONENTS, (_unet, _spatial_encoder, _garment_encoder, _vae), strict=True)
     }
     for component, options in (override or {}).items():
         if component not in architecture or not isinstance(options, Mapping):
@@ -108,53 +110,70 @@ def build_on_meta(component: str, config: Mapping[str, Any]) -> torch.nn.Module:
         ) from error
 
 
-def check_shapes(shapes: Shapes, architecture: Architecture, sources: Mapping[tuple[str, str], str]) -> None:
+def check_shapes(shapes: Shapes, architecture: Architecture, plan: KeyPlan) -> None:
     """Compare a checkpoint's tensors with those that the architecture has, name by name.
 
     Args:
         shapes (`Mapping`): Shapes by component and tensor name.
         architecture (`dict`): From `infer_architecture`.
-        sources (`Mapping[tuple[str, str], str]`): The checkpoint's own names, for the messages.
+        plan (`KeyPlan`): The checkpoint's own names, for the messages.
 
     Raises:
         `IncompatibleCheckpoint`: naming the first tensor that is missing, unknown, or of another shape.
     """
     for component in COMPONENTS:
-        expected = {
-            key: tuple(value.shape)
-            for key, value in build_on_meta(component, architecture[component]).state_dict().items()
-        }
-        found = shapes[component]
-        missing = sorted(expected.keys() - found.keys())
-        if missing:
-            raise IncompatibleCheckpoint(
-                f"the checkpoint lacks {missing[0]!r} of the {component} ({len(missing)} missing in all): "
-                "it is damaged, or of another architecture."
-            )
-        surplus = sorted(found.keys() - expected.keys())
-        if surplus:
-            raise IncompatibleCheckpoint(
-                f"the checkpoint's {sources.get((component, surplus[0]), surplus[0])!r} has no place in the "
-                f"{component} that its other tensors describe: it is damaged, or of another architecture."
-            )
-        for key, shape in expected.items():
-            if found[key] != shape:
-                raise IncompatibleCheckpoint(
-                    f"the checkpoint's {sources.get((component, key), key)!r} has the shape {found[key]} where the "
-                    f"{component} needs {shape}: it is damaged, or of another architecture."
-                )
+        model = build_on_meta(component, architecture[component])
+        expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        source_of = partial(plan.source_of, component)
+        refuse_differences(f"the checkpoint's {component}", expected, shapes[component], source_of)
+
+
+def refuse_differences(
+    owner: str,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    source_of: Callable[[str], str | None] | None = None,
+) -> None:
+    """Refuse a network's tensors that aren't those that it needs.
+
+    Args:
+        owner (`str`): Whose tensors they are, for the message.
+        expected (`Mapping[str, tuple[int, ...]]`), found (`Mapping[str, tuple[int, ...]]`): Shapes by name.
+        source_of (`Callable[[str], str | None]`, *optional*):
+            The name that the file itself has for a tensor, where it has another one.
+
+    Raises:
+        `IncompatibleCheckpoint`: naming the first tensor that is missing, unknown, or of another shape.
+    """
+
+    def named(key: str) -> str:
+        source = source_of(key) if source_of else None
+        return f"{source!r} (here {key!r})" if source else repr(key)
+
+    missing = sorted(expected.keys() - found.keys())
+    surplus = sorted(found.keys() - expected.keys())
+    if missing:
+        problem = f"lacks {len(missing)} tensor(s), the first is {named(missing[0])}"
+    elif surplus:
+        problem = f"has {len(surplus)} tensor(s) too many, the first is {named(surplus[0])}"
+    else:
+        wrong = next((key for key, shape in expected.items() if found[key] != shape), None)
+        if wrong is None:
+            return
+        problem = f"has the tensor {named(wrong)} of shape {found[wrong]} where {expected[wrong]} is needed"
+    raise IncompatibleCheckpoint(f"{owner} {problem}: it is damaged, or of another architecture.")
 
 
 class _Reader:
     """Looks sizes up in shapes and names what is missing."""
 
-    def __init__(self, component: str, shapes: Mapping[str, tuple[int, ...]]):
-        self.component, self.shapes = component, shapes
+    def __init__(self, component: str, shapes: Mapping[str, tuple[int, ...]], plan: KeyPlan):
+        self.component, self.shapes, self.plan = component, shapes, plan
 
     def size(self, key: str, dimension: int = 0) -> int:
         if key not in self.shapes or len(self.shapes[key]) <= dimension:
-            raise IncompatibleCheckpoint(
-                f"the checkpoint lacks {key!r} of the {self.component}: it is damaged, or of another architecture."
+            refuse_differences(
+                f"the checkpoint's {self.component}", {key: ()}, {}, partial(self.plan.source_of, self.component)
             )
         return self.shapes[key][dimension]
 
@@ -181,8 +200,7 @@ def _encoder(read: _Reader) -> dict[str, Any]:
     }
 
 
-def _unet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    read = _Reader("unet", shapes)
+def _unet(read: _Reader) -> dict[str, Any]:
 
     def up_block_type(level: int) -> str:
         if read.has(f"up_blocks.{level}.zero_cross_attentions."):
@@ -196,13 +214,11 @@ def _unet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def _spatial_encoder(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    read = _Reader("spatial_encoder", shapes)
+def _spatial_encoder(read: _Reader) -> dict[str, Any]:
     return {**_encoder(read), "garment_channels": read.size("garment_conv_in.weight", 1)}
 
 
-def _garment_encoder(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    read = _Reader("garment_encoder", shapes)
+def _garment_encoder(read: _Reader) -> dict[str, Any]:
     patch_size = read.size("vision_model.embeddings.patch_embedding.weight", 2)
     patches = read.size("vision_model.embeddings.position_embedding.weight") - 1
     return {
@@ -216,8 +232,7 @@ def _garment_encoder(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def _vae(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    read = _Reader("vae", shapes)
+def _vae(read: _Reader) -> dict[str, Any]:
     levels = read.count(r"encoder\.down_blocks\.(\d+)\.")
     return {
         "in_channels": read.size("encoder.conv_in.weight", 1),

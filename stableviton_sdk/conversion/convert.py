@@ -18,7 +18,7 @@ from ..files import check_new_folder, replacing_folder
 from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, component_class, infer_architecture
-from .key_mapping import COMPONENTS, KeyPlan, Rename, plan_keys, sources
+from .key_mapping import COMPONENTS, KeyPlan, Rename, plan_keys
 from .reading import SafetensorsCheckpoint, read_checkpoint
 
 LIBRARY = {
@@ -81,7 +81,7 @@ def map_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, dict[str
     shapes = {
         component: {key: tuple(value.shape) for key, value in part.items()} for component, part in mapped.items()
     }
-    check_shapes(shapes, infer_architecture(shapes), sources(plan))
+    check_shapes(shapes, infer_architecture(shapes, plan), plan)
     return mapped
 
 
@@ -182,8 +182,8 @@ def _inspect(
     tensors, beside = read_checkpoint(source)
     plan = plan_keys(tensors)
     shapes = _target_shapes(tensors, plan.renames)
-    config = infer_architecture(shapes, architecture)
-    check_shapes(shapes, config, sources(plan))
+    config = infer_architecture(shapes, plan, architecture)
+    check_shapes(shapes, config, plan)
     report = ConversionReport(unused=sorted(plan.unused), architecture=config, foreign=dict(beside))
     for prefix, keys in plan.foreign.items():
         report.foreign[prefix] = report.foreign.get(prefix, 0) + sum(_nbytes(tensors, key) for key in keys)

@@ -7,7 +7,7 @@ dropped unseen: every key is mapped, known to be unused, or an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,13 @@ RESNET = {
     "skip_connection": "conv_shortcut",
 }
 VAE_RESNET = {"nin_shortcut": "conv_shortcut"}
+MAPPER = {
+    "attn.c_proj": "attn1.to_out.0",
+    "ln_1": "norm1",
+    "ln_2": "norm3",
+    "mlp.c_fc": "ff.net.0.proj",
+    "mlp.c_proj": "ff.net.2",
+}
 VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
 
@@ -78,6 +85,15 @@ class Rename:
         return tensor
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How many levels and layers the LDM indices count through."""
+
+    levels: int
+    layers_per_block: int
+    vae_levels: int
+
+
 @dataclass
 class KeyPlan:
     """What becomes of every key of a checkpoint.
@@ -86,20 +102,31 @@ class KeyPlan:
         renames (`list[Rename]`): Tensors that are used.
         unused (`list[str]`): Keys known to be of no influence.
         foreign (`dict[str, list[str]]`): Keys of prefixes that the method doesn't know, by prefix.
+        layout (`Layout`): How its indices count.
     """
 
+    layout: Layout
     renames: list[Rename] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     foreign: dict[str, list[str]] = field(default_factory=dict)
 
+    def source_of(self, component: str, target: str) -> str | None:
+        """The checkpoint's own name of a tensor, there or missing; None if a checkpoint can't hold it.
 
-@dataclass(frozen=True)
-class Layout:
-    """How many levels and layers the LDM indices count through."""
-
-    levels: int
-    layers_per_block: int
-    vae_levels: int
+        Args:
+            component (`str`): One of `COMPONENTS`.
+            target (`str`): The tensor's name in the component's state dict.
+        """
+        for rename in self.renames:
+            if (rename.component, rename.target) == (component, target):
+                return rename.source
+        for source in _possible_sources(target, self.layout):
+            renames = _rename(source, self.layout) or ()
+            if any((rename.component, rename.target) == (component, target) for rename in renames):
+                block, upsampler, _ = source.partition(".conv.")  # it stands behind the level's attention, if any
+                if not (upsampler and any(rename.source.startswith(f"{block}.norm.") for rename in self.renames)):
+                    return source
+        return None
 
 
 def plan_keys(keys: Iterable[str]) -> KeyPlan:
@@ -116,7 +143,7 @@ def plan_keys(keys: Iterable[str]) -> KeyPlan:
     """
     keys = list(keys)
     layout = _find_layout(keys)
-    plan, unknown = KeyPlan(), []
+    plan, unknown = KeyPlan(layout), []
     for key in keys:
         if key in UNUSED:
             plan.unused.append(key)
@@ -154,21 +181,14 @@ def plan_keys(keys: Iterable[str]) -> KeyPlan:
     return plan
 
 
-def sources(plan: KeyPlan) -> dict[tuple[str, str], str]:
-    """The checkpoint's own name for every (component, target), for error messages."""
-    return {(rename.component, rename.target): rename.source for rename in plan.renames}
-
-
 def _find_layout(keys: list[str]) -> Layout:
     def count(pattern: str) -> int:
         found = [int(match[1]) for key in keys if (match := re.match(pattern, key))]
         return max(found) + 1 if found else 0
 
     inputs = count(r"model\.diffusion_model\.input_blocks\.(\d+)\.")
-    downsamplers = sum(
-        bool(re.fullmatch(r"model\.diffusion_model\.input_blocks\.\d+\.0\.op\.weight", k)) for k in keys
-    )
-    levels = downsamplers + 1
+    downsampler = r"model\.diffusion_model\.input_blocks\.(\d+)\.0\.op\."
+    levels = len({match[1] for key in keys if (match := re.match(downsampler, key))}) + 1
     vae_levels = count(r"first_stage_model\.encoder\.down\.(\d+)\.")
     if not inputs or not vae_levels:
         raise IncompatibleCheckpoint(
@@ -178,6 +198,40 @@ def _find_layout(keys: list[str]) -> Layout:
     if inputs % levels:
         raise IncompatibleCheckpoint(f"{inputs} input blocks can't be spread over {levels} levels of the U-Net.")
     return Layout(levels, inputs // levels - 1, vae_levels)
+
+
+def _possible_sources(target: str, layout: Layout) -> Iterator[str]:
+    """Names that the rules may turn into `target`; `_rename` tells which of them it is."""
+    parts = target.split(".")
+    tails = [".".join(parts[start:]) for start in range(len(parts))]
+    old_names = [*RESNET.items(), *VAE_RESNET.items(), *VAE_ATTENTION.items(), *MAPPER.items()]
+    old_names += [("attn.c_qkv", f"attn1.to_{projection}") for projection in "qkv"]
+    old_names += [("0", "linear_1"), ("2", "linear_2"), ("op", "conv"), ("norm_out", "conv_norm_out")]
+    old_names += [("out.0", "conv_norm_out"), ("out.2", "conv_out")]
+    tails = [
+        f"{old}.{tail.rpartition('.')[2]}"
+        for tail in tails
+        for old, new in old_names
+        if new == tail.rpartition(".")[0]
+    ] + tails
+    number = range(max(layout.levels * (layout.layers_per_block + 1), layout.vae_levels))
+    for network in ("model.diffusion_model.", "control_model."):
+        blocks = ["", "time_embed.", "cond_first_block.0."]
+        blocks += [f"middle_block.{index}." for index in range(3)]
+        blocks += [f"{half}put_blocks.{i}.{part}." for half in ("in", "out") for i in number for part in range(3)]
+        blocks += [f"{kind}.{i}." for kind in ("warp_flow_blks", "warp_zero_convs") for i in number]
+        yield from (network + block + tail for block in blocks for tail in tails)
+    for half in ("encoder.", "decoder."):
+        blocks = ["", "mid.block_1.", "mid.block_2.", "mid.attn_1."]
+        for direction in ("down", "up"):
+            blocks += [f"{direction}.{i}.{direction}sample." for i in number]
+            blocks += [f"{direction}.{i}.block.{layer}." for i in number for layer in number]
+        yield from (f"first_stage_model.{half}{block}{tail}" for block in blocks for tail in tails)
+    yield f"first_stage_model.{target}"
+    yield from ("learnable_vector", target, f"cond_stage_model.transformer.{target}")
+    yield f"cond_stage_model.{target.replace('final_layer_norm', 'final_ln')}"
+    if target.startswith("mapper.blocks."):
+        yield from (f"cond_stage_model.mapper.resblocks.{parts[2]}.{tail}" for tail in tails)
 
 
 def _rename(key: str, layout: Layout) -> list[Rename] | None:
@@ -207,6 +261,8 @@ def _rename_unet(key: str, name: str, layout: Layout) -> list[Rename] | None:
         if part == 0:
             target = _resnet(f"up_blocks.{level}.resnets.{layer}", rest)
         elif rest.startswith("conv."):
+            if layer != layout.layers_per_block:
+                return None
             target = f"up_blocks.{level}.upsamplers.0.{rest}"
         else:
             target = f"up_blocks.{level}.attentions.{layer}.{rest}"
@@ -252,6 +308,8 @@ def _encoder(name: str, layout: Layout) -> str | None:
         return f"conv_in.{rest}" if part == 0 else None
     level, layer = divmod(index - 1, layout.layers_per_block + 1)
     if rest.startswith("op."):
+        if layer != layout.layers_per_block:
+            return None
         return f"down_blocks.{level}.downsamplers.0.{rest.replace('op.', 'conv.', 1)}"
     if part == 0:
         return _resnet(f"down_blocks.{level}.resnets.{layer}", rest)
@@ -277,14 +335,7 @@ def _rename_garment_encoder(key: str, name: str, layout: Layout) -> list[Rename]
             Rename(key, "garment_encoder", f"{place}.attn1.{projection}.{parameter}", part=part)
             for part, projection in enumerate(("to_q", "to_k", "to_v"))
         ]
-    names = {
-        "attn.c_proj": "attn1.to_out.0",
-        "ln_1": "norm1",
-        "ln_2": "norm3",
-        "mlp.c_fc": "ff.net.0.proj",
-        "mlp.c_proj": "ff.net.2",
-    }
-    return [Rename(key, "garment_encoder", f"{place}.{names[layer]}.{parameter}")] if layer in names else None
+    return [Rename(key, "garment_encoder", f"{place}.{MAPPER[layer]}.{parameter}")] if layer in MAPPER else None
 
 
 def _rename_vae(key: str, name: str, layout: Layout) -> list[Rename] | None:

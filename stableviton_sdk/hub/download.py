@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidInput, WeightsUnavailable
 from .errors import leaves_cache_valid, translate
 from .known_repos import KNOWN_REPOS
-from .layout import missing_file, read_index, refuse_incomplete, select_files
+from .layout import SAFE, missing_file, read_index, refuse_incomplete, select_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -169,9 +169,10 @@ def fetch_folder(
     force_download: bool = False,
     check_index: Callable[[dict[str, Any]], None] | None = None,
     skip: Collection[str] = (),
-    whole: bool = False,
+    require_complete: bool = False,
+    formats: Collection[str] = SAFE,
 ) -> Path:
-    """Get a pipeline's repository: its configurations and the safetensors weights of one variant.
+    """Get a pipeline's repository: its configurations and the weights of one variant.
 
     Arguments as for `fetch_file`; `variant` as for diffusers' `from_pretrained`.
 
@@ -179,8 +180,9 @@ def fetch_folder(
         check_index (`Callable[[dict], None]`, *optional*):
             Called with the content of model_index.json before anything else is downloaded, to refuse it.
         skip (`Collection[str]`, *optional*): Components that aren't needed.
-        whole (`bool`, *optional*, defaults to `False`):
+        require_complete (`bool`, *optional*, defaults to `False`):
             Refuse what lacks a component or its weights, before it is downloaded.
+        formats (`Collection[str]`, *optional*, defaults to `SAFE`): Endings of weight files that may be downloaded.
 
     Returns:
         `Path`: the snapshot's folder in the cache.
@@ -216,7 +218,7 @@ def fetch_folder(
             raise failure
         if check_index:
             check_index(read_index(index.parent))
-        missing = missing_file(index.parent, variant, skip) if whole else None
+        missing = missing_file(index.parent, variant, skip, formats) if require_complete else None
         if missing:
             raise WeightsUnavailable(
                 f"{repo_id} is only in part in the cache ({missing} is missing) and can't be downloaded now: "
@@ -234,9 +236,10 @@ def fetch_folder(
     content = read_index(index.parent)
     if check_index:
         check_index(content)
-    if whole:
-        refuse_incomplete(repo_id, content, list(sizes), variant, skip)
-    names = [name for name in select_files(sizes, variant) if name.split("/")[0] not in {"model_index.json", *skip}]
+    if require_complete:
+        refuse_incomplete(repo_id, content, list(sizes), variant, skip, formats)
+    unwanted = {"model_index.json", *skip}
+    names = [name for name in select_files(sizes, variant, formats) if name.split("/")[0] not in unwanted]
     absent = [name for name in names if force_download or _cached({**place, "filename": name}, info.sha) is None]
     check_space(place["cache_dir"], sum(sizes[name] for name in absent), what)
     for name in names:

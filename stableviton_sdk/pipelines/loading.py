@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
-import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.utils import logging
@@ -15,13 +15,17 @@ from diffusers.utils import logging
 from ..conversion.architecture import SCHEDULER
 from ..conversion.cache import ArchitectureOverride, fetch_converted
 from ..conversion.convert import LIBRARY, UNKNOWN_LICENCE, licence_of_card, load_components, model_card, parse_dtype
-from ..errors import InvalidInput, WeightsUnavailable
+from ..errors import InvalidInput, TryOnError, WeightsUnavailable
 from ..files import write_text_atomically
 from ..hub import download as hub
 from ..hub.errors import translate
 from ..hub.known_repos import KNOWN_REPOS, known_repo
-from ..hub.layout import index_components, read_index
+from ..hub.layout import PICKLED, SAFE, files_in, index_components, read_index, refuse_incomplete, select_weights
 from ..preprocessing.preprocessor import PersonPreprocessor
+from .saved_weights import refuse_incomplete_weights
+
+if TYPE_CHECKING:
+    from .pipeline_tryon import TryOnPipeline
 
 logger = logging.get_logger(__name__)
 
@@ -31,248 +35,205 @@ HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_down
 TRUSTED_LIBRARIES = ("diffusers", "transformers", "stableviton_sdk")
 
 
-class TryOnLoadingMixin:
-    """`from_pretrained`, `from_single_file`, `save_pretrained` and `push_to_hub` of `TryOnPipeline`."""
+def find_folder(
+    cls: type[TryOnPipeline],
+    name: str | os.PathLike,
+    checkpoint: str | None,
+    architecture: ArchitectureOverride | None,
+    options: dict[str, Any],
+) -> tuple[Path, dict[str, Any]]:
+    """The local folder that a pipeline is to be loaded from, downloaded where needed and checked.
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike,
-        *,
-        checkpoint: str | None = None,
-        architecture: ArchitectureOverride | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Load a pipeline.
+    Args:
+        cls (`type[TryOnPipeline]`): The class to load; its `download` gets what isn't here.
+        name (`str` or `os.PathLike`), checkpoint (`str`, *optional*), architecture (`Mapping`, *optional*):
+            As for `TryOnPipeline.from_pretrained`.
+        options (`dict[str, Any]`): Its other arguments.
 
-        Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`):
-                A folder or Hub repository in this package's layout, or one of the authors' repositories
-                (`hub_repos.KNOWN_REPOS`), whose checkpoint is downloaded, converted to `dtype` once and kept beside
-                the Hub's cache; it has no `variant`.
-            checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
-            architecture (`Mapping`, *optional*): For the conversion, what shapes can't tell.
-            kwargs: As for `DiffusionPipeline.from_pretrained`: `dtype`, `variant`, `revision`, `cache_dir`, `token`,
-                `local_files_only`, `force_download`, `device_map`, components …
-
-        Raises:
-            `WeightsUnavailable`: if the weights can't be had.
-            `IncompatibleCheckpoint`: if a checkpoint doesn't fit.
-            `InvalidInput`: if the name is of something else.
-        """
-        try:
-            name = os.fspath(pretrained_model_name_or_path)
-        except TypeError as error:
-            raise InvalidInput(
-                f"{type(pretrained_model_name_or_path).__name__} is no place to load a pipeline from: pass a folder's "
-                "path or a Hub repository's name."
-            ) from error
-        for option in ("dtype", "torch_dtype"):
-            if isinstance(kwargs.get(option), str):
-                kwargs[option] = parse_dtype(kwargs[option])
-        is_folder = os.path.isdir(name)
-        if not is_folder and known_repo(name) is not None:
-            name = cls.download(name, checkpoint=checkpoint, architecture=architecture, **kwargs)
-            # the checkpoint has no variants, and all that concerns the Hub is done
-            kwargs = {key: value for key, value in kwargs.items() if key not in (*HUB_OPTIONS, "variant")}
-        elif checkpoint is not None or architecture is not None:
-            raise InvalidInput(
-                f"checkpoint= and architecture= are for repositories in the authors' layout, which {name} isn't: "
-                f"leave them out, or pass one of {', '.join(KNOWN_REPOS)}."
-            )
-        elif os.path.isfile(name):
-            raise InvalidInput(f"{name} is a file: load it with TryOnPipeline.from_single_file.")
-        elif is_folder and not os.path.isfile(os.path.join(name, "model_index.json")):
+    Returns:
+        `tuple[Path, dict[str, Any]]`: the folder, and the arguments left for diffusers' own loading of it.
+    """
+    try:
+        name = os.fspath(name)
+    except TypeError as error:
+        raise InvalidInput(
+            f"{type(name).__name__} is no place to load a pipeline from: pass a folder's path or a Hub repository's "
+            "name."
+        ) from error
+    for option in ("dtype", "torch_dtype"):
+        if isinstance(options.get(option), str):
+            options[option] = parse_dtype(options[option])
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "model_index.json")):
             raise InvalidInput(f"{name} holds no model_index.json, so it is no pipeline folder: check the path.")
-        elif is_folder:
-            _refuse_other_pipelines(name, read_index(Path(name)), kwargs)
-        elif os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") != 1:
+        _refuse_authors_options(name, checkpoint, architecture)
+        folder = Path(name)
+    elif known_repo(name) is not None:
+        folder = Path(cls.download(name, checkpoint=checkpoint, architecture=architecture, **options))
+        for option in ("variant", "use_safetensors"):  # what was converted has one variant, in safetensors
+            options.pop(option, None)
+    else:
+        _refuse_authors_options(name, checkpoint, architecture)
+        if os.path.isfile(name):
+            raise InvalidInput(f"{name} is a file: load it with TryOnPipeline.from_single_file.")
+        if os.path.isabs(name) or name.startswith((".", "~")) or name.count("/") != 1:
             raise InvalidInput(f"{name} is neither a folder nor a Hub repository (owner/name): check the path.")
-        # where there are no safetensors, diffusers would otherwise go for pickles
-        kwargs.setdefault("use_safetensors", True)
-        try:
-            return super().from_pretrained(name, **kwargs)
-        except OSError as error:
-            if not is_folder:
-                raise
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise WeightsUnavailable(
-                f"{name}: its weights can't be read ({reason}): fetch or save them again."
-            ) from error
+        folder = Path(cls.download(name, **options))
+        # pickles that an earlier download left beside them are not read unless asked for
+        options["use_safetensors"] = options.get("use_safetensors") is not False
+    for option in HUB_OPTIONS:
+        options.pop(option, None)
+    _check_folder(cls, name, folder, options)
+    return folder, options
 
-    @classmethod
-    def from_bundled(cls, **kwargs: Any) -> Self:
-        """Load the small model that comes with the package: no download, no network.
 
-        It was trained from nothing on rendered figures, works at 256 x 192, and is there to try things out, for tests
-        and for measurements. It knows no photos. `BUNDLED / "README.md"` is its model card.
+def download(
+    cls: type[TryOnPipeline],
+    name: str,
+    checkpoint: str | None,
+    architecture: ArchitectureOverride | None,
+    options: Mapping[str, Any],
+) -> Path:
+    """The folder that a Hub repository was downloaded to, or converted to if it is in the authors' layout.
 
-        Args:
-            kwargs: As for `from_pretrained`. The networks compute in float32 by default.
-        """
-        if "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", torch.float32)
-        return cls.from_pretrained(BUNDLED, **kwargs)
+    Arguments and errors as for `find_folder`.
+    """
+    hub_options = {key: options[key] for key in HUB_OPTIONS if options.get(key) is not None}
+    repo = known_repo(name)
+    if repo is not None:
+        dtype = options.get("dtype", options.get("torch_dtype"))
+        return fetch_converted(repo, checkpoint=checkpoint, architecture=architecture, dtype=dtype, **hub_options)
 
-    @classmethod
-    def download(
-        cls,
-        pretrained_model_name: str | os.PathLike,
-        *,
-        checkpoint: str | None = None,
-        architecture: ArchitectureOverride | None = None,
-        **kwargs: Any,
-    ) -> str:
-        """Download a Hub repository, convert it if it is in the authors' layout, and return the folder.
+    def check(content: dict[str, Any]) -> None:
+        _refuse_other_pipelines(name, content, options)
+        _refuse_foreign_classes(name, content, options)
 
-        From a repository in this package's layout only configurations and safetensors weights are fetched, so no code
-        can come along. (diffusers' own refuses pipelines whose classes live outside of it.)
+    return hub.fetch_folder(
+        name,
+        variant=options.get("variant"),
+        check_index=check,
+        skip=_given(cls, options),
+        require_complete=True,
+        formats=PICKLED if options.get("use_safetensors") is False else SAFE,
+        **hub_options,
+    )
 
-        Args:
-            pretrained_model_name, checkpoint, architecture, kwargs: As for `from_pretrained`.
 
-        Returns:
-            `str`: a folder that `from_pretrained` loads.
-        """
-        name = os.fspath(pretrained_model_name)
-        options = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
-        repo = known_repo(name)
-        if repo is not None:
-            dtype = kwargs.get("dtype", kwargs.get("torch_dtype"))
-            folder = fetch_converted(repo, checkpoint=checkpoint, architecture=architecture, dtype=dtype, **options)
-            return str(folder)
+def load_single_file(
+    path: str | os.PathLike,
+    dtype: torch.dtype | str | None,
+    architecture: ArchitectureOverride | None,
+    components: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All components of a pipeline, from the authors' checkpoint file and, where given, `components`.
 
-        def check(content: dict[str, Any]) -> None:
-            _refuse_other_pipelines(name, content, kwargs)
-            _refuse_foreign_classes(name, content, kwargs)
+    Arguments and errors as for `TryOnPipeline.from_single_file`.
+    """
+    from diffusers import PNDMScheduler
 
-        skip = [component for component in inspect.signature(cls.__init__).parameters if component in kwargs]
-        options |= {"variant": kwargs.get("variant"), "check_index": check, "skip": skip, "whole": True}
-        return str(hub.fetch_folder(name, **options))
+    loaded, report = load_components(path, dtype=parse_dtype(dtype), architecture=architecture)
+    if report.foreign_line():
+        logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
+    loaded |= {"scheduler": PNDMScheduler(**SCHEDULER), "preprocessor": PersonPreprocessor()}
+    return {**loaded, **components}
 
-    @classmethod
-    def from_single_file(
-        cls,
-        path: str | os.PathLike,
-        *,
-        dtype: torch.dtype | str | None = None,
-        architecture: ArchitectureOverride | None = None,
-        **components: Any,
-    ) -> Self:
-        """Load the authors' checkpoint file, without converting it on disk.
 
-        Args:
-            path (`str` or `os.PathLike`): `.ckpt`, or a safetensors file of the same keys.
-            dtype (`torch.dtype` or `str`, *optional*): Type of the weights; by default as stored.
-            architecture (`Mapping`, *optional*): What shapes can't tell; see `conversion.infer_architecture`.
-            components: `scheduler=…`, `preprocessor=…`, to use instead of the released ones.
+def write_card(folder: Path, licence: str | None) -> bool:
+    """Write a model card that carries the weights' licence on; one that was written or changed by hand stays.
 
-        Raises:
-            `InvalidInput`: if there is no such file, or an argument is none of these.
-            `IncompatibleCheckpoint`: if the file isn't a StableVITON checkpoint.
-        """
-        from diffusers import PNDMScheduler
+    Args:
+        folder (`Path`): The saved pipeline's.
+        licence (`str`, *optional*): Of the weights.
 
-        known = inspect.signature(cls.__init__).parameters
-        for component in components:
-            if component not in known:
-                raise InvalidInput(f"from_single_file has no argument {component!r}: leave it out.")
-        loaded, report = load_components(path, dtype=parse_dtype(dtype), architecture=architecture)
-        if report.foreign_line():
-            logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
-        components.setdefault("scheduler", PNDMScheduler(**SCHEDULER))
-        components.setdefault("preprocessor", PersonPreprocessor())
-        return cls(**{**loaded, **components})
+    Returns:
+        `bool`: whether the card is one of ours.
+    """
+    card = folder / "README.md"
+    named = licence_of_card(card) if card.exists() else None
+    is_own = named is not None or not card.exists()
+    if is_own and named != (licence or UNKNOWN_LICENCE):
+        write_text_atomically(card, model_card(None, licence))
+    elif licence and licence not in card.read_text(encoding="utf-8", errors="replace"):
+        logger.warning(f"{card} stays as it is, but doesn't name these weights' licence, {licence}: add it.")
+    return is_own
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save as `DiffusionPipeline` does, with a model card that carries the weights' licence on.
 
-        A card that somebody has written or changed stays; a warning is given if it doesn't name the licence.
+def upload(
+    folder: str | os.PathLike,
+    repo_id: str,
+    keep_card: bool,
+    commit_message: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Address of the commit that a saved pipeline was uploaded with.
 
-        Args:
-            save_directory (`str` or `os.PathLike`): Folder to write.
-            args, kwargs: As for `DiffusionPipeline.save_pretrained`.
-        """
-        push_to_hub, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
-        names = ("commit_message", "private", "token", "create_pr")
-        hub_options = {key: kwargs.pop(key) for key in names if key in kwargs}
-        super().save_pretrained(save_directory, *args, **kwargs)
-        card, licence = Path(save_directory) / "README.md", self.config.get("weights_licence")
-        named = licence_of_card(card) if card.exists() else None
-        is_own = named is not None or not card.exists()
-        if is_own and named != (licence or UNKNOWN_LICENCE):
-            write_text_atomically(card, model_card(None, licence))
-        elif licence and licence not in card.read_text(encoding="utf-8", errors="replace"):
-            logger.warning(f"{card} stays as it is, but doesn't name these weights' licence, {licence}: add it.")
-        if push_to_hub:
-            self._upload(save_directory, repo_id or Path(save_directory).name, keep_card=is_own, **hub_options)
+    Args:
+        folder (`str` or `os.PathLike`): What `save_pretrained` has written.
+        keep_card (`bool`): Leave a model card that the repository has.
+        repo_id, commit_message, private, token, create_pr: As for `TryOnPipeline.push_to_hub`.
+    """
+    from huggingface_hub import HfApi
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        create_pr: bool = False,
-        *,
-        variant: str | None = None,
-        max_shard_size: int | str | None = None,
-    ) -> str:
-        """Upload the pipeline with a model card that carries the weights' licence; a card that is there stays.
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        keep_card = keep_card and api.file_exists(repo_id, "README.md")
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message or "Upload TryOnPipeline",
+            create_pr=create_pr,
+            ignore_patterns=["README.md"] if keep_card else None,
+        )
+    except Exception as error:
+        raise translate(error, repo_id, "uploaded") from error
+    return str(commit)
 
-        Args:
-            repo_id (`str`): Owner and name; created if it isn't there.
-            commit_message (`str`, *optional*): First line of the commit.
-            private (`bool`, *optional*): Whether a repository that is created is private.
-            token (`str` or `bool`, *optional*): Access token; the stored one by default.
-            create_pr (`bool`, *optional*, defaults to `False`): Make a pull request of it.
-            variant (`str`, *optional*): Part of the weights' file names.
-            max_shard_size (`int` or `str`, *optional*): Of the weights' files.
 
-        Returns:
-            `str`: address of the commit.
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turns what diffusers says of a folder that can't be read into one sentence."""
+    try:
+        yield
+    except TryOnError:
+        raise
+    except OSError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise WeightsUnavailable(
+            f"{folder}: its weights can't be read ({reason}): fetch or save them again."
+        ) from error
 
-        Raises:
-            `WeightsUnavailable`: one sentence on why it couldn't be uploaded.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
-            return self._upload(
-                folder,
-                repo_id,
-                keep_card=True,
-                commit_message=commit_message,
-                private=private,
-                token=token,
-                create_pr=create_pr,
-            )
 
-    def _upload(
-        self,
-        folder: str | os.PathLike,
-        repo_id: str,
-        keep_card: bool,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        create_pr: bool = False,
-    ) -> str:
-        from huggingface_hub import HfApi
+def _check_folder(cls: type[TryOnPipeline], name: str, folder: Path, options: dict[str, Any]) -> None:
+    """Refuse a folder that lacks something, and choose the format of its weights."""
+    index = read_index(folder)
+    _refuse_other_pipelines(name, index, options)
+    files, variant, skip = files_in(folder), options.get("variant"), _given(cls, options)
+    use_safetensors = options.get("use_safetensors")
+    formats = (*SAFE, *PICKLED) if use_safetensors is None else SAFE if use_safetensors else PICKLED
+    refuse_incomplete(name, index, files, variant, skip, formats)
+    components = {key: value for key, value in index_components(index).items() if key not in skip}
+    weights = {key: names for key, names in select_weights(files, variant, formats).items() if key in components}
+    # diffusers itself would try the other format first, and log an error
+    safe = {file.endswith((".safetensors", ".safetensors.index.json")) for names in weights.values() for file in names}
+    options["use_safetensors"] = safe.pop() if len(safe) == 1 else None
+    if "quantization_config" not in options:
+        refuse_incomplete_weights(folder, components, weights)
 
-        api = HfApi(token=token)
-        try:
-            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            keep_card = keep_card and api.file_exists(repo_id, "README.md")
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message or "Upload TryOnPipeline",
-                create_pr=create_pr,
-                ignore_patterns=["README.md"] if keep_card else None,
-            )
-        except Exception as error:
-            raise translate(error, repo_id, "uploaded") from error
-        return str(commit)
+
+def _given(cls: type[TryOnPipeline], options: Collection[str]) -> list[str]:
+    """Components that the caller passes along."""
+    return [component for component in inspect.signature(cls.__init__).parameters if component in options]
+
+
+def _refuse_authors_options(name: str, checkpoint: Any, architecture: Any) -> None:
+    if checkpoint is not None or architecture is not None:
+        raise InvalidInput(
+            f"checkpoint= and architecture= are for repositories in the authors' layout, which {name} isn't: "
+            f"leave them out, or pass one of {', '.join(KNOWN_REPOS)}."
+        )
 
 
 def _refuse_other_pipelines(name: str, content: Mapping[str, Any], given: Collection[str]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
+import tempfile
 from collections.abc import Callable, Collection
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from PIL import Image
 
 from ..attention.recorder import AttentionRequest, ImagesBranch, StepRecorder, open_recorder, read_request
 from ..attention.result import TryOnAttention
+from ..conversion.cache import ArchitectureOverride
 from ..errors import InvalidInput
 from ..images import ImageLike, as_image_list, resize, resize_mask, to_tensor
 from ..models.garment_encoder import GarmentEncoder
@@ -28,15 +32,15 @@ from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
 from ..preprocessing.inputs import TryOnInputs, grey_out
 from ..preprocessing.preprocessor import PersonPreprocessor
+from . import loading
 from .call_state import CallPropertiesMixin, CallState, OffloadGuard
 from .checks import check_numbers, check_tensors, collect_inputs, pair_up
-from .loading import TryOnLoadingMixin
 from .pasting import finish
 from .pipeline_output import TryOnPipelineOutput
 from .preparation import PreparationMixin
 
 
-class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, DiffusionPipeline):
+class TryOnPipeline(PreparationMixin, CallPropertiesMixin, DiffusionPipeline):
     """Virtual try-on with StableVITON (arXiv 2312.01725).
 
     Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
@@ -88,6 +92,156 @@ class TryOnPipeline(TryOnLoadingMixin, PreparationMixin, CallPropertiesMixin, Di
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._offload_guard = OffloadGuard()
         self._call_state = CallState()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *,
+        checkpoint: str | None = None,
+        architecture: ArchitectureOverride | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a pipeline.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`):
+                A folder or Hub repository in this package's layout, or one of the authors' repositories
+                (`hub.known_repos.KNOWN_REPOS`), whose checkpoint is downloaded, converted to `dtype` once and kept
+                beside the Hub's cache; it has no `variant`.
+            checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
+            architecture (`Mapping`, *optional*): For the conversion, what shapes can't tell.
+            kwargs: As for `DiffusionPipeline.from_pretrained`: `dtype`, `variant`, `revision`, `cache_dir`, `token`,
+                `local_files_only`, `force_download`, `device_map`, components … A folder's weights are read from
+                safetensors files, and where it has none from pickled ones (`.bin`), of which nothing but tensors is
+                loaded; from the Hub come pickled ones only with `use_safetensors=False`.
+
+        Returns:
+            `TryOnPipeline`
+
+        Raises:
+            `WeightsUnavailable`: if the weights can't be had.
+            `IncompatibleCheckpoint`: if a tensor is missing, one too many, or of another shape.
+            `InvalidInput`: if the name is of something else.
+        """
+        folder, kwargs = loading.find_folder(cls, pretrained_model_name_or_path, checkpoint, architecture, kwargs)
+        with loading.reading(folder):
+            return super().from_pretrained(str(folder), **kwargs)
+
+    @classmethod
+    def from_bundled(cls, **kwargs: Any) -> Self:
+        """Load the small model that comes with the package: no download, no network.
+
+        It was trained from nothing on rendered figures, works at 256 x 192, and is there to try things out, for tests
+        and for measurements. It knows no photos. `BUNDLED / "README.md"` is its model card.
+
+        Args:
+            kwargs: As for `from_pretrained`. The networks compute in float32 by default.
+        """
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)
+        return cls.from_pretrained(loading.BUNDLED, **kwargs)
+
+    @classmethod
+    def download(
+        cls,
+        pretrained_model_name: str | os.PathLike,
+        *,
+        checkpoint: str | None = None,
+        architecture: ArchitectureOverride | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Download a Hub repository, convert it if it is in the authors' layout, and return the folder.
+
+        From a repository in this package's layout only configurations and weights are fetched, so no code can come
+        along. (diffusers' own refuses pipelines whose classes live outside of it.)
+
+        Args:
+            pretrained_model_name, checkpoint, architecture, kwargs: As for `from_pretrained`.
+
+        Returns:
+            `str`: a folder that `from_pretrained` loads.
+        """
+        return str(loading.download(cls, os.fspath(pretrained_model_name), checkpoint, architecture, kwargs))
+
+    @classmethod
+    def from_single_file(
+        cls,
+        path: str | os.PathLike,
+        *,
+        dtype: torch.dtype | str | None = None,
+        architecture: ArchitectureOverride | None = None,
+        **components: Any,
+    ) -> Self:
+        """Load the authors' checkpoint file, without converting it on disk.
+
+        Args:
+            path (`str` or `os.PathLike`): `.ckpt`, or a safetensors file of the same keys.
+            dtype (`torch.dtype` or `str`, *optional*): Type of the weights; by default as stored.
+            architecture (`Mapping`, *optional*): What shapes can't tell; see `conversion.infer_architecture`.
+            components: `scheduler=…`, `preprocessor=…`, to use instead of the released ones.
+
+        Returns:
+            `TryOnPipeline`
+
+        Raises:
+            `InvalidInput`: if there is no such file, or an argument is none of these.
+            `IncompatibleCheckpoint`: if the file isn't a StableVITON checkpoint.
+        """
+        known = inspect.signature(cls.__init__).parameters
+        for component in components:
+            if component not in known:
+                raise InvalidInput(f"from_single_file has no argument {component!r}: leave it out.")
+        return cls(**loading.load_single_file(path, dtype, architecture, components))
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save as `DiffusionPipeline` does, with a model card that carries the weights' licence on.
+
+        A card that was written or changed by hand stays; a warning is given if it doesn't name the licence.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): Folder to write.
+            args, kwargs: As for `DiffusionPipeline.save_pretrained`.
+        """
+        push_to_hub, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
+        names = ("commit_message", "private", "token", "create_pr")
+        hub_options = {key: kwargs.pop(key) for key in names if key in kwargs}
+        super().save_pretrained(save_directory, *args, **kwargs)
+        is_own = loading.write_card(Path(save_directory), self.config.get("weights_licence"))
+        if push_to_hub:
+            loading.upload(save_directory, repo_id or Path(save_directory).name, keep_card=is_own, **hub_options)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        create_pr: bool = False,
+        *,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+    ) -> str:
+        """Upload the pipeline with a model card that carries the weights' licence; a card that is there stays.
+
+        Args:
+            repo_id (`str`): Owner and name; created if it isn't there.
+            commit_message (`str`, *optional*): First line of the commit.
+            private (`bool`, *optional*): Whether a repository that is created is private.
+            token (`str` or `bool`, *optional*): Access token; the stored one by default.
+            create_pr (`bool`, *optional*, defaults to `False`): Make a pull request of it.
+            variant (`str`, *optional*): Part of the weights' file names.
+            max_shard_size (`int` or `str`, *optional*): Of the weights' files.
+
+        Returns:
+            `str`: address of the commit.
+
+        Raises:
+            `WeightsUnavailable`: one sentence on why it couldn't be uploaded.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
+            return loading.upload(folder, repo_id, True, commit_message, private, token, create_pr)
 
     def encode_images(self, images: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
         """Scaled latents of images by the mode of the VAE's posterior, (N, channels, h, w).

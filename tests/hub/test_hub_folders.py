@@ -70,7 +70,7 @@ def test_a_folder_that_was_downloaded_in_part_is_not_taken_for_whole(folder, no_
     assert fetch_folder("me/mine", local_files_only=True) == old, "offline the last whole one serves"
     commit = folder.repositories["me/mine"].branches["main"]
     with pytest.raises(WeightsUnavailable) as error:
-        fetch_folder("me/mine", local_files_only=True, revision=commit, whole=True)
+        fetch_folder("me/mine", local_files_only=True, revision=commit, require_complete=True)
     assert "only in part in the cache (unet's weights" in sentence(error)
     folder.heal()
     new = fetch_folder("me/mine")
@@ -113,7 +113,7 @@ def test_a_folders_whole_size_must_fit_on_the_disk(folder, monkeypatch):
                 )
             },
             {},
-            "lacks unet's safetensors weights",
+            "lacks unet's safetensors weights; it has pickled ones",
         ),
         ({"files": {"model_index.json": INDEX.replace(b"unet", b"vae")}}, {}, "lacks vae's files"),
         ({}, {"revision": "v9"}, "no such revision"),
@@ -124,7 +124,7 @@ def test_a_repository_that_is_no_whole_pipeline_is_refused_before_its_weights_ar
 ):
     folder.commit("me/mine", change.get("files", {}), remove=change.get("remove", ()))
     with pytest.raises(TryOnError) as error:
-        fetch_folder("me/mine", whole=True, **options)
+        fetch_folder("me/mine", require_complete=True, **options)
     assert expected in sentence(error)
     assert not [name for _, name in folder.take_requests() if "/cdn/" in name]
 

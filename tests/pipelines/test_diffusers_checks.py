@@ -1,11 +1,13 @@
 """diffusers' own pipeline checks, run on ours where a checkout of diffusers is at hand (they aren't in its wheel).
 
 git clone https://github.com/huggingface/diffusers
-DIFFUSERS_CHECKOUT=diffusers pytest tests/test_diffusers_checks.py
+DIFFUSERS_CHECKOUT=diffusers pytest tests/pipelines/test_diffusers_checks.py
 """
 
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from support.tiny import HEIGHT, WIDTH, call_arguments, tiny_components
@@ -13,10 +15,17 @@ from support.tiny import HEIGHT, WIDTH, call_arguments, tiny_components
 CHECKOUT = os.environ.get("DIFFUSERS_CHECKOUT")
 if not CHECKOUT:
     pytest.skip("set DIFFUSERS_CHECKOUT to a checkout of diffusers to run its checks", allow_module_level=True)
-sys.path.insert(0, CHECKOUT)
+# under a name of its own, since "tests" is also ours
+init = Path(CHECKOUT, "tests", "__init__.py")
+spec = importlib.util.spec_from_file_location("diffusers_tests", init, submodule_search_locations=[str(init.parent)])
+sys.modules["diffusers_tests"] = importlib.util.module_from_spec(spec)
 
-from tests.pipelines.testing_utils.common import BasePipelineTesterConfig, PipelineTesterMixin  # noqa: E402
-from tests.pipelines.testing_utils.memory import MemoryTesterMixin  # noqa: E402
+from diffusers_tests.pipelines.testing_utils.common import BasePipelineTesterConfig, PipelineTesterMixin  # noqa: E402
+from diffusers_tests.pipelines.testing_utils.memory import (  # noqa: E402
+    GroupOffloadTesterMixin,
+    LayerwiseCastingTesterMixin,
+    PipelineOffloadTesterMixin,
+)
 
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline  # noqa: E402
 
@@ -39,5 +48,21 @@ class TestPipeline(TryOnConfig, PipelineTesterMixin):
     """Saving, loading, batches, dtypes, callbacks, variants."""
 
 
-class TestMemory(TryOnConfig, MemoryTesterMixin):
-    """Offloading, layerwise casting, device maps."""
+class TestMemory(TryOnConfig, PipelineOffloadTesterMixin, GroupOffloadTesterMixin, LayerwiseCastingTesterMixin):
+    """Offloading, layerwise casting, device maps.
+
+    diffusers runs these on accelerators only. Those that are overridden here run on a CPU too: the override leaves
+    the original's mark behind.
+    """
+
+    def test_model_cpu_offload_forward_pass(self, base_pipe_output):
+        super().test_model_cpu_offload_forward_pass(base_pipe_output)
+
+    def test_group_offloading_inference(self):
+        super().test_group_offloading_inference()
+
+    def test_pipeline_level_group_offloading_sanity_checks(self):
+        super().test_pipeline_level_group_offloading_sanity_checks()
+
+    def test_pipeline_level_group_offloading_inference(self, base_pipe_output):
+        super().test_pipeline_level_group_offloading_inference(base_pipe_output)
