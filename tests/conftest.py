@@ -10,7 +10,7 @@ from support.tiny import mask_image, random_image, tiny_pipeline
 from stableviton_sdk.conversion import convert_checkpoint
 from stableviton_sdk.hub import pending as hub_downloads
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.analyzers import photo as photo_body
+from stableviton_sdk.preprocessing import preprocessor as preprocessor_module
 
 pytest_plugins = ["support.loading_places"]
 
@@ -72,5 +72,5 @@ def files(tmp_path):
 @pytest.fixture
 def figure_networks(monkeypatch):
     """In place of the photo networks and their weights: an analyzer that finds figures by their colours."""
-    monkeypatch.setattr(photo_body, "make_analyzer", lambda *_, **__: FigureAnalyzer())
+    monkeypatch.setattr(preprocessor_module, "PhotoAnalyzer", lambda *_: FigureAnalyzer())
     monkeypatch.setattr(hub_downloads, "describe_file", lambda *_, **__: None)

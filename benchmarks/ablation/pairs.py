@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from stableviton_sdk.data.synthetic import render_pair
-from stableviton_sdk.data.synthetic.labels import PARULA
 from stableviton_sdk.files import replacing
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
+from stableviton_sdk.preprocessing.labels import PARULA
 
 SHARED = ("agnostic", "densepose_labels", "mask")  # by both garments of a figure
 OWN = ("person", "garment", "worn_mask", "correspondence")

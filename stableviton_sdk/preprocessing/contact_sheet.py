@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..grids import labelled_grid
-from .analyzers.openpose import draw_pose
-from .drawing import colour_parsing, tint
+from .drawing import colour_parsing, draw_pose, tint
 from .inputs import TryOnInputs, grey_out
 
 TILE = 384  # pixels, the height of a tile's image

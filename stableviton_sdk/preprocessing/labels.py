@@ -1,10 +1,14 @@
-"""Names of the parse's labels."""
+"""Label maps: the labels of a parse, the colours of a DensePose image, and labels read from a network's logits."""
+
+from __future__ import annotations
 
 from enum import IntEnum
 
+import numpy as np
+
 
 class CIHP(IntEnum):
-    """Labels of a CIHP parse, the kind that the agnostic mask's rule reads. LIP's are the same except for 10."""
+    """Labels of a CIHP parse, which the agnostic mask's rule reads. LIP's are the same except for 10."""
 
     BACKGROUND = 0
     HAT = 1
@@ -29,3 +33,75 @@ class CIHP(IntEnum):
 
 
 UPPER_GARMENTS = (CIHP.UPPER_CLOTHES, CIHP.DRESS, CIHP.COAT)
+
+# Colours of the DensePose labels 0 (background) to 24, RGB: those that StableVITON was trained with.
+PARULA = np.array(
+    [
+        (0, 0, 0), (37, 60, 163), (20, 80, 194), (4, 97, 223), (8, 110, 221), (14, 122, 216), (20, 132, 212),
+        (15, 144, 208), (11, 156, 203), (6, 166, 198), (22, 173, 185), (38, 179, 172), (55, 185, 159), (86, 187, 144),
+        (114, 189, 130), (145, 191, 116), (170, 189, 105), (192, 188, 96), (216, 186, 86), (228, 192, 74),
+        (240, 199, 60), (252, 206, 46), (251, 220, 36), (250, 235, 25), (249, 251, 14),
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+PARULA.flags.writeable = False
+
+# Rows and columns interpolated at a time: bounds the memory for large photos, and fits into a processor's cache.
+TILE = (64, 1024)
+
+
+def strongest_labels(logits: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Label with the highest logit at each point of a grid, the logits interpolated bilinearly.
+
+    Args:
+        logits (`np.ndarray`): float32, (labels, h, w).
+        x (`np.ndarray`): Columns of the grid in cells of the logits, increasing, (W,); 0 is the first cell's centre.
+        y (`np.ndarray`): Rows of the grid, likewise, (H,).
+
+    Returns:
+        `np.ndarray`: uint8, (H, W).
+    """
+    labels = np.zeros((len(y), len(x)), np.uint8)
+    for top in range(0, len(y), TILE[0]):
+        for left in range(0, len(x), TILE[1]):
+            rows, columns = slice(top, top + TILE[0]), slice(left, left + TILE[1])
+            part = labels[rows, columns]
+            best = interpolate(logits[0], x[columns], y[rows])
+            for label in range(1, len(logits)):
+                values = interpolate(logits[label], x[columns], y[rows])
+                np.copyto(part, np.uint8(label), where=values > best)
+                np.maximum(best, values, out=best)
+    return labels
+
+
+def interpolate(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear interpolation at the points of a grid; beyond the edges the values go on as they end there.
+
+    Args:
+        values (`np.ndarray`): float32, (..., h, w).
+        x (`np.ndarray`): Columns of the grid in cells of the values, increasing, (W,); 0 is the first cell's centre.
+        y (`np.ndarray`): Rows of the grid, likewise, (H,).
+
+    Returns:
+        `np.ndarray`: float32, (..., H, W).
+    """
+    left, right, column_weight = _neighbours(x, values.shape[-1])
+    above, below, row_weight = _neighbours(y, values.shape[-2])
+    values = values[..., above[0] : below[-1] + 1, :]
+    wide = _mix(values[..., left], values[..., right], column_weight)
+    return _mix(wide[..., above - above[0], :], wide[..., below - above[0], :], row_weight[:, None])
+
+
+def _neighbours(position: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells before and after each position, and the share of the one after."""
+    position = position.clip(0, length - 1)
+    before = position.astype(np.int64)
+    return before, np.minimum(before + 1, length - 1), (position - before).astype(np.float32)
+
+
+def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Linear interpolation, in the memory of `second`."""
+    second -= first
+    second *= share
+    second += first
+    return second

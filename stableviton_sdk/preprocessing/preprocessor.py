@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,22 @@ from transformers import ImageProcessingMixin
 from ..errors import InvalidInput, NoPersonFound, WeightsUnavailable
 from ..hub.download import fetch_file
 from ..images import ImageLike, load_image
-from .analyzers.base import BodyAnalyzer, choose_person
-from .analyzers.photo import POSE_METHODS, Lazy
-from .boxes import check_box
+from .analyzers.base import BodyAnalyzer
+from .analyzers.compact import WEIGHTS as COMPACT_WEIGHTS
+from .analyzers.compact import CompactAnalyzer
+from .analyzers.networks import LazyNetworks
+from .analyzers.photo import POSE_METHODS, PhotoAnalyzer
+from .analyzers.photo import WEIGHTS as PHOTO_WEIGHTS
+from .boxes import check_box, choose_person
 from .frame import Frame, choose_frame
 from .inputs import TryOnInputs, grey_out
 from .masks.agnostic import CATEGORIES, Category, agnostic_mask
 
 ANALYSIS_PIXELS = 768 * 1024  # the analysis works at this many pixels, in the frame's proportions
 MAX_PERSON_SIDE = 4096  # pixels, where `aspect` says how large the network works
-# Analyzers that go by a name: the module that has their `WEIGHTS` and `make_analyzer`.
-ANALYZERS = {"photo": "photo", "figure": "compact"}
+# Sources of the weights of the analyzers that go by a name.
+ANALYZERS = {"photo": PHOTO_WEIGHTS, "compact": COMPACT_WEIGHTS}
+FORMER_NAMES = {"figure": "compact"}  # in saved configurations
 
 
 class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
@@ -43,7 +47,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
 
     Args:
         analyzer (`str` or `BodyAnalyzer`, *optional*, defaults to `"photo"`):
-            Who analyses the body. `"photo"`: human parsing, pose and DensePose networks. `"figure"`: the bundled
+            Who analyses the body. `"photo"`: human parsing, pose and DensePose networks. `"compact"`: the bundled
             model's network, for rendered figures. An object of your own that follows [`BodyAnalyzer`] works too, but
             isn't saved.
         weights (`dict`, *optional*):
@@ -72,7 +76,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
             raise InvalidInput(
                 "weights are for analyzers that go by a name: give your own analyzer its weights itself."
             )
-        name = None if own is not None else analyzer
+        name = None if own is not None else FORMER_NAMES.get(analyzer, analyzer)
         self.register_to_config(analyzer=name, weights=_check_weights(name, weights), pose=pose)
         self._analyzer = own
         self._folder: Path | None = None
@@ -138,7 +142,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 f"the analyzer returned maps of shape {analysis.parsing.shape} for a {size[0]} x {size[1]} image: "
                 "they must have the image's height and width."
             )
-        repaint = agnostic_mask(analysis.parsing, analysis.keypoints, category=category, grow=mask_grow)
+        repaint = agnostic_mask(analysis.parsing, analysis.keypoints, category=category, dilation=mask_grow)
         if not repaint.any():
             raise NoPersonFound(
                 "nothing of the body part to repaint is in the photo: pass one that shows it, or a mask of your own."
@@ -178,13 +182,9 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         if pose not in POSE_METHODS:
             raise InvalidInput(f"pose is {pose!r}: pass one of {', '.join(map(repr, POSE_METHODS))}.")
         device = "cpu" if device is None else str(device)
-
-        def share(part: str, make: Callable[[], Any]) -> Lazy:
-            with self._models_lock:
-                return self._models.setdefault((name, part, device), Lazy(make))
-
-        make_analyzer = import_module(f".analyzers.{ANALYZERS[name]}", __package__).make_analyzer
-        return make_analyzer(self._path_of, share, device=device, pose=pose)
+        with self._models_lock:
+            networks = self._models.setdefault(device, LazyNetworks(self._path_of, device))
+        return PhotoAnalyzer(networks, pose) if name == "photo" else CompactAnalyzer(networks)
 
     def parser(self, device: Any = None) -> Callable[[Image.Image], np.ndarray]:
         """A function from an RGB image to its CIHP label map, uint8 (H, W), to cut garments out of photos with."""
@@ -245,7 +245,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         self._reset()
 
     def _reset(self) -> None:
-        self._models: dict[tuple[str, str, str], Lazy] = {}
+        self._models: dict[str, LazyNetworks] = {}
         self._models_lock = threading.Lock()
         self._lock = threading.RLock()  # networks run one at a time: together they would only need more memory
 
@@ -319,7 +319,7 @@ def _check_weights(analyzer: str | None, weights: Mapping[str, Any] | None) -> d
         raise InvalidInput(
             f"analyzer is {analyzer!r}: pass one of {', '.join(map(repr, ANALYZERS))}, or an object of your own."
         )
-    sources = copy.deepcopy(import_module(f".analyzers.{ANALYZERS[analyzer]}", __package__).WEIGHTS)
+    sources = copy.deepcopy(ANALYZERS[analyzer])
     for name, source in (weights or {}).items():
         if name not in sources:
             raise InvalidInput(f"weights has no {name!r} for the {analyzer!r} analyzer: it has {', '.join(sources)}.")

@@ -16,7 +16,7 @@ from stableviton_sdk.cli.train import CONFIGS
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.analyzers.compact import FABRIC_FIRST
+from stableviton_sdk.preprocessing.analyzers.compact import UPPER_CLOTHES_BIAS
 from stableviton_sdk.preprocessing.labels import CIHP
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 from stableviton_sdk.training.bundled import body_data as body_figures
@@ -162,7 +162,7 @@ def test_several_runs_of_different_tasks_follow_one_another(config, body_config,
     )
     with torch.no_grad():
         parsing, densepose, _ = network(torch.tensor(render_pair(9, 0).person).permute(2, 0, 1)[None].float())
-    parsing[0, CIHP.UPPER_CLOTHES] += FABRIC_FIRST
+    parsing[0, CIHP.UPPER_CLOTHES] += UPPER_CLOTHES_BIAS
     np.testing.assert_allclose(view.parsing, parsing[0], atol=1e-4)
     np.testing.assert_allclose(view.densepose, densepose[0], atol=1e-4)
 

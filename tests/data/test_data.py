@@ -14,7 +14,7 @@ from stableviton_sdk.data.dress_code import DressCode
 from stableviton_sdk.data.folder import BadDataSet, FolderDataset
 from stableviton_sdk.data.viton_hd import VitonHD
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.preprocessing.densepose.render import PARULA
+from stableviton_sdk.preprocessing.labels import PARULA
 
 
 def array(image):

@@ -12,7 +12,7 @@ from support.flat_figures import FigureAnalyzer, photo_of
 from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.data.synthetic import render_pair
-from stableviton_sdk.preprocessing.analyzers import photo as photo_body
+from stableviton_sdk.preprocessing import preprocessor as preprocessor_module
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 
@@ -62,11 +62,11 @@ def test_maps_of_ones_own_leave_everything_outside_the_mask_alone(run):
 def test_a_person_is_prepared_once_for_many_garments(run, monkeypatch):
     analyzers = []
 
-    def make_analyzer(*_, **__):
+    def make_analyzer(*_):
         analyzers.append(FigureAnalyzer())
         return analyzers[-1]
 
-    monkeypatch.setattr(photo_body, "make_analyzer", make_analyzer)
+    monkeypatch.setattr(preprocessor_module, "PhotoAnalyzer", make_analyzer)
     arguments = ["person.png", "garment.png", "other.png", "--prepared", "ready", "--output", "results"]
     run("prepare_once_try_many.py", *arguments)
     run("prepare_once_try_many.py", *arguments)

@@ -8,7 +8,7 @@ from support.paths import SHARED
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.preprocessing.labels import CIHP
-from stableviton_sdk.preprocessing.masks.agnostic import agnostic_debug, agnostic_mask
+from stableviton_sdk.preprocessing.masks.agnostic import agnostic_mask
 
 SAMPLES = SHARED / "samples" / "vitonhd"
 SIZE = (1024, 768)  # height, width
@@ -236,7 +236,7 @@ def test_a_person_seen_from_behind_or_upside_down_is_completed_the_right_way_up(
 
 def test_growing_is_isotropic_and_never_covers_what_was_given_back():
     parsing = dressed()
-    plain, grown = agnostic_mask(parsing, keypoints()), agnostic_mask(parsing, keypoints(), grow=0.1)
+    plain, grown = agnostic_mask(parsing, keypoints()), agnostic_mask(parsing, keypoints(), dilation=0.1)
     assert (grown | ~plain).all()
     kept = np.isin(parsing, (CIHP.FACE, CIHP.TROUSERS)) | (np.isin(parsing, (CIHP.LEFT_ARM, CIHP.RIGHT_ARM)) & ~plain)
     assert not grown[kept].any()
@@ -252,9 +252,9 @@ def test_growing_is_isotropic_and_never_covers_what_was_given_back():
 
 def test_growing_is_a_share_of_the_shoulders_so_it_scales_with_the_image():
     blank = np.zeros(SIZE, np.uint8)
-    big = Image.fromarray(agnostic_mask(blank, keypoints(), grow=0.2)).convert("L")
+    big = Image.fromarray(agnostic_mask(blank, keypoints(), dilation=0.2)).convert("L")
     expected = np.asarray(big.resize((192, 256), Image.Resampling.BOX)) >= 128
-    small = agnostic_mask(np.zeros((256, 192), np.uint8), keypoints() * (0.25, 0.25, 1), grow=0.2)
+    small = agnostic_mask(np.zeros((256, 192), np.uint8), keypoints() * (0.25, 0.25, 1), dilation=0.2)
     assert iou(small, expected) > 0.99
 
 
@@ -318,11 +318,11 @@ def test_dress_draws_bare_arms_45_to_60_pixels_wide_in_512_rows():
 def test_dress_works_without_joints_and_keeps_forearms_then():
     parsing = dressed()
     parsing[band((640, 400), (740, 420), 60)] = CIHP.LEFT_ARM
-    mask = lower_or_dress(parsing, np.zeros((25, 3)), category="dress", grow=0.05)
+    mask = lower_or_dress(parsing, np.zeros((25, 3)), category="dress", dilation=0.05)
     assert mask[clothes(parsing)].all()
     assert not mask[parsing == CIHP.LEFT_ARM].any()
     parsing[clothes(parsing) | (parsing == CIHP.TORSO_SKIN)] = CIHP.BACKGROUND
-    mask = lower_or_dress(parsing, np.zeros((25, 3)), category="dress", grow=0.05)
+    mask = lower_or_dress(parsing, np.zeros((25, 3)), category="dress", dilation=0.05)
     assert mask[parsing == CIHP.TROUSERS].all()
 
 
@@ -357,9 +357,9 @@ def test_nobody_is_told_in_one_sentence():
         ((np.zeros((100, 100), np.uint8), np.full((25, 3), 900.0)), {}, "pixels"),
         ((np.zeros((100, 100), np.uint8), np.full((25, 3), 0.5)), {}, "multiply"),
         ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"category": "hat"}, "category"),
-        ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"grow": 20}, "share"),
-        ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"grow": "much"}, "share"),
-        ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"grow": float("nan")}, "share"),
+        ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"dilation": 20}, "share"),
+        ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"dilation": "much"}, "share"),
+        ((np.zeros((8, 8), np.uint8), np.zeros((25, 3))), {"dilation": float("nan")}, "share"),
     ],
 )
 def test_wrong_arguments_are_refused_with_one_sentence(arguments, options, message):
@@ -371,19 +371,6 @@ def test_wrong_arguments_are_refused_with_one_sentence(arguments, options, messa
 def test_tiny_and_thin_maps_give_a_mask_of_their_shape(shape):
     joints = keypoints() * (shape[1] / 768, shape[0] / 1024, 1)
     assert agnostic_mask(np.full(shape, CIHP.UPPER_CLOTHES, np.uint8), joints).shape == shape
-
-
-def test_the_debug_image_tints_the_mask_and_draws_joints_and_outlines_over_the_person():
-    parsing, mask = dressed(), agnostic_mask(dressed(), keypoints())
-    person = Image.new("RGB", (384, 512), (100, 100, 100))
-    values = np.asarray(agnostic_debug(person, parsing, keypoints(), mask)).astype(int)
-    assert values.shape == (512, 384, 3)
-    assert values[20, 20].tolist() == [100, 100, 100]
-    tinted = values[250, 160]  # chest, away from joints and outlines
-    assert tinted[0] > 130 > 100 > tinted[1]
-    assert np.ptp(values[165, 192]) > 150  # the neck's joint
-    assert np.ptp(values[40, 180]) > 50  # the outline of the hair, outside the mask
-    assert (np.asarray(person) == 100).all()
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the VITON-HD samples are not at {SAMPLES}")

@@ -11,7 +11,8 @@ from support.densepose_weights import ramp_heads
 from support.paths import SHARED
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.preprocessing.densepose import PARULA, draw_labels, labels_from_image, render_labels, render_uv
+from stableviton_sdk.preprocessing.densepose import draw_labels, labels_from_image, render_labels
+from stableviton_sdk.preprocessing.labels import PARULA
 
 BOX = (10.7, 20.3, 73.2, 150.9)  # columns 10..71 (62 of them), rows 20..149 (130)
 
@@ -58,25 +59,13 @@ def test_a_box_smaller_than_a_pixel_colours_one_pixel():
 
 def test_large_boxes_rendered_in_strips_equal_one_resize():
     generator = torch.Generator().manual_seed(1)
-    coarse, fine, u, v = (torch.randn(channels, 112, 112, generator=generator) for channels in (2, 25, 25, 25))
+    coarse, fine = (torch.randn(channels, 112, 112, generator=generator) for channels in (2, 25))
     labels = render_labels(coarse, fine, (0, 0, 700, 900), (700, 900))
     resized = [
-        F.interpolate(maps[None], (900, 700), mode="bilinear", align_corners=False)[0] for maps in (coarse, fine, u, v)
+        F.interpolate(maps[None], (900, 700), mode="bilinear", align_corners=False)[0] for maps in (coarse, fine)
     ]
     exact = resized[1].argmax(0) * resized[0].argmax(0)
     assert (labels == exact.numpy()).mean() > 0.99999  # up to ties in the last bit
-    rendered = render_uv(u, v, exact.numpy().astype(np.uint8), (0, 0, 700, 900))
-    for values, maps in zip(rendered, resized[2:], strict=True):
-        chosen = maps.gather(0, exact[None])[0].clamp(0, 1) * (exact > 0)
-        assert np.abs(values - chosen.numpy()).max() < 1e-4
-
-
-def test_surface_coordinates_come_from_the_part_of_the_label():
-    part = torch.arange(25.0)[:, None, None].expand(25, 112, 112)
-    labels = render_labels(*ramp_heads(), BOX, (100, 160))
-    u, v = render_uv(part / 24, 1.5 - part / 24, labels, BOX)
-    assert np.allclose(u, labels / 24)
-    assert np.allclose(v, np.where(labels > 0, np.clip(1.5 - labels / 24, 0, 1), 0))
 
 
 def test_drawings_have_the_palettes_colours_and_are_read_back():

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from stableviton_sdk.errors import IncompatibleCheckpoint, WeightsUnavailable
-from stableviton_sdk.preprocessing.densepose import DensePoseNetwork
+from stableviton_sdk.preprocessing.densepose import load_network
 from stableviton_sdk.preprocessing.densepose.pickled_arrays import read_pickle
 from stableviton_sdk.preprocessing.densepose.weights import read_checkpoint
 
@@ -210,4 +210,4 @@ def test_an_oversized_file_is_refused_unread(tmp_path):
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(WeightsUnavailable, match="there is no file"):
-        DensePoseNetwork.from_checkpoint(tmp_path / "nothing.pkl")
+        load_network(tmp_path / "nothing.pkl")

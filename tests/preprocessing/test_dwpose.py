@@ -218,16 +218,16 @@ def test_each_channel_of_the_crop_is_normalised_in_the_released_pipelines_order(
 def test_missing_damaged_and_exchanged_files_are_named(tmp_path, networks):
     detector, joints = networks
     with pytest.raises(WeightsUnavailable, match=r"no file .*absent\.onnx"):
-        DWPoseEstimator(tmp_path / "absent.onnx", joints)(BLANK)
+        DWPoseEstimator(tmp_path / "absent.onnx", joints)
     with pytest.raises(IncompatibleCheckpoint, match="is not DWPose's person detector"):
-        DWPoseEstimator(joints, detector)(BLANK)
+        DWPoseEstimator(joints, detector)
     one_person = save_fixed_detector(tmp_path / "one.onnx", [encode((150.0, 250.0, 250.0, 350.0), 8)])
     with pytest.raises(IncompatibleCheckpoint, match="is not DWPose's joint network"):
-        DWPoseEstimator(one_person, detector)(BLANK)
+        DWPoseEstimator(one_person, detector)
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(joints.read_bytes()[:1000])
     with pytest.raises(WeightsUnavailable, match=r"damaged\.onnx can't be opened"):
-        DWPoseEstimator(one_person, damaged)(BLANK)
+        DWPoseEstimator(one_person, damaged)
 
 
 def test_networks_with_other_outputs_are_refused(tmp_path, networks):

@@ -10,10 +10,9 @@ from support.dwpose_networks import save_graph
 
 import stableviton_sdk
 from stableviton_sdk.data.synthetic import render_pair
-from stableviton_sdk.data.synthetic.labels import PARULA
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, NoPersonFound, WeightsUnavailable
 from stableviton_sdk.preprocessing.analyzers.base import BodyAnalyzer
-from stableviton_sdk.preprocessing.labels import CIHP
+from stableviton_sdk.preprocessing.labels import CIHP, PARULA
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 from stableviton_sdk.training.bundled.body_data import draw_empty
 from stableviton_sdk.training.bundled.body_evaluation import BodyScore
@@ -65,9 +64,19 @@ def joint_errors(analysis, expected):
 def test_the_network_is_small_and_loads_with_its_folder(preprocessor, analyzer):
     assert (FOLDER / "body_network.onnx").stat().st_size < 3e6
     assert isinstance(analyzer, BodyAnalyzer)
-    assert preprocessor.config["analyzer"] == "figure"
+    assert preprocessor.config["analyzer"] == "compact"
     with pytest.raises(InvalidInput, match="pose is 'banana'"):
         preprocessor.analyzer(pose="banana")
+
+
+def test_folders_saved_under_the_analyzers_former_name_load(preprocessor, tmp_path, sample):
+    preprocessor.save_pretrained(tmp_path)
+    config = tmp_path / "preprocessor_config.json"
+    config.write_text(config.read_text().replace('"compact"', '"figure"'))
+    loaded = PersonPreprocessor.from_pretrained(tmp_path)
+    assert loaded.config["analyzer"] == "compact"
+    image = Image.fromarray(sample.person)
+    np.testing.assert_array_equal(loaded.analyzer()(image).parsing, preprocessor.analyzer()(image).parsing)
 
 
 @pytest.mark.parametrize("style, bars", [("studio", STUDIO_BARS), ("shifted", SHIFTED_BARS)])
@@ -207,10 +216,10 @@ def test_missing_damaged_and_foreign_networks_are_refused(tmp_path, sample):
     image = Image.fromarray(sample.person)
 
     def analyse(path):
-        PersonPreprocessor("figure", weights={"body_network": path}).analyzer()(image)
+        PersonPreprocessor("compact", weights={"body_network": path}).analyzer()(image)
 
     with pytest.raises(WeightsUnavailable, match="from_pretrained"):
-        PersonPreprocessor("figure").analyzer()(image)
+        PersonPreprocessor("compact").analyzer()(image)
     with pytest.raises(WeightsUnavailable, match="no file"):
         analyse(tmp_path / "none.onnx")
     with pytest.raises(InvalidInput, match="declined"):

@@ -55,12 +55,18 @@ def edges_along(line):
 
 
 @pytest.fixture(scope="module")
-def colour_parser(tmp_path_factory):
+def colour_networks(tmp_path_factory):
+    """Files of a LIP and an ATR network."""
     folder = tmp_path_factory.mktemp("networks")
-    return HumanParser(
+    return (
         save_colour_network(folder / "parsing_lip.onnx", LIP, PALETTE),
         save_colour_network(folder / "parsing_atr.onnx", ATR_NETWORK, PALETTE),
     )
+
+
+@pytest.fixture(scope="module")
+def colour_parser(colour_networks):
+    return HumanParser(*colour_networks)
 
 
 SIZES = {"portrait": (768, 1024), "wide": (900, 260), "tall": (210, 1000), "odd": (333, 517), "tiny": (20, 30)}
@@ -229,11 +235,9 @@ def test_one_pixel_photos_and_strips_are_labelled(colour_parser):
         assert np.isin(labels, [0, 5]).all()
 
 
-def test_networks_open_on_first_use_only(tmp_path):
-    parser = HumanParser(tmp_path / "later.onnx", tmp_path / "never.onnx")
-    save_label_network(tmp_path / "later.onnx", LIP, np.full((119, 119), 9))
-    assert (parser.lip(Image.new("RGB", (8, 8))) == 9).all()
-    (tmp_path / "later.onnx").unlink()
+def test_files_are_not_needed_once_the_parser_is_made(tmp_path):
+    parser = HumanParser(save_label_network(tmp_path / "lip.onnx", LIP, np.full((119, 119), 9)))
+    (tmp_path / "lip.onnx").unlink()
     assert (parser.lip(Image.new("RGB", (8, 8))) == 9).all()
 
 
@@ -247,38 +251,40 @@ def test_anything_but_an_rgb_image_is_refused(colour_parser, image):
         colour_parser.parse(image)
 
 
-def test_atr_without_its_network_is_refused(tmp_path):
+def test_atr_without_its_network_is_refused(colour_networks):
     with pytest.raises(InvalidInput, match="atr_path"):
-        HumanParser(tmp_path / "lip.onnx").atr(Image.new("RGB", (8, 8)))
+        HumanParser(colour_networks[0]).atr(Image.new("RGB", (8, 8)))
 
 
-def test_missing_damaged_and_other_networks_files_are_named(tmp_path, colour_parser):
-    image = Image.new("RGB", (8, 8))
+def test_missing_damaged_and_other_networks_files_are_named(tmp_path, colour_networks):
+    lip_path, atr_path = colour_networks
     with pytest.raises(WeightsUnavailable, match=r"no file .*absent\.onnx"):
-        HumanParser(tmp_path / "absent.onnx").lip(image)
+        HumanParser(tmp_path / "absent.onnx")
     with pytest.raises(WeightsUnavailable, match="no file"):
-        HumanParser(tmp_path).lip(image)
+        HumanParser(tmp_path)
     with pytest.raises(InvalidInput, match="None is no path"):
-        HumanParser(None).lip(image)
+        HumanParser(None)
 
-    whole = Path(colour_parser.lip_path).read_bytes()
+    whole = Path(lip_path).read_bytes()
     for content in (b"", b"version https://git-lfs.github.com/spec/v1\n", whole[: len(whole) // 2]):
         damaged = tmp_path / "damaged.onnx"
         damaged.write_bytes(content)
         with pytest.raises((WeightsUnavailable, IncompatibleCheckpoint), match=r"damaged\.onnx"):
-            HumanParser(damaged).lip(image)
+            HumanParser(damaged)
 
     with pytest.raises(IncompatibleCheckpoint, match=r"parsing_atr\.onnx is not the LIP parsing network"):
-        HumanParser(colour_parser.atr_path).lip(image)
+        HumanParser(atr_path)
+    with pytest.raises(IncompatibleCheckpoint, match=r"parsing_lip\.onnx is not the ATR parsing network"):
+        HumanParser(lip_path, lip_path)
     too_few = save_label_network(tmp_path / "few.onnx", (473, 119, 7), np.zeros((119, 119)))
     with pytest.raises(IncompatibleCheckpoint, match=r"\(1, 7, 119, 119\)"):
-        HumanParser(too_few).lip(image)
+        HumanParser(too_few).lip(Image.new("RGB", (8, 8)))
 
 
-def test_a_missing_onnxruntime_is_named_with_its_remedy(colour_parser, monkeypatch):
+def test_a_missing_onnxruntime_is_named_with_its_remedy(colour_networks, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependency, match="pip install onnxruntime"):
-        HumanParser(colour_parser.lip_path).lip(Image.new("RGB", (8, 8)))
+        HumanParser(*colour_networks)
 
 
 def test_providers_follow_the_device_and_fall_back_to_the_cpu():

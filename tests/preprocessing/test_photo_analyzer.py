@@ -16,11 +16,12 @@ from support.flat_figures import (
 )
 from support.parsing_networks import LIP, save_colour_network
 
-from stableviton_sdk.errors import InvalidInput, NoPersonFound, WeightsUnavailable
+from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, NoPersonFound, WeightsUnavailable
 from stableviton_sdk.preprocessing import preprocessor as preprocessor_module
 from stableviton_sdk.preprocessing.analyzers.base import BodyAnalyzer
-from stableviton_sdk.preprocessing.analyzers.openpose import Pose
-from stableviton_sdk.preprocessing.analyzers.photo import WEIGHTS, PhotoBodyAnalyzer
+from stableviton_sdk.preprocessing.analyzers.networks import LazyNetworks
+from stableviton_sdk.preprocessing.analyzers.photo import WEIGHTS, PhotoAnalyzer
+from stableviton_sdk.preprocessing.joints import Pose
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 
 
@@ -48,7 +49,10 @@ def photo_analyzer(boxes, poses):
         analyse=lambda image: surface, find_people=lambda image: (surface.boxes, surface.scores)
     )
     parser = SimpleNamespace(parse=lambda image: np.full((100, 200), 5, np.uint8))
-    return PhotoBodyAnalyzer(lambda: parser, lambda: lambda image: poses, lambda: densepose), surface
+    networks = LazyNetworks(lambda name: None)
+    for name, network in (("parser", parser), ("openpose", lambda image: poses), ("densepose", densepose)):
+        networks.get(name, lambda network=network: network)
+    return PhotoAnalyzer(networks), surface
 
 
 def pose_at(box, mark):
@@ -120,10 +124,12 @@ def test_only_the_weights_that_are_needed_are_fetched_and_only_once(fetched):
 
 
 def test_the_pose_method_decides_whose_weights_are_fetched(fetched):
-    PersonPreprocessor().analyzer(pose="dwpose")._pose()
+    with pytest.raises(IncompatibleCheckpoint, match="not DWPose's person detector"):
+        PersonPreprocessor().analyzer(pose="dwpose")._pose_estimator()  # the Hub's stand-in has parsers only
     assert [filename for _, filename, _ in fetched] == ["yolox_l.onnx", "dw-ll_ucoco_384.onnx"]
     fetched.clear()
-    PersonPreprocessor(pose="dwpose").analyzer(pose="openpose")._pose()
+    with pytest.raises(WeightsUnavailable, match="OpenPose"):
+        PersonPreprocessor(pose="dwpose").analyzer(pose="openpose")._pose_estimator()
     assert fetched == [("lllyasviel/ControlNet", "annotator/ckpts/body_pose_model.pth", "model")]
     with pytest.raises(InvalidInput, match="'openpose', 'dwpose'"):
         PersonPreprocessor().analyzer(pose="yoga")

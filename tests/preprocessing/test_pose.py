@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections import OrderedDict
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+import stableviton_sdk
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
 from stableviton_sdk.preprocessing.analyzers import openpose as pose_module
-from stableviton_sdk.preprocessing.analyzers.openpose import BODY_25_EDGES, BODY_25_NAMES, OpenPoseEstimator, draw_pose
+from stableviton_sdk.preprocessing.analyzers.openpose import OpenPoseEstimator
+from stableviton_sdk.preprocessing.drawing import draw_pose
+from stableviton_sdk.preprocessing.joints import BONES, Body25
 
 Body, bodypose_model = pose_module._import_openpose()
 
@@ -102,13 +106,21 @@ class StickFigures(torch.nn.Module):
         return found
 
 
+def joint_named(name):
+    return Body25[name.upper().replace(" ", "_")]
+
+
+def estimator_of(body):
+    """An estimator around a body that needs no weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pose_module, "_load_body", lambda path, device: body)
+        return OpenPoseEstimator("unused.pth")
+
+
 def make_estimator(network):
-    """An estimator whose weights are already loaded."""
     body = Body.__new__(Body)
     body.model = network
-    estimator = OpenPoseEstimator("unused.pth")
-    estimator._body = body
-    return estimator
+    return estimator_of(body)
 
 
 def paint_figure(pixels, box, radius, names=COCO_18):
@@ -146,13 +158,13 @@ def test_a_figures_joints_come_back_as_body_25_in_image_pixels(image):
     # OpenPose's peaks are whole pixels of an image whose shorter side has 512
     tolerance = 1.5 * max(1.0, min(size) / 512, max(size) / 2048)
     for name, position in positions.items():
-        found = pose.keypoints[BODY_25_NAMES.index(name)]
+        found = pose.keypoints[joint_named(name)]
         assert np.abs(found[:2] - position).max() <= tolerance, name
         assert found[2] == pytest.approx(0.9, abs=0.1), name
     middle = np.mean([positions["right hip"], positions["left hip"]], axis=0)
     assert np.abs(pose.keypoints[8, :2] - middle).max() <= tolerance
     assert (pose.keypoints[19:] == 0).all()  # the feet
-    absent = [BODY_25_NAMES.index(name) for name in set(COCO_18) - set(names)]
+    absent = [joint_named(name) for name in set(COCO_18) - set(names)]
     assert (pose.keypoints[absent] == 0).all()
     points = np.array(list(positions.values()))
     assert np.abs(np.array(pose.box) - [*points.min(axis=0), *points.max(axis=0)]).max() <= tolerance
@@ -168,7 +180,7 @@ def test_several_people_come_apart_and_the_surer_one_comes_first():
     assert poses[0].score > poses[1].score > 0
     for pose, positions in zip(poses, (whole, few), strict=True):
         for name, position in positions.items():
-            assert np.abs(pose.keypoints[BODY_25_NAMES.index(name), :2] - position).max() <= 2, name
+            assert np.abs(pose.keypoints[joint_named(name), :2] - position).max() <= 2, name
 
 
 def test_the_network_sees_bgr():
@@ -210,9 +222,7 @@ def test_a_missing_hip_leaves_no_mid_hip_and_scores_stay_within_one():
             subset[0, 18:] = 6.0, 4
             return candidate, subset
 
-    estimator = OpenPoseEstimator("unused.pth")
-    estimator._body = Fixed()
-    (pose,) = estimator(Image.new("RGB", (256, 256)))
+    (pose,) = estimator_of(Fixed())(Image.new("RGB", (256, 256)))
     expected = np.zeros((25, 3))
     expected[0] = 49.75, 24.75, 1.0  # (100 + 0.5) / 2 - 0.5
     expected[1] = 54.75, 39.75, 0.5
@@ -239,8 +249,7 @@ def test_people_who_cannot_be_told_apart_are_an_error_that_says_so():
         def __call__(self, pixels):
             raise IndexError("list assignment index out of range")
 
-    estimator = OpenPoseEstimator("unused.pth")
-    estimator._body = Crowd()
+    estimator = estimator_of(Crowd())
     with pytest.raises(InvalidInput, match="can't tell the people in this photo apart"):
         estimator(Image.new("RGB", (64, 64)))
 
@@ -262,11 +271,10 @@ def random_network(tmp_path_factory):
     path.unlink()  # 209 MB
 
 
-def test_released_weights_are_loaded_whole_on_first_use(random_network):
+def test_released_weights_are_loaded_whole(random_network):
     network, path = random_network
     state = torch.random.get_rng_state()
     estimator = OpenPoseEstimator(path)
-    assert estimator._body is None
 
     poses = estimator(Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)))
 
@@ -292,20 +300,20 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     for zipped in (True, False):
         torch.save({"conv1_1.weight": Payload()}, path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(WeightsUnavailable, match="more than plain tensors"):
-            OpenPoseEstimator(path)(Image.new("RGB", (8, 8)))
+            OpenPoseEstimator(path)
         assert not marker.exists()
 
 
 def test_missing_damaged_and_foreign_weights_are_named(tmp_path):
-    image, path = Image.new("RGB", (8, 8)), tmp_path / "weights.pth"
+    path = tmp_path / "weights.pth"
 
     def load():
-        return OpenPoseEstimator(path)(image)
+        return OpenPoseEstimator(path)
 
     with pytest.raises(WeightsUnavailable, match=r"no file .*weights\.pth"):
         load()
     with pytest.raises(InvalidInput, match="None is no path"):
-        OpenPoseEstimator(None)(image)
+        OpenPoseEstimator(None)
     for content in (b"", b"<!doctype html>", b"PK\x03\x04 not a zip"):
         path.write_bytes(content)
         with pytest.raises(WeightsUnavailable, match=r"weights\.pth is damaged"):
@@ -321,7 +329,7 @@ def test_missing_damaged_and_foreign_weights_are_named(tmp_path):
 @pytest.mark.parametrize("image", [np.zeros((8, 8, 3), np.uint8), Image.new("RGBA", (8, 8)), None, "photo.jpg"])
 def test_anything_but_an_rgb_image_is_refused(image):
     with pytest.raises(InvalidInput, match=r"PIL image|mode RGB"):
-        OpenPoseEstimator("unused.pth")(image)
+        estimator_of(None)(image)
 
 
 def forget_controlnet_aux(monkeypatch):
@@ -344,7 +352,7 @@ def test_each_trap_of_importing_controlnet_aux_names_its_remedy(tmp_path, monkey
     (package / "__init__.py").write_text(failure)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingDependency, match=remedy):
-        OpenPoseEstimator("unused.pth")(Image.new("RGB", (8, 8)))
+        OpenPoseEstimator("unused.pth")
 
 
 def test_a_missing_controlnet_aux_is_named_with_its_remedy(monkeypatch):
@@ -357,18 +365,17 @@ def test_a_missing_controlnet_aux_is_named_with_its_remedy(monkeypatch):
     forget_controlnet_aux(monkeypatch)
     monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
     with pytest.raises(MissingDependency, match="pip install controlnet_aux"):
-        OpenPoseEstimator("unused.pth")(Image.new("RGB", (8, 8)))
+        OpenPoseEstimator("unused.pth")
 
 
 def test_the_real_controlnet_aux_is_imported_late_silently_and_without_a_trace(tmp_path):
     (tmp_path / "mediapipe.py").write_text("")  # a mediapipe without `solutions`
     code = """
 import os, sys
-from PIL import Image
 from stableviton_sdk.preprocessing.analyzers import dwpose, human_parsing, openpose as pose
 print(sorted({"torch", "onnxruntime", "controlnet_aux", "cv2", "torchvision"} & set(sys.modules)))
 try:
-    pose.OpenPoseEstimator("unused.pth")(Image.new("RGB", (8, 8)))
+    pose.OpenPoseEstimator("unused.pth")
 except Exception as error:
     print(type(error).__name__, "pip uninstall mediapipe" in str(error), os.environ.get("KMP_DUPLICATE_LIB_OK"))
 del sys.modules["mediapipe"]
@@ -377,8 +384,8 @@ sys.path.remove(os.getcwd())
 print([found.__name__ for found in pose._import_openpose()], os.environ.get("KMP_DUPLICATE_LIB_OK"), os.listdir())
 """
     environment = {name: value for name, value in os.environ.items() if name != "KMP_DUPLICATE_LIB_OK"}
-    root = os.path.dirname(os.path.dirname(os.path.abspath(pose_module.__file__)))
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.path.dirname(root)])
+    root = Path(stableviton_sdk.__file__).parents[1]
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(root)])
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300
@@ -416,15 +423,16 @@ def test_a_skeleton_is_drawn_where_the_joints_are_and_only_between_known_ones():
 
 def test_the_skeletons_edges_reach_every_joint_once_from_the_neck():
     reached = {1}
-    for start, end in BODY_25_EDGES:
+    for start, end in BONES:
         assert start in reached
         assert end not in reached
         reached.add(end)
-    assert reached == set(range(25)) == set(range(len(BODY_25_NAMES)))
+    assert reached == set(range(25)) == set(Body25)
 
 
-def test_drawing_refuses_other_skeletons():
-    with pytest.raises(InvalidInput, match=r"\(18, 3\)"):
-        draw_pose(Image.new("RGB", (8, 8)), np.zeros((18, 3)))
-    with pytest.raises(InvalidInput, match="RGB"):
-        draw_pose(Image.new("L", (8, 8)), np.zeros((25, 3)))
+def test_mirroring_swaps_the_sides_and_leaves_the_middle():
+    assert Body25.LEFT_WRIST.mirrored is Body25.RIGHT_WRIST
+    assert Body25.RIGHT_SMALL_TOE.mirrored is Body25.LEFT_SMALL_TOE
+    alone = [joint for joint in Body25 if joint.mirrored is joint]
+    assert alone == [Body25.NOSE, Body25.NECK, Body25.MID_HIP]
+    assert all(joint.mirrored.mirrored is joint for joint in Body25)

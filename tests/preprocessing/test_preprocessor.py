@@ -22,7 +22,8 @@ from support.tiny import HEIGHT, WIDTH, tiny_pipeline
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis, BodyAnalyzer, choose_person
+from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis, BodyAnalyzer
+from stableviton_sdk.preprocessing.boxes import choose_person
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.labels import CIHP
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor

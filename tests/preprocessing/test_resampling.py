@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stableviton_sdk.preprocessing.analyzers.resampling import warp_to_bgr
+from stableviton_sdk.preprocessing.resampling import warp_to_bgr
 
 
 def ramp(size, start, slope, axis):

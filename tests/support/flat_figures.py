@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis, choose_person
+from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis
+from stableviton_sdk.preprocessing.boxes import choose_person
 from stableviton_sdk.preprocessing.labels import CIHP
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 

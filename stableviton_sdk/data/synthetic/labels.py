@@ -18,18 +18,6 @@ WHOLE = 1 - 1e-6  # what the mask gives back must be covered entirely, or fabric
 TORSO_FRONT, HANDS, FEET, UPPER_LEGS, LOWER_LEGS = 2, (3, 4), (6, 5), (9, 10), (13, 14)
 UPPER_ARMS_IN, UPPER_ARMS_OUT, FOREARMS_IN, FOREARMS_OUT, HEADS = (16, 15), (18, 17), (20, 19), (22, 21), (23, 24)
 
-# The table of `preprocessing.densepose`, which would bring torch with it into every rendering process.
-PARULA = np.array(
-    [
-        [0, 0, 0], [37, 60, 163], [20, 80, 194], [4, 97, 223], [8, 110, 221], [14, 122, 216], [20, 132, 212],
-        [15, 144, 208], [11, 156, 203], [6, 166, 198], [22, 173, 185], [38, 179, 172], [55, 185, 159], [86, 187, 144],
-        [114, 189, 130], [145, 191, 116], [170, 189, 105], [192, 188, 96], [216, 186, 86], [228, 192, 74],
-        [240, 199, 60], [252, 206, 46], [251, 220, 36], [250, 235, 25], [249, 251, 14],
-    ],
-    np.uint8,
-)  # fmt: skip
-PARULA.flags.writeable = False
-
 
 def mark(labels: np.ndarray, layer: Layer, value: int, least: float = 0.5) -> None:
     """Label the pixels that a layer covers by at least `least`, in place."""

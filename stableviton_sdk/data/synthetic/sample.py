@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import InvalidInput
+from ...preprocessing.labels import PARULA
 from ...preprocessing.masks.agnostic import agnostic_mask
 from .body import Body, sample_body
 from .canvas import check_size
 from .garment import Garment, sample_garment
-from .labels import PARULA
 from .scene import Rendering, Stage
 from .style import StyleName, get_style
 

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from ...errors import IncompatibleCheckpoint, InvalidInput, NoPersonFound
+from ...errors import IncompatibleCheckpoint, NoPersonFound
 from ..boxes import check_box
-from ..labels import CIHP
+from ..joints import Body25
+from ..labels import CIHP, strongest_labels
+from ..resampling import check_image
 from .base import BodyAnalysis
-from .human_parsing import label_map
 from .onnx_session import open_session, run_session
-from .photo import Lazy
-from .resampling import check_image
 
 if TYPE_CHECKING:
     import onnxruntime
 
+    from .networks import LazyNetworks
+
 # A file beside the preprocessor's configuration.
 WEIGHTS = {"body_network": {"file": "body_network.onnx"}}
 
-INPUT_SIZE = (256, 192)  # height and width of the network's input
-PAD = 128  # grey around what has other proportions
-LABELS_STRIDE, JOINTS_STRIDE = 2, 4  # input pixels to a cell of the answers
+INPUT_SHAPE = (256, 192)  # height and width of the network's input
+PAD = 128  # grey level around images of other proportions
+LABELS_STRIDE, JOINTS_STRIDE = 2, 4  # input pixels per cell of the outputs
 OUTPUT_SHAPES = ((1, len(CIHP), 128, 96), (1, 25, 128, 96), (1, 25, 64 * 48 + 1))
-UPPER_BODY = (0, 1, 2, 5)  # nose, neck, shoulders: without them nobody can be dressed
-SURE = 0.5  # of a joint, and of a person
-FEWEST_CELLS = 60  # of a person, half a percent of the input
+# joints without which no garment can be fitted; their mean confidence is a person's score
+REQUIRED_JOINTS = [Body25.NOSE, Body25.NECK, Body25.RIGHT_SHOULDER, Body25.LEFT_SHOULDER]
+MIN_CONFIDENCE = 0.5  # of a joint, and of a person
+MIN_PERSON_CELLS = 60  # size of a person in cells of the label maps, half a percent of the input
 # Added to the upper clothes' logit: a pixel of fabric that is taken for trousers or a hand is given back, and leaks.
-FABRIC_FIRST = 2.0
-SMALL = 0.55  # a person who fills less than this of height and width is looked at again from nearer
-MARGIN = 0.14  # of a person's height, around them when they're looked at from nearer
-WINDOWS = 6  # at most so many parts of a long image are searched
+UPPER_CLOTHES_BIAS = 2.0
+ZOOM_BELOW = 0.55  # a person who fills less of the input's height and width than this is analysed in a crop
+MARGIN = 0.14  # of that crop, on each side, as a share of the person's longer side
+MAX_WINDOWS = 6  # crops that a long image is searched in
 
 Box = tuple[float, float, float, float]
 
 
-class FigureBodyAnalyzer:
-    """Analyses rendered figures, such as `data.synthetic` draws them; follows [`BodyAnalyzer`].
+class CompactAnalyzer:
+    """Analyses rendered figures, such as `data.synthetic` draws, with one small network; implements [`BodyAnalyzer`].
 
-    It knows one person in an image, the one whom it sees best. A small one is looked at twice: from afar, and then
-    from as near as the network is used to. In photos of real people it finds nobody, or nonsense.
+    It finds one person in an image: the one with the highest score. A small person is analysed twice, first in the
+    whole image, then in an enlarged crop. In photos of real people it finds nobody, or nonsense.
 
     Args:
-        session (`Callable`): Returns the network, an `onnxruntime.InferenceSession`. Called when it is needed.
+        networks (`LazyNetworks`): Where the network opens and stays; its weights go by the name in `WEIGHTS`.
     """
 
-    def __init__(self, session: Callable[[], onnxruntime.InferenceSession]):
-        self._session = session
+    def __init__(self, networks: LazyNetworks):
+        self.networks = networks
 
     def find_people(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-        """The person in an image, or nobody: boxes (N, 4) in its pixels, and scores (N,), with N of 0 or 1."""
+        """The person in an image, if there is one.
+
+        Args:
+            image (`PIL.Image.Image`): RGB, of any size.
+
+        Returns:
+            `tuple[np.ndarray, np.ndarray]`:
+                boxes, float32, (N, 4), left, top, right, bottom in pixels of the image, and scores in [0, 1], (N,),
+                with N of 0 or 1.
+
+        Raises:
+            `InvalidInput`: if the image isn't a PIL image of mode RGB.
+        """
         check_image(image)
         view = self._find(image)
         if view is None:
@@ -65,19 +77,28 @@ class FigureBodyAnalyzer:
     def __call__(
         self, image: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
     ) -> BodyAnalysis:
-        """Analyse the person at `person_box`, or the one who is seen best.
+        """Parse, joints and DensePose labels of one person.
+
+        Args:
+            image (`PIL.Image.Image`): RGB, of any size.
+            person_box (`tuple[float, float, float, float]`, *optional*):
+                Left, top, right, bottom of the person in pixels of the image; by default the person with the highest
+                score.
+
+        Returns:
+            `BodyAnalysis`
 
         Raises:
-            `InvalidInput`: if the image isn't a PIL image of mode RGB, or the box is none.
-            `NoPersonFound`: if nobody is there.
+            `InvalidInput`: if the image isn't a PIL image of mode RGB, or the box is unusable.
+            `NoPersonFound`: if nobody is found.
         """
         check_image(image)
         if person_box is None:
             view = self._find(image)
         else:
-            region = _around(tuple(check_box(person_box, image.size).tolist()), image.size)
-            view = self._look(image, region)
-            view = view if view.somebody else None
+            region = _search_region(tuple(check_box(person_box, image.size).tolist()), image.size)
+            view = self._run(image, region)
+            view = view if view.has_person else None
         if view is None:
             where = "in the image" if person_box is None else "at person_box"
             raise NoPersonFound(
@@ -92,25 +113,33 @@ class FigureBodyAnalyzer:
             scores=np.array([view.score], np.float32),
         )
 
-    def _find(self, image: Image.Image) -> _View | None:
-        """The best view of the best person; None if nobody is seen."""
+    def _session(self) -> onnxruntime.InferenceSession:
+        def open_network() -> onnxruntime.InferenceSession:
+            path = self.networks.required_weights("body_network")
+            shape = (1, 3, *INPUT_SHAPE)
+            return open_session(path, self.networks.device, name="the body network", input_shape=shape, output_count=3)
+
+        return self.networks.get("body_network", open_network)
+
+    def _find(self, image: Image.Image) -> _NetworkView | None:
+        """View with the person of the highest score, enlarged if they are small; None if nobody is found."""
         whole = (0.0, 0.0, float(image.width), float(image.height))
-        view = self._look(image, whole)
-        if not view.somebody:
-            views = [self._look(image, window) for window in _windows(image.size)]
-            view = max((view for view in views if view.somebody), key=lambda view: view.score, default=None)
+        view = self._run(image, whole)
+        if not view.has_person:
+            views = [self._run(image, window) for window in _windows(image.size)]
+            view = max((view for view in views if view.has_person), key=lambda view: view.score, default=None)
             if view is None:
                 return None
-        region = _around(view.box, image.size)
+        region = _search_region(view.box, image.size)
         if region == view.region:
             return view
-        nearer = self._look(image, region)
-        return nearer if nearer.somebody else view
+        enlarged = self._run(image, region)
+        return enlarged if enlarged.has_person else view
 
-    def _look(self, image: Image.Image, region: Box) -> _View:
+    def _run(self, image: Image.Image, region: Box) -> _NetworkView:
         """Run the network on a part of an image, padded to the input's proportions."""
         left, top, right, bottom = region
-        height, width = INPUT_SIZE
+        height, width = INPUT_SHAPE
         scale = min(width / (right - left), height / (bottom - top))
         size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         x, y = (width - size[0]) // 2, (height - size[1]) // 2
@@ -124,34 +153,36 @@ class FigureBodyAnalyzer:
                 f"{', '.join(map(str, OUTPUT_SHAPES))} belong: pass the body_network.onnx of the same release."
             )
         scales = np.divide(size, (right - left, bottom - top))
-        return _View(region, scales, np.array((x, y)) - scales * (left, top), outputs)
+        return _NetworkView(region, scales, np.array((x, y)) - scales * (left, top), outputs)
 
 
-class _View:
-    """What the network said about a region: an image's point p lies at `scale * p + offset` of its input.
+class _NetworkView:
+    """The network's outputs for a region of an image, whose point p lies at `scale * p + offset` of the input.
 
-    Points are measured from the corner of the image here, not from the centre of its first pixel.
+    Points are measured from the image's corner here, not from the centre of its first pixel.
     """
 
     def __init__(self, region: Box, scale: np.ndarray, offset: np.ndarray, outputs: list[np.ndarray]):
         self.region, self.scale, self.offset = region, scale, offset
         self.parsing, self.densepose, joints = (output[0] for output in outputs)
-        self.parsing[CIHP.UPPER_CLOTHES] += FABRIC_FIRST
-        places = joints - joints.max(axis=1, keepdims=True)
-        np.exp(places, out=places)
-        places /= places.sum(axis=1, keepdims=True)
-        self.joints, self.sure = _peaks(places[:, :-1]), 1 - places[:, -1]
-        self.score = float(self.sure[list(UPPER_BODY)].mean())
+        self.parsing[CIHP.UPPER_CLOTHES] += UPPER_CLOTHES_BIAS
+        probabilities = joints - joints.max(axis=1, keepdims=True)
+        np.exp(probabilities, out=probabilities)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        self.joints, self.confidence = _peaks(probabilities[:, :-1]), 1 - probabilities[:, -1]  # the last: not seen
+        self.score = float(self.confidence[REQUIRED_JOINTS].mean())
         person = self.parsing.argmax(axis=0) != CIHP.BACKGROUND
-        self.somebody = self.score >= SURE and int(person.sum()) >= FEWEST_CELLS
-        self.box = self._to_image(_extent(person)) if self.somebody else region
+        self.has_person = self.score >= MIN_CONFIDENCE and int(person.sum()) >= MIN_PERSON_CELLS
+        self.box = self._to_image(_extent(person)) if self.has_person else region
 
     def labels(self, logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Label map of an image of `size` (width, height), uint8; interpolated logits make its edges smooth."""
         present = np.unique(logits.argmax(axis=0))
-        scale = self.scale / LABELS_STRIDE
-        offset = (self.offset + self.scale / 2) / LABELS_STRIDE - 0.5  # pixel centres -> cell centres
-        labels = present.astype(np.uint8)[label_map(logits[present], tuple(scale), tuple(offset), size)]
+        x, y = (
+            (scale * (np.arange(side) + 0.5) + offset) / LABELS_STRIDE - 0.5  # pixel centres to cell centres
+            for side, scale, offset in zip(size, self.scale, self.offset, strict=True)
+        )
+        labels = present.astype(np.uint8)[strongest_labels(logits[present], x, y)]
         left, top, right, bottom = (round(edge) for edge in self.region)
         labels[:top] = labels[bottom:] = 0
         labels[:, :left] = labels[:, right:] = 0
@@ -160,8 +191,8 @@ class _View:
     def keypoints(self, size: tuple[int, int]) -> np.ndarray:
         """BODY_25 joints in pixels of an image of `size` (width, height), float32, (25, 3)."""
         points = (self.joints - self.offset) / self.scale
-        seen = (self.sure >= SURE) & (points >= 0).all(axis=1) & (points < size).all(axis=1)
-        return (np.column_stack([points - 0.5, self.sure]) * seen[:, None]).astype(np.float32)
+        seen = (self.confidence >= MIN_CONFIDENCE) & (points >= 0).all(axis=1) & (points < size).all(axis=1)
+        return (np.column_stack([points - 0.5, self.confidence]) * seen[:, None]).astype(np.float32)
 
     def _to_image(self, box: Box) -> Box:
         corners = (np.reshape(box, (2, 2)) - self.offset) / self.scale
@@ -169,40 +200,17 @@ class _View:
         return tuple(corners.clip((left, top), (right, bottom)).ravel().tolist())
 
 
-def make_analyzer(
-    weights: Callable[[str], Path | None],
-    share: Callable[[str, Callable[[], Any]], Lazy],
-    *,
-    device: str,
-    pose: str,
-) -> FigureBodyAnalyzer:
-    """Make the analyzer out of its weights file.
+def _peaks(probabilities: np.ndarray) -> np.ndarray:
+    """Position in the input, (N, 2), of each distribution's maximum: the mean of the 3 x 3 cells around it.
 
     Args:
-        weights (`Callable`): Path of the weights that go by one of the names in `WEIGHTS`; None if they were declined.
-        share (`Callable`): Keeps what it is given to make under a name, for the next analyzer on the same device.
-        device (`str`): Where the network runs.
-        pose (`str`): Not used: there is but one network.
+        probabilities (`np.ndarray`): (N, cells).
     """
-
-    def session() -> onnxruntime.InferenceSession:
-        path = weights("body_network")
-        if path is None:
-            raise InvalidInput(
-                "the weights 'body_network' were declined, but are needed: pass their path in `weights`."
-            )
-        return open_session(path, device, name="the body network", input_shape=(1, 3, *INPUT_SIZE), output_count=3)
-
-    return FigureBodyAnalyzer(share("body_network", session))
-
-
-def _peaks(places: np.ndarray) -> np.ndarray:
-    """Where in the input each of the (N, cells) distributions is highest, (N, 2): the mean of the cells around it."""
-    height, width = (side // JOINTS_STRIDE for side in INPUT_SIZE)
-    y, x = np.divmod(places.argmax(axis=1), width)
-    padded = np.pad(places.reshape(-1, height, width), ((0, 0), (1, 1), (1, 1)))
-    index = np.arange(len(places))
-    mass, moment = 0.0, np.zeros((len(places), 2))
+    height, width = (side // JOINTS_STRIDE for side in INPUT_SHAPE)
+    y, x = np.divmod(probabilities.argmax(axis=1), width)
+    padded = np.pad(probabilities.reshape(-1, height, width), ((0, 0), (1, 1), (1, 1)))
+    index = np.arange(len(probabilities))
+    mass, moment = 0.0, np.zeros((len(probabilities), 2))
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             weight = padded[index, y + 1 + down, x + 1 + right]
@@ -212,7 +220,7 @@ def _peaks(places: np.ndarray) -> np.ndarray:
 
 
 def _extent(person: np.ndarray) -> Box:
-    """Left, top, right, bottom, in input pixels, of the largest connected part."""
+    """Left, top, right, bottom, in input pixels, of the largest connected region of a mask of cells."""
     import cv2
 
     _, _, statistics, _ = cv2.connectedComponentsWithStats(person.astype(np.uint8), connectivity=8)
@@ -220,17 +228,17 @@ def _extent(person: np.ndarray) -> Box:
     return tuple(LABELS_STRIDE * float(edge) for edge in (left, top, left + width, top + height))
 
 
-def _around(box: Box, size: tuple[int, int]) -> Box:
-    """Where to look at a person: the whole image if they fill it well enough, else their surroundings."""
+def _search_region(box: Box, size: tuple[int, int]) -> Box:
+    """Crop to analyse a person in: the whole image if they fill it well enough, else the box with a margin."""
     width, height = size
     left, top, right, bottom = box
-    # what the person would measure in the input, if the whole image were looked at
-    scale = min(INPUT_SIZE[1] / width, INPUT_SIZE[0] / height)
-    if max((right - left) * scale / INPUT_SIZE[1], (bottom - top) * scale / INPUT_SIZE[0]) >= SMALL:
+    # input pixels per image pixel, if the whole image is the network's input
+    scale = min(INPUT_SHAPE[1] / width, INPUT_SHAPE[0] / height)
+    if max((right - left) * scale / INPUT_SHAPE[1], (bottom - top) * scale / INPUT_SHAPE[0]) >= ZOOM_BELOW:
         return 0.0, 0.0, float(width), float(height)
     margin = MARGIN * max(bottom - top, right - left)
-    tall = max(bottom - top + 2 * margin, (right - left + 2 * margin) * INPUT_SIZE[0] / INPUT_SIZE[1])
-    wide = tall * INPUT_SIZE[1] / INPUT_SIZE[0]
+    tall = max(bottom - top + 2 * margin, (right - left + 2 * margin) * INPUT_SHAPE[0] / INPUT_SHAPE[1])
+    wide = tall * INPUT_SHAPE[1] / INPUT_SHAPE[0]
     across, down = (left + right) / 2, (top + bottom) / 2
     edges = (
         max(math.floor(across - wide / 2), 0), max(math.floor(down - tall / 2), 0),
@@ -240,10 +248,11 @@ def _around(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _windows(size: tuple[int, int]) -> list[Box]:
-    """Overlapping parts of a long image, in the input's proportions; none for an image that has them."""
+    """Overlapping crops of a long image, in the input's proportions; none for an image that has them."""
     width, height = size
-    wide, tall = min(width, height * INPUT_SIZE[1] / INPUT_SIZE[0]), min(height, width * INPUT_SIZE[0] / INPUT_SIZE[1])
-    count = min(WINDOWS, 2 * math.ceil(max(width / wide, height / tall) - 0.15) - 1)
+    wide = min(width, height * INPUT_SHAPE[1] / INPUT_SHAPE[0])
+    tall = min(height, width * INPUT_SHAPE[0] / INPUT_SHAPE[1])
+    count = min(MAX_WINDOWS, 2 * math.ceil(max(width / wide, height / tall) - 0.15) - 1)
     if count < 2:
         return []
     shares = np.linspace(0, 1, count)

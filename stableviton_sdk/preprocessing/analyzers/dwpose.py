@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import IncompatibleCheckpoint
-from .onnx_session import check_device, open_session, run_session
-from .openpose import LEFT_HIP, LEFT_SHOULDER, MID_HIP, NECK, RIGHT_HIP, RIGHT_SHOULDER, Pose, joint_between
-from .resampling import check_image, warp_to_bgr
+from ..joints import Body25, Pose, joint_between
+from ..resampling import check_image, warp_to_bgr
+from .onnx_session import open_session, run_session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 # BODY_25 index of the first 23 whole-body points: COCO-17 (left before right), then the feet.
 WHOLE_BODY_TO_BODY_25 = (
-    *(0, 16, 15, 18, 17),  # nose, eyes, ears
-    *(5, 2, 6, 3, 7, 4),  # shoulders, elbows, wrists
-    *(12, 9, 13, 10, 14, 11),  # hips, knees, ankles
-    *(19, 20, 21, 22, 23, 24),  # left big toe, small toe, heel, and the right ones
+    *(Body25.NOSE, Body25.LEFT_EYE, Body25.RIGHT_EYE, Body25.LEFT_EAR, Body25.RIGHT_EAR),
+    *(Body25.LEFT_SHOULDER, Body25.RIGHT_SHOULDER, Body25.LEFT_ELBOW, Body25.RIGHT_ELBOW),
+    *(Body25.LEFT_WRIST, Body25.RIGHT_WRIST, Body25.LEFT_HIP, Body25.RIGHT_HIP),
+    *(Body25.LEFT_KNEE, Body25.RIGHT_KNEE, Body25.LEFT_ANKLE, Body25.RIGHT_ANKLE),
+    *(Body25.LEFT_BIG_TOE, Body25.LEFT_SMALL_TOE, Body25.LEFT_HEEL),
+    *(Body25.RIGHT_BIG_TOE, Body25.RIGHT_SMALL_TOE, Body25.RIGHT_HEEL),
 )
 
 DETECTOR_SIDE = 640
@@ -45,50 +47,54 @@ STD = np.array([58.395, 57.12, 57.375], np.float32)
 
 
 class DWPoseEstimator:
-    """Finds people and their joints with DWPose, feet included. Needs onnxruntime, but no PyTorch.
-
-    The networks open on first use.
+    """Finds people and their joints with DWPose, feet included.
 
     Args:
         detector_path (`str` or `os.PathLike`): `yolox_l.onnx`.
         pose_path (`str` or `os.PathLike`): `dw-ll_ucoco_384.onnx`.
-        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where the networks run.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Device the networks run on.
+
+    Raises:
+        `InvalidInput`: if a path or the device is none.
+        `WeightsUnavailable`: if a network's file is missing or damaged.
+        `IncompatibleCheckpoint`: if a file holds another network.
+        `MissingDependency`: if onnxruntime can't be imported.
     """
 
     def __init__(self, detector_path: str | os.PathLike, pose_path: str | os.PathLike, device: Device = "cpu"):
-        self.detector_path = detector_path
-        self.pose_path = pose_path
-        self.device = check_device(device)
-        self._detector: onnxruntime.InferenceSession | None = None
-        self._pose_network: onnxruntime.InferenceSession | None = None
+        self._detector = open_session(
+            detector_path,
+            device,
+            name="DWPose's person detector",
+            input_shape=(1, 3, DETECTOR_SIDE, DETECTOR_SIDE),
+            output_count=1,
+        )
+        self._pose_network = open_session(
+            pose_path,
+            device,
+            name="DWPose's joint network",
+            input_shape=(1, 3, POSE_SIZE[1], POSE_SIZE[0]),
+            output_count=2,
+        )
 
     def __call__(self, image: Image.Image) -> list[Pose]:
-        """Find everyone in a photo.
+        """Poses of all people in a photo, best first; empty if nobody is found.
 
         Joints with a confidence below 0.3 count as missing: the network always proposes all of them, also those that
-        the photo doesn't show. The neck is the middle of the shoulders, the mid-hip that of the hips, where both are
-        known. A joint may lie outside the photo.
+        the photo doesn't show. The neck is the midpoint of the shoulders, the mid-hip that of the hips. A joint may
+        lie outside the photo; the boxes lie inside.
 
         Args:
             image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
-            `list[Pose]`: best first; empty if nobody was found. The boxes lie inside the image.
+            `list[Pose]`
 
         Raises:
             `InvalidInput`: if the image isn't a PIL image of mode RGB.
-            `WeightsUnavailable`: if a network's file is missing or damaged.
-            `IncompatibleCheckpoint`: if a file holds another network.
-            `MissingDependency`: if onnxruntime can't be imported.
+            `IncompatibleCheckpoint`: if a network's output has another shape.
         """
         boxes, scores = self.detect(image)
-        if len(boxes) == 0:
-            return []
-        if self._pose_network is None:
-            shape = (1, 3, POSE_SIZE[1], POSE_SIZE[0])
-            self._pose_network = open_session(
-                self.pose_path, self.device, name="DWPose's joint network", input_shape=shape, output_count=2
-            )
         limits = np.array([*image.size, *image.size], np.float32)
         poses = []
         for box, score in zip(boxes, scores, strict=True):
@@ -98,36 +104,37 @@ class DWPoseEstimator:
         return poses
 
     def detect(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-        """Find the people's boxes alone; arguments and errors are those of a call.
+        """Boxes of all people in a photo, best first.
+
+        Args:
+            image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
-            `tuple[np.ndarray, np.ndarray]`: boxes, float32, (people, 4) as left, top, right, bottom in image pixels
-            (they may reach over the image's edges), and scores in [0.3, 1], float32, (people,); best first.
+            `tuple[np.ndarray, np.ndarray]`:
+                boxes, float32, (N, 4), left, top, right, bottom in pixels of the photo (they may reach over its
+                edges), and scores in [0.3, 1], float32, (N,).
+
+        Raises:
+            `InvalidInput`: if the image isn't a PIL image of mode RGB.
+            `IncompatibleCheckpoint`: if the network's output has another shape.
         """
         check_image(image)
-        if self._detector is None:
-            shape = (1, 3, DETECTOR_SIDE, DETECTOR_SIDE)
-            self._detector = open_session(
-                self.detector_path, self.device, name="DWPose's person detector", input_shape=shape, output_count=1
-            )
         scale = min(DETECTOR_SIDE / image.width, DETECTOR_SIDE / image.height)
         (predictions,) = run_session(self._detector, _letterbox(image, scale), [0])
         if predictions.shape != (1, ANCHOR_COUNT, 5 + CLASS_COUNT):
             raise IncompatibleCheckpoint(
-                f"{self.detector_path} gives an output of shape {predictions.shape}, where "
+                f"DWPose's person detector gives an output of shape {predictions.shape}, where "
                 f"(1, {ANCHOR_COUNT}, {5 + CLASS_COUNT}) belongs: pass yolox_l.onnx."
             )
         boxes, scores = _decode_people(predictions[0])
         boxes /= np.float32(scale)
         on_image = (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < image.width) & (boxes[:, 1] < image.height)
-        boxes, scores = boxes[on_image], scores[on_image]
-        kept = _suppress_overlaps(boxes, scores)
-        return boxes[kept], scores[kept]
+        return _suppress_overlaps(boxes[on_image], scores[on_image])
 
 
 def _letterbox(image: Image.Image, scale: float) -> np.ndarray:
     """The photo in the top left corner of a grey square, float32 (1, 3, 640, 640), BGR in [0, 255]."""
-    # a hair more than the product, which may come out just below the 640 that it is
+    # rounding may leave the product just below 640
     size = (max(1, int(image.width * scale + 1e-6)), max(1, int(image.height * scale + 1e-6)))
     shift = (scale - 1) / 2  # the outer edges of both images coincide, not their first pixels' centres
     pixels = warp_to_bgr(image, scale, (shift, shift), size, repeat_edge=True)
@@ -137,7 +144,7 @@ def _letterbox(image: Image.Image, scale: float) -> np.ndarray:
 
 
 def _decode_people(predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """YOLOX's raw predictions (anchors, 85) to boxes (n, 4) in letterbox pixels and scores (n,) of likely people."""
+    """Boxes (n, 4) in letterbox pixels and scores (n,) of likely people, from YOLOX's outputs (anchors, 85)."""
     scores = predictions[:, 4] * predictions[:, 5]  # class 0 is the person
     likely = np.flatnonzero(scores > MIN_PERSON_SCORE)
     cells, strides = _anchors()
@@ -161,23 +168,17 @@ def _anchors() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(cells).astype(np.float32), np.concatenate(strides)
 
 
-def _suppress_overlaps(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Greedy non-maximum suppression: indices of the boxes to keep, best first."""
-    order = np.argsort(-scores, kind="stable")
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = []
-    while len(order) > 0:
-        best, order = order[0], order[1:]
-        kept.append(best)
-        top_left = np.maximum(boxes[best, :2], boxes[order, :2])
-        bottom_right = np.minimum(boxes[best, 2:], boxes[order, 2:])
-        common = np.prod(np.maximum(bottom_right - top_left, 0), axis=1)
-        order = order[common <= MAX_OVERLAP * (areas[best] + areas[order] - common)]
-    return np.array(kept, dtype=np.intp)
+def _suppress_overlaps(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and scores after non-maximum suppression, best first."""
+    import torch
+    from torchvision.ops import nms
+
+    kept = nms(torch.from_numpy(boxes), torch.from_numpy(scores), MAX_OVERLAP).numpy()
+    return boxes[kept], scores[kept]
 
 
 def _find_joints(session: onnxruntime.InferenceSession, image: Image.Image, box: np.ndarray) -> np.ndarray:
-    """One person's BODY_25 joints (25, 3) in image pixels."""
+    """One person's BODY_25 joints, float32, (25, 3), in image pixels."""
     left, top, right, bottom = box.tolist()
     width, height = POSE_SIZE
     # The padded box, grown to the input's proportions, fills the input.
@@ -202,6 +203,6 @@ def _find_joints(session: onnxruntime.InferenceSession, image: Image.Image, box:
                 (y / BINS_PER_PIXEL - offset[1]) / scale,
                 min(confidence, 1.0),
             )
-    keypoints[NECK] = joint_between(keypoints[RIGHT_SHOULDER], keypoints[LEFT_SHOULDER])
-    keypoints[MID_HIP] = joint_between(keypoints[RIGHT_HIP], keypoints[LEFT_HIP])
+    keypoints[Body25.NECK] = joint_between(keypoints[Body25.RIGHT_SHOULDER], keypoints[Body25.LEFT_SHOULDER])
+    keypoints[Body25.MID_HIP] = joint_between(keypoints[Body25.RIGHT_HIP], keypoints[Body25.LEFT_HIP])
     return keypoints

@@ -1,4 +1,4 @@
-"""Open an ONNX network on the device that was asked for, or say in one sentence why it can't be done."""
+"""Opening and running ONNX networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
 
@@ -23,10 +23,13 @@ _DEVICE_KINDS = ("cpu", "cuda", "mps", "xpu", "npu", "hpu")
 
 
 def check_device(device: Device) -> str:
-    """Return the device as text, `"cpu"` or `"cuda:1"`, whether it came as text or as a `torch.device`.
+    """Name of a device, such as `"cpu"` or `"cuda:1"`.
+
+    Args:
+        device (`str` or `torch.device`): The device.
 
     Raises:
-        `InvalidInput`: if no such kind of device exists.
+        `InvalidInput`: if there is no such kind of device.
     """
     text = str(device)
     kind, colon, index = text.partition(":")
@@ -35,18 +38,21 @@ def check_device(device: Device) -> str:
     return text
 
 
-def execution_providers(device: Device, available: Sequence[str]) -> list[Any]:
-    """Choose onnxruntime's execution providers for a device, best first; the CPU always stands last.
+def execution_providers(device: Device, available: Sequence[str]) -> list[str | tuple[str, dict[str, int]]]:
+    """onnxruntime's execution providers for a device, best first; the CPU comes last.
 
-    CUDA is used on CUDA devices where the installed onnxruntime has it. Everything else runs on the CPU: the plain
-    `onnxruntime` package has nothing else, and one photo takes it about a second.
+    CUDA devices use CUDA if the installed onnxruntime has it. Everything else runs on the CPU: the plain `onnxruntime`
+    package has nothing else, and a photo takes about a second there.
 
     Args:
-        device (`str` or `torch.device`): As in PyTorch: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
-        available (`Sequence[str]`): What `onnxruntime.get_available_providers()` lists.
+        device (`str` or `torch.device`): Device as in PyTorch: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+        available (`Sequence[str]`): Providers that `onnxruntime.get_available_providers()` lists.
+
+    Returns:
+        `list`: names, or tuples of a name and options, as `onnxruntime.InferenceSession` takes them.
     """
     kind, _, index = check_device(device).partition(":")
-    providers: list[Any] = ["CPUExecutionProvider"]
+    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
     if kind == "cuda":
         if "CUDAExecutionProvider" in available:
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0)}))
@@ -56,12 +62,12 @@ def execution_providers(device: Device, available: Sequence[str]) -> list[Any]:
 
 
 def check_file(path: str | os.PathLike, *, name: str, what: str) -> Path:
-    """Return the path of a weights file that exists.
+    """Path of a weights file, which exists.
 
     Args:
         path (`str` or `os.PathLike`): The file.
-        name (`str`): What the error messages call the network.
-        what (`str`): What they call the file.
+        name (`str`): Name of the network in error messages.
+        what (`str`): Description of the file in error messages.
 
     Raises:
         `InvalidInput`: if it is no path.
@@ -78,18 +84,18 @@ def check_file(path: str | os.PathLike, *, name: str, what: str) -> Path:
 def open_session(
     path: str | os.PathLike, device: Device, *, name: str, input_shape: tuple[int, ...], output_count: int
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file and check that it is the kind of network it should be.
+    """Session of an ONNX file, whose input and outputs are the expected ones.
 
     Args:
         path (`str` or `os.PathLike`): The .onnx file.
-        device (`str` or `torch.device`): Where it shall run.
-        name (`str`): What the error messages call the network.
+        device (`str` or `torch.device`): Device the network runs on.
+        name (`str`): Name of the network in error messages.
         input_shape (`tuple[int, ...]`): Shape of its one input; axes that the file leaves open fit any size.
-        output_count (`int`): How many outputs it has at least.
+        output_count (`int`): Least number of outputs.
 
     Raises:
         `MissingDependency`: if onnxruntime can't be imported.
-        `InvalidInput`: if the path is no path.
+        `InvalidInput`: if the path or the device is none.
         `WeightsUnavailable`: if there is no such file, or it is damaged.
         `IncompatibleCheckpoint`: if it holds another network.
     """
@@ -100,6 +106,7 @@ def open_session(
             f"{name} needs onnxruntime, which can't be imported ({error}): run `pip install onnxruntime`."
         ) from error
 
+    device = check_device(device)
     path = check_file(path, name=name, what="the downloaded .onnx file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # released graphs make onnxruntime warn about every unused initializer
@@ -125,6 +132,12 @@ def open_session(
 
 
 def run_session(session: onnxruntime.InferenceSession, values: np.ndarray, outputs: Sequence[int]) -> list[np.ndarray]:
-    """Run a network with one input and return the outputs with these indices."""
+    """Outputs of a network with one input.
+
+    Args:
+        session (`onnxruntime.InferenceSession`): The network.
+        values (`np.ndarray`): The input, of the network's own shape and type.
+        outputs (`Sequence[int]`): Indices of the outputs to return.
+    """
     names = [output.name for output in session.get_outputs()]
     return session.run([names[index] for index in outputs], {session.get_inputs()[0].name: values})

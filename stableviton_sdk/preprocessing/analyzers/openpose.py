@@ -1,125 +1,66 @@
-"""Body joints: BODY_25 skeletons, their drawing, and OpenPose's body network through controlnet_aux."""
+"""Body joints through OpenPose's body network, as controlnet_aux has it."""
 
 from __future__ import annotations
 
-import colorsys
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
+from ..joints import Body25, Pose, joint_between
+from ..resampling import check_image
 from .onnx_session import check_device, check_file
-from .resampling import check_image
 
 if TYPE_CHECKING:
     import torch
 
     from .onnx_session import Device
 
-# Left and right are the person's own.
-BODY_25_NAMES = (
-    "nose",
-    "neck",
-    "right shoulder",
-    "right elbow",
-    "right wrist",
-    "left shoulder",
-    "left elbow",
-    "left wrist",
-    "mid-hip",
-    "right hip",
-    "right knee",
-    "right ankle",
-    "left hip",
-    "left knee",
-    "left ankle",
-    "right eye",
-    "left eye",
-    "right ear",
-    "left ear",
-    "left big toe",
-    "left small toe",
-    "left heel",
-    "right big toe",
-    "right small toe",
-    "right heel",
-)
-BODY_25_EDGES = (
-    *((1, 8), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7)),
-    *((8, 9), (9, 10), (10, 11), (8, 12), (12, 13), (13, 14)),
-    *((1, 0), (0, 15), (15, 17), (0, 16), (16, 18)),
-    *((14, 19), (19, 20), (14, 21), (11, 22), (22, 23), (11, 24)),
-)
-NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, MID_HIP, RIGHT_HIP, LEFT_HIP = 0, 1, 2, 5, 8, 9, 12
-
-# BODY_25 index of each COCO-18 joint: without a mid-hip, everything from the right hip on moves up by one.
-COCO_18_TO_BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+# BODY_25 index of each COCO-18 joint: COCO-18 is in BODY_25's order, but has no mid-hip.
+COCO_18_TO_BODY_25 = tuple(joint for joint in Body25 if joint <= Body25.LEFT_EAR and joint != Body25.MID_HIP)
 
 DETECTION_SIDE = 512  # pixels of the shorter side; OpenPose smooths and searches its maps at this resolution
 MAX_ASPECT = 4
 
 
-@dataclass(frozen=True, eq=False)
-class Pose:
-    """One person's joints.
-
-    Args:
-        keypoints (`np.ndarray`):
-            BODY_25 joints, float32, (25, 3) as x, y in image pixels (0, 0 is the first pixel's centre) and
-            confidence in [0, 1]. A joint that wasn't found is 0, 0, 0.
-        box (`tuple[float, float, float, float]`):
-            Left, top, right, bottom of the person in image pixels: the detector's box, or the box around the joints
-            where the estimator has no detector.
-        score (`float`): How sure the estimator is of this person, for comparisons among its own poses only.
-    """
-
-    keypoints: np.ndarray
-    box: tuple[float, float, float, float]
-    score: float
-
-
 class OpenPoseEstimator:
-    """Finds people and their joints with OpenPose's body network.
+    """Finds people and their joints with OpenPose's body network, which comes from controlnet_aux.
 
-    The network comes from controlnet_aux and opens on first use. Its weights are read as tensors only: a file that
-    would run code is refused.
+    Weights are read as tensors only: a file that would run code is refused.
 
     Args:
         weights_path (`str` or `os.PathLike`): `body_pose_model.pth`.
-        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where the network runs.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Device the network runs on.
+
+    Raises:
+        `InvalidInput`: if the path or the device is none.
+        `WeightsUnavailable`: if the weights' file is missing or damaged.
+        `IncompatibleCheckpoint`: if the file holds another network.
+        `MissingDependency`: if controlnet_aux can't be imported.
     """
 
     def __init__(self, weights_path: str | os.PathLike, device: Device = "cpu"):
-        self.weights_path = weights_path
-        self.device = check_device(device)
-        self._body: Any = None
+        self._body = _load_body(weights_path, check_device(device))
 
     def __call__(self, image: Image.Image) -> list[Pose]:
-        """Find everyone in a photo.
+        """Poses of all people in a photo, best first; empty if nobody is found.
 
-        Feet are never found, and the mid-hip is the middle of both hips where both are known.
+        A pose has four joints or more, but never feet. The mid-hip is the midpoint of the hips.
 
         Args:
             image (`PIL.Image.Image`): RGB, of any size.
 
         Returns:
-            `list[Pose]`: best first; empty if nobody was found. A person has four joints or more.
+            `list[Pose]`
 
         Raises:
-            `InvalidInput`:
-                if the image isn't a PIL image of mode RGB, or if the people in it can't be told apart.
-            `WeightsUnavailable`: if the weights' file is missing or damaged.
-            `IncompatibleCheckpoint`: if the file holds another network.
-            `MissingDependency`: if controlnet_aux can't be imported.
+            `InvalidInput`: if the image isn't a PIL image of mode RGB, or the people in it can't be told apart.
         """
         check_image(image)
-        if self._body is None:
-            self._body = _load_body(self.weights_path, self.device)
         resized, size = _detection_image(image)
         try:
             candidate, subset = self._body(np.ascontiguousarray(np.asarray(resized)[..., ::-1]))  # it expects BGR
@@ -132,51 +73,6 @@ class OpenPoseEstimator:
         scale = (image.width / size[0], image.height / size[1])
         poses = [pose for result in results if (pose := _to_pose(result, scale, image.size)) is not None]
         return sorted(poses, key=lambda pose: pose.score, reverse=True)
-
-
-def joint_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The middle of two joints (3,), as sure as the less sure of them; missing if one of them is."""
-    if first[2] <= 0 or second[2] <= 0:
-        return np.zeros(3, np.float32)
-    middle = (first + second) / 2
-    middle[2] = min(first[2], second[2])
-    return middle
-
-
-def draw_pose(image: Image.Image, keypoints: np.ndarray) -> Image.Image:
-    """Draw a skeleton over a copy of an image; missing joints and their bones are left out.
-
-    Args:
-        image (`PIL.Image.Image`): RGB.
-        keypoints (`np.ndarray`): BODY_25 joints in the image's pixels, (25, 3) as x, y, confidence.
-
-    Returns:
-        `PIL.Image.Image`: RGB, of the image's size.
-
-    Raises:
-        `InvalidInput`: if the image isn't RGB, or the joints aren't (25, 3).
-    """
-    check_image(image)
-    joints = np.asarray(keypoints, dtype=np.float64)
-    if joints.shape != (25, 3):
-        raise InvalidInput(f"keypoints have shape {joints.shape}: pass BODY_25 joints, (25, 3) as x, y, confidence.")
-    drawn = image.copy()
-    canvas = ImageDraw.Draw(drawn)
-    width = max(1, round(max(image.size) / 200))
-    known = np.isfinite(joints).all(axis=1) & (joints[:, 2] > 0)
-    for index, (start, end) in enumerate(BODY_25_EDGES):
-        if known[start] and known[end]:
-            colour = _hue(index / len(BODY_25_EDGES))
-            canvas.line([tuple(joints[start, :2]), tuple(joints[end, :2])], fill=colour, width=width)
-    for index in np.flatnonzero(known):
-        x, y = joints[index, :2]
-        canvas.ellipse((x - width, y - width, x + width, y + width), fill=_hue(index / 25), outline=(255, 255, 255))
-    return drawn
-
-
-def _hue(share: float) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(share, 1.0, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _detection_image(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
@@ -207,7 +103,7 @@ def _to_pose(result: Any, scale: tuple[float, float], image_size: tuple[int, int
         if x > image_size[0] - 0.5 or y > image_size[1] - 0.5:
             continue  # a peak in the padding
         keypoints[index] = x, y, min(max(float(joint.score), 0.0), 1.0)
-    keypoints[MID_HIP] = joint_between(keypoints[RIGHT_HIP], keypoints[LEFT_HIP])
+    keypoints[Body25.MID_HIP] = joint_between(keypoints[Body25.RIGHT_HIP], keypoints[Body25.LEFT_HIP])
     found = keypoints[keypoints[:, 2] > 0, :2]
     if len(found) == 0:
         return None

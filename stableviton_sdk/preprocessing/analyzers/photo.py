@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from ...errors import InvalidInput, NoPersonFound
+from ...errors import NoPersonFound
 from ...hub.download import sdk_cache
-from ..boxes import find_at
-from .base import BodyAnalysis, choose_person
+from ..boxes import choose_person, match_box
+from .base import BodyAnalysis
 
 if TYPE_CHECKING:
     from ..densepose import DensePoseEstimator
+    from .dwpose import DWPoseEstimator
     from .human_parsing import HumanParser
-    from .openpose import Pose
+    from .networks import LazyNetworks
+    from .openpose import OpenPoseEstimator
 
 POSE_METHODS = ("openpose", "dwpose")
 
-# Where the networks' weights are, by the names that PersonPreprocessor's `weights` takes.
+# Sources of the networks' weights, by the names that PersonPreprocessor's `weights` takes.
 WEIGHTS = {
     "human_parsing_lip": {
         "repo_id": "rlawjdghek/StableVITON",
@@ -42,58 +42,57 @@ WEIGHTS = {
 }
 
 
-class Lazy:
-    """Makes something when it is first asked for, once, whichever thread asks."""
-
-    def __init__(self, make: Callable[[], Any]):
-        self._make = make
-        self._lock = threading.Lock()
-        self._made: Any = None
-
-    def __call__(self) -> Any:
-        with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
-
-
-class PhotoBodyAnalyzer:
-    """Analyses bodies in photos with three networks; follows [`BodyAnalyzer`].
+class PhotoAnalyzer:
+    """Analyses bodies in photos with parsing, pose and DensePose networks; implements [`BodyAnalyzer`].
 
     Args:
-        parser (`Callable`): Returns the [`HumanParser`]. Called when it is needed.
-        pose (`Callable`): Returns the [`OpenPoseEstimator`] or [`DWPoseEstimator`].
-        densepose (`Callable`): Returns the [`DensePoseEstimator`].
+        networks (`LazyNetworks`): Where the networks open and stay; its weights go by the names in `WEIGHTS`.
+        pose (`str`, *optional*, defaults to `"openpose"`): Pose network, `"openpose"` or `"dwpose"`.
     """
 
-    def __init__(
-        self,
-        parser: Callable[[], HumanParser],
-        pose: Callable[[], Callable[[Image.Image], list[Pose]]],
-        densepose: Callable[[], DensePoseEstimator],
-    ):
-        self._parser = parser
-        self._pose = pose
-        self._densepose = densepose
+    def __init__(self, networks: LazyNetworks, pose: str = "openpose"):
+        self.networks = networks
+        self.pose = pose
 
     def find_people(self, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-        """People in a photo, best first: boxes (N, 4) in its pixels, and scores (N,)."""
+        """People in a photo, best first.
+
+        Args:
+            image (`PIL.Image.Image`): Photo, RGB.
+
+        Returns:
+            `tuple[np.ndarray, np.ndarray]`:
+                boxes, float32, (N, 4), left, top, right, bottom in pixels of the photo, and scores in [0, 1], (N,).
+        """
         return self._densepose().find_people(image)
 
     def parse(self, image: Image.Image) -> np.ndarray:
-        """CIHP label map of a photo, uint8, (H, W)."""
+        """CIHP label map of a photo, uint8, (H, W).
+
+        Args:
+            image (`PIL.Image.Image`): Photo, RGB.
+        """
         return self._parser().parse(image)
 
     def __call__(
         self, image: Image.Image, *, person_box: tuple[float, float, float, float] | None = None
     ) -> BodyAnalysis:
-        """Analyse the person at `person_box`, or the largest and most central one.
+        """Parse, joints and DensePose labels of one person.
 
-        The parse is of everybody in the image; joints and DensePose labels are the person's. Where the pose network
-        sees nobody at that place, all joints are missing.
+        The parse covers everybody in the image; joints and DensePose labels are of the one person. If the pose
+        network finds nobody there, all joints are missing.
+
+        Args:
+            image (`PIL.Image.Image`): Photo, RGB.
+            person_box (`tuple[float, float, float, float]`, *optional*):
+                Left, top, right, bottom of the person in pixels of the photo; by default the largest and most central
+                person.
+
+        Returns:
+            `BodyAnalysis`
 
         Raises:
-            `NoPersonFound`: if nobody was found and no box was given.
+            `NoPersonFound`: if nobody was found and `person_box` is None.
         """
         surface = self._densepose().analyse(image)
         boxes, scores = surface.boxes, surface.scores
@@ -106,61 +105,49 @@ class PhotoBodyAnalyzer:
             person_box = tuple(boxes[choose_person(boxes, scores, image.size)].tolist())
         labels = surface.labels(person_box)
         del surface  # its features are large, and three more networks have to run
-        poses = self._pose()(image)
+        poses = self._pose_estimator()(image)
         pose_boxes = np.array([pose.box for pose in poses], dtype=np.float64).reshape(-1, 4)
-        index = find_at(pose_boxes, np.array(person_box, dtype=np.float64))
+        index = match_box(pose_boxes, np.array(person_box, dtype=np.float64))
         keypoints = np.zeros((25, 3), np.float32) if index is None else poses[index].keypoints
         return BodyAnalysis(self.parse(image), keypoints, labels, boxes, scores)
 
+    def _parser(self) -> HumanParser:
+        def open_network() -> HumanParser:
+            from .human_parsing import HumanParser
 
-def make_analyzer(
-    weights: Callable[[str], Path | None],
-    share: Callable[[str, Callable[[], Any]], Lazy],
-    *,
-    device: str,
-    pose: str,
-) -> PhotoBodyAnalyzer:
-    """Make the analyzer out of weights files.
+            lip, atr = self.networks.required_weights("human_parsing_lip"), self.networks.weights("human_parsing_atr")
+            return HumanParser(lip, atr, self.networks.device)
 
-    Args:
-        weights (`Callable`): Path of the weights that go by one of the names in `WEIGHTS`; None if they were declined.
-        share (`Callable`): Keeps what it is given to make under a name, for the next analyzer on the same device.
-        device (`str`): Where the networks run.
-        pose (`str`): `"openpose"` or `"dwpose"`.
-    """
+        return self.networks.get("parser", open_network)
 
-    def parser() -> HumanParser:
-        from .human_parsing import HumanParser
+    def _pose_estimator(self) -> OpenPoseEstimator | DWPoseEstimator:
+        def open_openpose() -> OpenPoseEstimator:
+            from .openpose import OpenPoseEstimator
 
-        return HumanParser(_needed(weights, "human_parsing_lip"), weights("human_parsing_atr"), device)
+            return OpenPoseEstimator(self.networks.required_weights("openpose"), self.networks.device)
 
-    def openpose() -> Callable[[Image.Image], list[Pose]]:
-        from .openpose import OpenPoseEstimator
+        def open_dwpose() -> DWPoseEstimator:
+            from .dwpose import DWPoseEstimator
 
-        return OpenPoseEstimator(_needed(weights, "openpose"), device)
+            paths = [self.networks.required_weights(name) for name in ("dwpose_detector", "dwpose_pose")]
+            return DWPoseEstimator(*paths, self.networks.device)
 
-    def dwpose() -> Callable[[Image.Image], list[Pose]]:
-        from .dwpose import DWPoseEstimator
+        return self.networks.get(self.pose, open_openpose if self.pose == "openpose" else open_dwpose)
 
-        return DWPoseEstimator(_needed(weights, "dwpose_detector"), _needed(weights, "dwpose_pose"), device)
+    def _densepose(self) -> DensePoseEstimator:
+        def open_network() -> DensePoseEstimator:
+            from ..densepose import DensePoseEstimator, load_network
 
-    def densepose() -> DensePoseEstimator:
-        from ..densepose import DensePoseEstimator, DensePoseNetwork
+            path = converted_once(self.networks.required_weights("densepose"))
+            return DensePoseEstimator(load_network(path).to(self.networks.device))
 
-        path = converted_once(_needed(weights, "densepose"))
-        return DensePoseEstimator(DensePoseNetwork.from_checkpoint(path).to(device))
-
-    return PhotoBodyAnalyzer(
-        share("parser", parser),
-        share(pose, {"openpose": openpose, "dwpose": dwpose}[pose]),
-        share("densepose", densepose),
-    )
+        return self.networks.get("densepose", open_network)
 
 
 def converted_once(path: Path) -> Path:
-    """The safetensors form of a downloaded DensePose pickle, made on first use; other files are left as they are.
+    """Path of the safetensors form of a downloaded DensePose pickle, converted on first use; other paths unchanged.
 
-    Files of the Hub's cache are known by their checksum, which their converted form is kept under.
+    Files of the Hub's cache are named by their checksum; the converted form is kept under the same name.
     """
     from ..densepose import convert_checkpoint
 
@@ -171,10 +158,3 @@ def converted_once(path: Path) -> Path:
     if not target.is_file():
         convert_checkpoint(path, target)
     return target
-
-
-def _needed(weights: Callable[[str], Path | None], name: str) -> Path:
-    path = weights(name)
-    if path is None:
-        raise InvalidInput(f"the weights {name!r} were declined, but are needed here: pass their path in `weights`.")
-    return path

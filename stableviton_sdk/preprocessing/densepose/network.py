@@ -1,8 +1,7 @@
-"""DensePose R-CNN (R_50_FPN_s1x) in plain PyTorch: where people are, and which part of the body each pixel shows."""
+"""DensePose R-CNN (R_50_FPN_s1x) in plain PyTorch: boxes of people, and the body part that each pixel shows."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,23 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import InvalidInput
-from .boxes import ANCHOR_RATIOS, anchors_at, apply_deltas, clip_boxes, pool, pool_from_levels, suppress, usable
-from .weights import fold_batch_norm, read_checkpoint, released_layout
+from .regions import ANCHOR_RATIOS, anchors_at, apply_deltas, clip_boxes, pool, pool_from_levels, suppress, usable
 
 PIXEL_MEAN = (103.53, 116.28, 123.675)  # BGR, in [0, 255]; the standard deviation is 1
 PADDING = 32  # images are padded to a multiple of p5's stride
 STRIDES = (4, 8, 16, 32, 64)  # of p2..p6
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # for p2..p6, in pixels
-PROPOSALS = 1000  # per level before non-maximum suppression, and in all after it
-HEAD_BATCH = 16  # people at a time, which bounds the memory of the DensePose head
+PROPOSALS = 1000  # per level before non-maximum suppression, and in total after it
+HEAD_BATCH = 16  # people per pass of the DensePose head, which bounds its memory
 
 
 class DensePoseOutput(NamedTuple):
-    """What the network sees, one row per person, best first (or in the order of the boxes given).
+    """Outputs of the network, one row per person, best first (or in the order of the given boxes).
 
     Args:
         boxes (`torch.Tensor`): float32, (N, 4), left, top, right, bottom in pixels of the network's image.
-        scores (`torch.Tensor`): float32 in [0, 1], (N,), how surely the box shows a person.
+        scores (`torch.Tensor`): float32 in [0, 1], (N,), probability that the box shows a person.
         coarse_segm (`torch.Tensor`): (N, 2, 112, 112), logits of background and body.
         fine_segm (`torch.Tensor`): (N, 25, 112, 112), logits of background and the 24 parts of the body's surface.
         u (`torch.Tensor`): (N, 25, 112, 112), first surface coordinate within each part; in [0, 1] once clamped.
@@ -59,27 +57,6 @@ class DensePoseNetwork(nn.Module):
         self.roi_heads = _RegionHeads()
         self.requires_grad_(False).eval()
 
-    @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike) -> DensePoseNetwork:
-        """Load the released `model_final_162be9.pkl`, or a safetensors file that `convert_checkpoint` made of it.
-
-        Raises:
-            `IncompatibleCheckpoint`: if it's another model's file, a damaged one, or a pickle of more than arrays.
-            `WeightsUnavailable`: if there is no such file.
-        """
-        with torch.device("meta"):  # nothing is drawn at random only to be overwritten
-            network = cls()
-        tensors = read_checkpoint(path, cls.checkpoint_layout())
-        network.load_state_dict(fold_batch_norm(tensors), assign=True)
-        # a fifth less time on CPUs, and what tensor cores want
-        return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
-
-    @classmethod
-    def checkpoint_layout(cls) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the released tensors that this network is made of."""
-        with torch.device("meta"):
-            return released_layout(cls().state_dict())
-
     @property
     def device(self) -> torch.device:
         return self.roi_heads.box_head.fc1.weight.device
@@ -92,15 +69,15 @@ class DensePoseNetwork(nn.Module):
     def forward(
         self, image: Tensor, boxes: Tensor | None = None, *, score_threshold: float = 0.05, max_people: int = 10
     ) -> DensePoseOutput:
-        """Find people and read their body surface, or read it in the boxes given.
+        """Boxes and body surface of people, or the body surface in given boxes.
 
         Args:
             image (`torch.Tensor`): float32 BGR in [0, 255], (3, H, W), resized to a short side of 800 pixels.
             boxes (`torch.Tensor`, *optional*):
-                (N, 4), left, top, right, bottom in pixels of `image`. Nobody is looked for then, and `scores` says
-                how much each of these boxes looks like a person.
-            score_threshold (`float`, *optional*, defaults to 0.05): Least score of the people that are looked for.
-            max_people (`int`, *optional*, defaults to 10): How many of them at most; the best are taken.
+                (N, 4), left, top, right, bottom in pixels of `image`. Given boxes replace the search for people;
+                `scores` is then the probability that each of them shows a person.
+            score_threshold (`float`, *optional*, defaults to 0.05): Least score of a person found.
+            max_people (`int`, *optional*, defaults to 10): Largest number of people found; the best are kept.
 
         Returns:
             `DensePoseOutput`
@@ -108,12 +85,12 @@ class DensePoseNetwork(nn.Module):
         Raises:
             `InvalidInput`: for an image or boxes of another shape, type or range.
         """
-        size = _check_image(image)
+        shape = _check_image(image)
         if boxes is not None:
             boxes = _check_boxes(boxes).to(device=self.device, dtype=torch.float32)
         features = self.extract_features(image)
         if boxes is None:
-            boxes, scores = self.detect(features, size, score_threshold=score_threshold, max_people=max_people)
+            boxes, scores = self.detect(features, shape, score_threshold=score_threshold, max_people=max_people)
         else:
             scores = self.roi_heads.classify(features, boxes)[0]
         return DensePoseOutput(boxes, scores, *self.read_surface(self.decode(features), boxes))
@@ -132,35 +109,41 @@ class DensePoseNetwork(nn.Module):
         return self.backbone(F.pad(image, (0, -width % PADDING, 0, -height % PADDING))[None])
 
     @torch.no_grad()
-    def propose(self, features: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Boxes that may hold an object.
+    def propose(self, features: Sequence[Tensor], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Boxes that may hold an object, best first.
 
         Args:
             features (`list[torch.Tensor]`): p2..p6.
-            size (`tuple[int, int]`): Height and width of the image before padding.
+            shape (`tuple[int, int]`): Height and width of the image before padding.
 
         Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: boxes, float32, (N, 4), and their logits, (N,), best first.
+            `tuple[torch.Tensor, torch.Tensor]`: boxes, float32, (N, 4), and their logits, (N,).
         """
-        return self.proposal_generator(features, size)
+        return self.proposal_generator(features, shape)
 
     @torch.no_grad()
     def detect(
         self,
         features: Sequence[Tensor],
-        size: tuple[int, int],
+        shape: tuple[int, int],
         *,
         score_threshold: float = 0.05,
         max_people: int = 100,
     ) -> tuple[Tensor, Tensor]:
         """People in the image.
 
+        Args:
+            features (`list[torch.Tensor]`): p2..p6.
+            shape (`tuple[int, int]`): Height and width of the image before padding.
+            score_threshold (`float`, *optional*, defaults to 0.05): Least score of a person.
+            max_people (`int`, *optional*, defaults to 100): Largest number of people; the best are kept.
+
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: boxes, float32, (N, 4), and scores in [0, 1], (N,), best first.
         """
-        proposals, _ = self.propose(features, size)
+        proposals, _ = self.propose(features, shape)
         scores, deltas = self.roi_heads.classify(features, proposals)
-        boxes = clip_boxes(apply_deltas(deltas, proposals, (10.0, 10.0, 5.0, 5.0)), size)
+        boxes = clip_boxes(apply_deltas(deltas, proposals, (10.0, 10.0, 5.0, 5.0)), shape)
         kept = usable(boxes) & (scores > score_threshold)
         boxes, scores = boxes[kept], scores[kept]
         best = suppress(boxes, scores, 0.5)[:max_people]
@@ -168,7 +151,11 @@ class DensePoseNetwork(nn.Module):
 
     @torch.no_grad()
     def decode(self, features: Sequence[Tensor]) -> Tensor:
-        """The one map that the body surface is read from, (1, 256, h, w) at stride 4."""
+        """Feature map that the body surface is read from, (1, 256, h, w) at stride 4.
+
+        Args:
+            features (`list[torch.Tensor]`): p2..p6.
+        """
         return self.roi_heads.decoder(features)
 
     @torch.no_grad()
@@ -176,7 +163,7 @@ class DensePoseNetwork(nn.Module):
         """`coarse_segm`, `fine_segm`, `u` and `v` of the boxes, as in `DensePoseOutput`.
 
         Args:
-            decoded (`torch.Tensor`): What `decode` returned.
+            decoded (`torch.Tensor`): Result of `decode`, (1, 256, h, w).
             boxes (`torch.Tensor`): float32, (N, 4), in pixels of the network's image.
         """
         batches = [
@@ -258,9 +245,9 @@ class _ProposalGenerator(nn.Module):
         self.rpn_head.objectness_logits = nn.Conv2d(256, len(ANCHOR_RATIOS), 1)
         self.rpn_head.anchor_deltas = nn.Conv2d(256, 4 * len(ANCHOR_RATIOS), 1)
 
-    def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Sequence[Tensor], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         levels = [
-            self._propose_at(feature, stride, anchor_size, size)
+            self._propose_at(feature, stride, anchor_size, shape)
             for feature, stride, anchor_size in zip(features, STRIDES, ANCHOR_SIZES, strict=True)
         ]
         boxes, logits = (torch.cat(values) for values in zip(*levels, strict=True))
@@ -268,7 +255,7 @@ class _ProposalGenerator(nn.Module):
         return boxes[best], logits
 
     def _propose_at(
-        self, feature: Tensor, stride: int, anchor_size: int, size: tuple[int, int]
+        self, feature: Tensor, stride: int, anchor_size: int, shape: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         hidden = F.relu_(self.rpn_head.conv(feature))
         # (1, A, h, w) -> (h * w * A,)
@@ -277,7 +264,7 @@ class _ProposalGenerator(nn.Module):
         deltas = self.rpn_head.anchor_deltas(hidden).permute(0, 2, 3, 1).reshape(-1, 4).float()
         logits, best = logits.topk(min(PROPOSALS, len(logits)))
         anchors = anchors_at(best, feature.shape[-1], stride, anchor_size)
-        boxes = clip_boxes(apply_deltas(deltas[best], anchors, (1.0, 1.0, 1.0, 1.0)), size)
+        boxes = clip_boxes(apply_deltas(deltas[best], anchors, (1.0, 1.0, 1.0, 1.0)), shape)
         kept = usable(boxes) & torch.isfinite(logits)
         boxes, logits = boxes[kept], logits[kept]
         kept = suppress(boxes, logits, 0.7)

@@ -1,4 +1,4 @@
-"""Agnostic mask: which part of a person is repainted, from a CIHP parse and BODY_25 joints."""
+"""Agnostic mask: the part of a person to repaint, from a CIHP parse and BODY_25 joints."""
 
 from __future__ import annotations
 
@@ -7,115 +7,82 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ...errors import InvalidInput, NoPersonFound
-from ..analyzers.openpose import draw_pose
-from ..drawing import outline_parsing, tint
+from ..joints import Body25
 from ..labels import CIHP, UPPER_GARMENTS
-from .skeleton import (
-    ARMS,
-    HIPS,
-    LEFT_SHOULDER,
-    NECK,
-    RIGHT_SHOULDER,
-    RULE_SIZE,
-    SHOULDERS,
-    Drawing,
-    Figure,
-    find_figure,
-)
+from .skeleton import ARMS, HIPS, NECK, RULE_SIZE, SHOULDERS, Skeleton, SkeletonCanvas, complete_skeleton
 
 Category = Literal["upper", "lower", "dress"]
 CATEGORIES = ("upper", "lower", "dress")
 
 
 def agnostic_mask(
-    parsing: np.ndarray, keypoints: np.ndarray, *, category: Category = "upper", grow: float = 0.0
+    parsing: np.ndarray, keypoints: np.ndarray, *, category: Category = "upper", dilation: float = 0.0
 ) -> np.ndarray:
     """Region of the photo to repaint; for `"upper"` after HR-VITON's rule (the one StableVITON was trained with).
 
     The rule draws torso, neck, shoulders and arms around the joints, in widths that follow the shoulder distance, and
     gives back the face, the lower body and the hands. It is exact where neck, shoulders, hips and arms were detected
-    and the person is not in profile. Otherwise the missing neck, shoulder and hips are estimated from the remaining
-    joints and the parse, an arm is drawn as far as it is known, and what of the worn upper clothes the drawing
-    missed is added with a small rim.
+    and the person is not in profile. Otherwise missing neck, shoulders and hips are estimated from the other joints
+    and the parse, an arm is drawn as far as its joints are known, and worn upper clothes outside the drawing are
+    added with a small rim.
 
     `"lower"` and `"dress"` take the parsed clothes (and legs, or neck and arms), dilate them, fill holes, keep the
-    largest region, and protect everything else that the parse names.
+    largest region, and give back everything else that the parse labels.
 
     Args:
         parsing (`np.ndarray`): CIHP label map, uint8 in 0..19, (H, W).
         keypoints (`np.ndarray`):
             BODY_25 joints in pixels of `parsing`, float, (25, 3) as x, y, confidence; confidence 0 means missing.
         category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`.
-        grow (`float`, *optional*, defaults to 0):
-            Widen the mask in all directions by this share of the shoulder distance (0 to 1; 0.1 is about the width of
-            a collar), so that the old garment's outline doesn't leak. What was given back stays given back.
+        dilation (`float`, *optional*, defaults to 0.0):
+            Radius in shoulder distances (0 to 1; 0.1 is about the width of a collar) by which the mask is dilated, so
+            that the worn garment's outline doesn't leak. What the rule gives back isn't covered.
 
     Returns:
         `np.ndarray`: bool, (H, W), True = repaint.
 
     Raises:
-        `InvalidInput`: if an argument doesn't have the form above.
+        `InvalidInput`: if an argument has another type, shape or range.
         `NoPersonFound`: if neither shoulder was detected and the parse shows no upper body, or for `"lower"` and
             `"dress"` if the parse shows no such clothes.
     """
-    parsing, keypoints = _check(parsing, keypoints, category, grow)
-    figure = find_figure(parsing, keypoints)
+    parsing, keypoints = _check(parsing, keypoints, category, dilation)
+    skeleton = complete_skeleton(parsing, keypoints)
     if category == "upper":
-        if figure is None:
+        if skeleton is None:
             raise NoPersonFound(
                 "the pose shows too little of a person's shoulders, and the parse no upper body to guess them from: "
                 "use a photo that shows the upper body, or pass a mask of your own."
             )
-        mask, kept = _upper(parsing, figure)
+        mask, kept = _upper(parsing, skeleton)
     else:
         warnings.warn(
             f'category="{category}": the released StableVITON weights were trained on upper bodies only, '
             "so expect worse images than with weights trained for it.",
             stacklevel=2,
         )
-        mask, kept = _lower(parsing, keypoints) if category == "lower" else _dress(parsing, figure)
-    if grow:
-        # without a single clue to the shoulders the parse's height stands in: a person is about four of them high
-        distance = figure.shoulder_distance / figure.scale if figure is not None else parsing.shape[0] / 4
-        mask = _dilate(mask, grow * distance)
+        mask, kept = _lower(parsing, keypoints) if category == "lower" else _dress(parsing, skeleton)
+    if dilation:
+        # without shoulders a quarter of the parse's height stands in: a person is about four shoulder distances high
+        distance = skeleton.shoulder_distance / skeleton.scale if skeleton is not None else parsing.shape[0] / 4
+        mask = _dilate(mask, dilation * distance)
     mask &= ~kept
     return mask
 
 
-def agnostic_debug(
-    person: Image.Image, parsing: np.ndarray, keypoints: np.ndarray, mask: np.ndarray | Image.Image
-) -> Image.Image:
-    """Image that shows why a mask is what it is: the mask as a red tint, the parse's outlines, the joints.
-
-    Args:
-        person (`PIL.Image.Image`): RGB, of any size with the parse's proportions.
-        parsing (`np.ndarray`): CIHP label map of the same image, uint8, (H, W).
-        keypoints (`np.ndarray`): BODY_25 joints in pixels of `parsing`, float, (25, 3).
-        mask (`np.ndarray` or `PIL.Image.Image`): bool, (H, W), or mode L with 255 = repaint.
-
-    Returns:
-        `PIL.Image.Image`: RGB, the size of `person`.
-    """
-    parsing, keypoints = _check(parsing, keypoints, "upper", 0)
-    mask = mask if isinstance(mask, Image.Image) else Image.fromarray(np.asarray(mask, dtype=bool))
-    scale = (person.width / parsing.shape[1], person.height / parsing.shape[0], 1.0)
-    return draw_pose(outline_parsing(tint(person, mask), parsing), keypoints * scale)
-
-
-def _upper(parsing: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
-    """HR-VITON's rule: the mask, and what was given back."""
-    torso = Drawing(figure)
+def _upper(parsing: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Mask of HR-VITON's rule, and the pixels that it gives back."""
+    torso = SkeletonCanvas(skeleton)
     for hip in HIPS:
         torso.ellipse(hip, 3, 6)
-    torso.line(2, 9, 6)
-    torso.line(5, 12, 6)
-    torso.line(9, 12, 12)
-    torso.polygon(2, 5, 12, 9)
+    for shoulder, hip in zip(SHOULDERS, HIPS, strict=True):
+        torso.line(shoulder, hip, 6)
+    torso.line(*HIPS, 12)
+    torso.polygon(*SHOULDERS, *reversed(HIPS))
     torso.neck()
-    torso.line(2, 5, 12)
+    torso.line(*SHOULDERS, 12)
     for shoulder in SHOULDERS:
         torso.ellipse(shoulder, 5, 6)
     for arm in ARMS.values():
@@ -132,60 +99,60 @@ def _upper(parsing: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]
         CIHP.LEFT_SHOE,
         CIHP.RIGHT_SHOE,
     )
-    kept |= _hands(parsing, figure, torso)
-    mask |= _missed_clothes(parsing, figure, mask)
+    kept |= _hands(parsing, skeleton, torso)
+    mask |= _missed_clothes(parsing, skeleton, mask)
     return mask, kept
 
 
 def _is_any(parsing: np.ndarray, *labels: int) -> np.ndarray:
-    """`np.isin` for labels, by a table: a tenth of its time."""
+    """`np.isin` for labels through a table, in a tenth of the time."""
     table = np.zeros(256, bool)
     table[list(labels)] = True
     return table[parsing]
 
 
-def _hands(parsing: np.ndarray, figure: Figure, drawing: Drawing) -> np.ndarray:
-    """Parsed arm pixels outside of the arm's drawing, which ends at the wrist; what `drawing` shows is lost."""
+def _hands(parsing: np.ndarray, skeleton: Skeleton, canvas: SkeletonCanvas) -> np.ndarray:
+    """Parsed arm pixels outside the arm's drawing, which ends at the wrist. Redraws `canvas`."""
     hands = np.zeros(parsing.shape, bool)
     for label, arm in ARMS.items():
         pixels = parsing == label
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         if not rows.size:
             continue
-        drawing.clear()
-        if figure.seen[arm[0]]:
-            drawing.ellipse(arm[0], 5, 6)
-        drawing.arm(arm, wrist=4)
+        canvas.clear()
+        if skeleton.seen[arm[0]]:
+            canvas.ellipse(arm[0], 5, 6)
+        canvas.arm(arm, wrist=4)
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        hands[box] |= pixels[box] & ~drawing.as_mask(parsing.shape, box)
+        hands[box] |= pixels[box] & ~canvas.as_mask(parsing.shape, box)
     return hands
 
 
-def _missed_clothes(parsing: np.ndarray, figure: Figure, mask: np.ndarray) -> np.ndarray:
-    """Worn upper clothes that the drawing doesn't cover because joints are missing, with a rim of one unit."""
-    cut = [not figure.seen[list(arm)].all() for arm in ARMS.values()]
+def _missed_clothes(parsing: np.ndarray, skeleton: Skeleton, mask: np.ndarray) -> np.ndarray:
+    """Worn upper clothes outside the mask because of missing joints, with a rim of one unit."""
+    cut = [not skeleton.seen[list(arm)].all() for arm in ARMS.values()]
     missed = np.zeros_like(mask)
-    if figure.whole and not any(cut):
+    if skeleton.whole and not any(cut):
         return missed
-    own = _own_parts(np.isin(parsing, UPPER_GARMENTS), mask, figure.shoulder_distance / figure.scale)
+    own = _own_parts(np.isin(parsing, UPPER_GARMENTS), mask, skeleton.shoulder_distance / skeleton.scale)
     y, x = np.nonzero(own & ~mask)
-    points = (np.stack([x, y], axis=1) + 0.5) * figure.scale
-    hips = figure.joints[list(HIPS)].mean(axis=0)
+    points = (np.stack([x, y], axis=1) + 0.5) * skeleton.scale
+    hips = skeleton.joints[list(HIPS)].mean(axis=0)
     # a dress is an upper garment down to the hips only
-    wanted = (parsing[y, x] != CIHP.DRESS) | ((points - hips) @ figure.down <= 6 * figure.unit)
-    if figure.whole:
-        left = figure.joints[LEFT_SHOULDER] - figure.joints[RIGHT_SHOULDER]
-        on_left = (points - figure.joints[NECK]) @ left > 0
+    wanted = (parsing[y, x] != CIHP.DRESS) | ((points - hips) @ skeleton.down <= 6 * skeleton.unit)
+    if skeleton.whole:
+        left = skeleton.joints[Body25.LEFT_SHOULDER] - skeleton.joints[Body25.RIGHT_SHOULDER]
+        on_left = (points - skeleton.joints[NECK]) @ left > 0
         wanted &= np.where(on_left, cut[0], cut[1])
     missed[y[wanted], x[wanted]] = True
-    return _dilate(missed, figure.unit / figure.scale)
+    return _dilate(missed, skeleton.unit / skeleton.scale)
 
 
 def _own_parts(clothes: np.ndarray, mask: np.ndarray, reach: float) -> np.ndarray:
-    """The parts of parsed clothes that this person wears, not a bystander.
+    """Parts of parsed clothes that this person wears, not a bystander.
 
-    These are the parts that the person's drawing touches, and small ones (the end of a sleeve behind an arm or a bag)
-    that lie within `reach` pixels of it.
+    These are the parts that touch the person's mask, and small ones (the end of a sleeve behind an arm or a bag)
+    within `reach` pixels of it.
     """
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(clothes.astype(np.uint8), connectivity=8)
     touched, near = np.zeros(len(statistics), bool), np.zeros(len(statistics), bool)
@@ -198,6 +165,7 @@ def _own_parts(clothes: np.ndarray, mask: np.ndarray, reach: float) -> np.ndarra
 
 
 def _lower(parsing: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mask of a lower garment, and the pixels that are given back."""
     clothes = np.isin(parsing, (CIHP.TROUSERS, CIHP.SKIRT, CIHP.LEFT_LEG, CIHP.RIGHT_LEG, CIHP.SOCKS))
     dress = parsing == CIHP.DRESS
     kept = np.isin(
@@ -234,7 +202,8 @@ def _lower(parsing: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.n
     return _grown_region(clothes, parsing.shape), kept
 
 
-def _dress(parsing: np.ndarray, figure: Figure | None) -> tuple[np.ndarray, np.ndarray]:
+def _dress(parsing: np.ndarray, skeleton: Skeleton | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mask of a dress, and the pixels that are given back."""
     region = np.isin(parsing, (CIHP.UPPER_CLOTHES, CIHP.DRESS, CIHP.COAT, CIHP.TROUSERS, CIHP.SKIRT))
     if not region.any():
         raise NoPersonFound(
@@ -243,14 +212,14 @@ def _dress(parsing: np.ndarray, figure: Figure | None) -> tuple[np.ndarray, np.n
         )
     region |= parsing == CIHP.TORSO_SKIN
     kept = np.isin(parsing, (CIHP.HAT, CIHP.GLOVE, CIHP.GLASSES, CIHP.FACE, CIHP.LEFT_SHOE, CIHP.RIGHT_SHOE))
-    if figure is None:
+    if skeleton is None:
         kept |= np.isin(parsing, (CIHP.LEFT_ARM, CIHP.RIGHT_ARM))
         return _grown_region(region, parsing.shape), kept
-    arms = Drawing(figure)
+    arms = SkeletonCanvas(skeleton)
     arms.neck()
     # 45 to 60 pixels at 512 rows; within that, as wide as the upper-body rule
     narrow, wide = (pixels * RULE_SIZE[1] / 512 for pixels in (45, 60))
-    width = min(max(10 * figure.unit, narrow), wide) / figure.unit
+    width = min(max(10 * skeleton.unit, narrow), wide) / skeleton.unit
     for arm in ARMS.values():
         arms.ellipse(arm[0], width / 2, width / 2)
         arms.arm(arm, wrist=width / 2, width=width)
@@ -261,7 +230,7 @@ def _dress(parsing: np.ndarray, figure: Figure | None) -> tuple[np.ndarray, np.n
 
 
 def _grown_region(clothes: np.ndarray, shape: tuple[int, int], drawn: np.ndarray | None = None) -> np.ndarray:
-    """Dilate by ten pixels at 512 rows (five times 5 x 5), add what is drawn, fill holes, keep the largest region."""
+    """Clothes dilated by ten pixels at 512 rows (five times 5 x 5) and what is drawn: the largest region, filled."""
     reach = round(10 * max(shape[0] / 512, shape[1] / 384))
     kernel = np.ones((2 * reach + 1, 1), np.uint8)
     region = cv2.dilate(cv2.dilate(clothes.astype(np.uint8), kernel), kernel.T)
@@ -275,17 +244,20 @@ def _grown_region(clothes: np.ndarray, shape: tuple[int, int], drawn: np.ndarray
 
 
 def _dilate(mask: np.ndarray, radius: float) -> np.ndarray:
-    """All pixels within `radius` pixels of the mask, in every direction alike."""
+    """Mask dilated by a disc of this radius in pixels."""
     if radius <= 0 or not mask.any():
         return mask
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= radius
 
 
-def _check(parsing: np.ndarray, keypoints: np.ndarray, category: str, grow: float) -> tuple[np.ndarray, np.ndarray]:
+def _check(
+    parsing: np.ndarray, keypoints: np.ndarray, category: str, dilation: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parse as uint8 and joints as float64, validated."""
     if category not in CATEGORIES:
         raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, CATEGORIES))}.")
-    if isinstance(grow, bool) or not isinstance(grow, (int, float, np.number)) or not 0 <= grow <= 1:
-        raise InvalidInput(f"grow is {grow!r}: pass a share of the shoulder distance, from 0 to 1.")
+    if isinstance(dilation, bool) or not isinstance(dilation, (int, float, np.number)) or not 0 <= dilation <= 1:
+        raise InvalidInput(f"dilation is {dilation!r}: pass a share of the shoulder distance, from 0 to 1.")
     parsing, keypoints = np.asarray(parsing), np.asarray(keypoints)
     if parsing.ndim != 2 or 0 in parsing.shape or not np.issubdtype(parsing.dtype, np.integer):
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""A body in the pixels that the agnostic mask's rule is written in: joints made complete, and shapes around them."""
+"""The skeleton of the agnostic mask's rule: joints completed from the parse, and shapes drawn around them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,37 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..joints import Body25
 from ..labels import CIHP, UPPER_GARMENTS
 
-# BODY_25 joints
-NOSE, NECK, HIPS = 0, 1, (9, 12)
-SHOULDERS = RIGHT_SHOULDER, LEFT_SHOULDER = (2, 5)
-ARMS = {CIHP.LEFT_ARM: (5, 6, 7), CIHP.RIGHT_ARM: (2, 3, 4)}  # shoulder, elbow, wrist
+NECK = Body25.NECK
+HIPS = (Body25.RIGHT_HIP, Body25.LEFT_HIP)
+SHOULDERS = (Body25.RIGHT_SHOULDER, Body25.LEFT_SHOULDER)
+# shoulder, elbow, wrist, by the parse's label of the arm
+ARMS = {
+    CIHP.LEFT_ARM: (Body25.LEFT_SHOULDER, Body25.LEFT_ELBOW, Body25.LEFT_WRIST),
+    CIHP.RIGHT_ARM: (Body25.RIGHT_SHOULDER, Body25.RIGHT_ELBOW, Body25.RIGHT_WRIST),
+}
 
-RULE_SIZE = (768, 1024)  # the rule's lengths are whole pixels of this size
+RULE_SIZE = (768, 1024)  # width and height that the rule's lengths are whole pixels of
 TORSO_LENGTH = 1.45  # neck to hips in shoulder distances, seen from the front
-HIP_WIDTH = 0.6  # between the hip joints, likewise
-NARROWEST_SHOULDERS = 0.3  # of the torso's length; seen narrower than this, the body is in profile
+HIP_WIDTH = 0.6  # distance of the hip joints in shoulder distances
+NARROWEST_SHOULDERS = 0.3  # shoulder distance in torso lengths below which the body is in profile
 FACE_TO_TORSO = 2.2  # neck to hips in heights of the face
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A body in the rule's pixels.
+class Skeleton:
+    """Joints of a body in the rule's pixels, with neck, shoulders and hips completed.
 
-    `joints` (25, 2) has neck, shoulders and hips filled in; `seen` (25,) tells which joints can be drawn;
-    `whole` whether the torso was detected in full and from the front; `scale` rule pixels per parse pixel.
+    Args:
+        joints (`np.ndarray`): BODY_25 joints, float, (25, 2) as x, y.
+        seen (`np.ndarray`): Joints with a position, detected or estimated, bool, (25,).
+        shoulder_distance (`float`): Distance of the shoulders, at least 0.3 torso lengths.
+        down (`np.ndarray`): Unit vector from the neck to the hips, (2,).
+        whole (`bool`): True if the torso was detected in full and from the front.
+        scale (`float`): Rule pixels per pixel of the parse.
+        canvas (`tuple[int, int]`): Width and height of the image in the rule's pixels.
     """
 
     joints: np.ndarray
@@ -41,18 +52,19 @@ class Figure:
 
     @property
     def unit(self) -> int:
+        """Length that the rule's widths are multiples of, in its pixels."""
         return int(self.shoulder_distance / 16) + 1
 
 
-def find_figure(parsing: np.ndarray, keypoints: np.ndarray) -> Figure | None:
-    """Complete a body's joints with what the parse shows.
+def complete_skeleton(parsing: np.ndarray, keypoints: np.ndarray) -> Skeleton | None:
+    """Skeleton of a body, its missing joints estimated from the others and the parse.
 
     Args:
         parsing (`np.ndarray`): CIHP label map, uint8, (H, W).
         keypoints (`np.ndarray`): BODY_25 joints in pixels of `parsing`, float, (25, 3); confidence 0 means missing.
 
     Returns:
-        `Figure`, or None if nothing hints at where the shoulders are.
+        `Skeleton`, or None if neither joints nor parse say where the shoulders are.
     """
     height, width = parsing.shape
     scale = min(RULE_SIZE[0] / width, RULE_SIZE[1] / height)
@@ -74,7 +86,7 @@ def find_figure(parsing: np.ndarray, keypoints: np.ndarray) -> Figure | None:
         seen[NECK] = True
 
     middle = joints[list(SHOULDERS)].mean(axis=0)
-    across = joints[LEFT_SHOULDER] - joints[RIGHT_SHOULDER]
+    across = joints[Body25.LEFT_SHOULDER] - joints[Body25.RIGHT_SHOULDER]
     distance = float(np.linalg.norm(across))
     across = across / distance if distance > 1 else np.array([1.0, 0.0])
 
@@ -106,11 +118,11 @@ def find_figure(parsing: np.ndarray, keypoints: np.ndarray) -> Figure | None:
     middle = joints[list(HIPS)].mean(axis=0)
     joints[HIPS[0]], joints[HIPS[1]] = middle - between * distance / 2, middle + between * distance / 2
     seen[[*SHOULDERS, *HIPS]] = True
-    return Figure(joints, seen, distance, down, whole, scale, canvas)
+    return Skeleton(joints, seen, distance, down, whole, scale, canvas)
 
 
 def _add_shoulders(joints: np.ndarray, seen: np.ndarray, face: np.ndarray, clothes: np.ndarray) -> bool:
-    """Estimate the missing shoulder, or both, in place; False where nothing hints at them."""
+    """Estimate the missing shoulders in place; False if neither joints nor parse say where they are."""
     hips = [hip for hip in HIPS if seen[hip]]
     for known, missing in (SHOULDERS, SHOULDERS[::-1]):
         if seen[known]:
@@ -118,7 +130,7 @@ def _add_shoulders(joints: np.ndarray, seen: np.ndarray, face: np.ndarray, cloth
                 joints[missing] = 2 * joints[NECK] - joints[known]
                 return True
             middle = [joints[hips].mean(axis=0)] if len(hips) == 2 else []
-            middle += [joints[NOSE]] if seen[NOSE] else []
+            middle += [joints[Body25.NOSE]] if seen[Body25.NOSE] else []
             middle += [cloud.mean(axis=0) for cloud in (face, clothes) if len(cloud)]
             if not middle:
                 return False
@@ -133,15 +145,15 @@ def _add_shoulders(joints: np.ndarray, seen: np.ndarray, face: np.ndarray, cloth
     centre = joints[NECK][0] if seen[NECK] else (left + right) / 2
     height = joints[NECK][1] if seen[NECK] else top + 0.2 * half
     side = -1 if len(hips) == 2 and joints[HIPS[0]][0] > joints[HIPS[1]][0] else 1  # seen from behind
-    joints[RIGHT_SHOULDER] = (centre - side * half, height)
-    joints[LEFT_SHOULDER] = (centre + side * half, height)
+    joints[Body25.RIGHT_SHOULDER] = (centre - side * half, height)
+    joints[Body25.LEFT_SHOULDER] = (centre + side * half, height)
     return True
 
 
 def _down(joints: np.ndarray, seen: np.ndarray, face: np.ndarray, across: np.ndarray, *, profile: bool) -> np.ndarray:
-    """Unit vector from the shoulders to where the hips must be."""
+    """Unit vector from the shoulders to the hips, estimated without the hips."""
     neck = joints[NECK]
-    head = joints[NOSE] if seen[NOSE] else face.mean(axis=0) if len(face) else neck - (0.0, 1.0)
+    head = joints[Body25.NOSE] if seen[Body25.NOSE] else face.mean(axis=0) if len(face) else neck - (0.0, 1.0)
     away = neck - head
     away = away / max(float(np.linalg.norm(away)), 1e-6)
     if profile:
@@ -152,7 +164,7 @@ def _down(joints: np.ndarray, seen: np.ndarray, face: np.ndarray, across: np.nda
 
 
 def _points(parsing: np.ndarray, labels: tuple[int, ...], scale: float) -> np.ndarray:
-    """Centres (N, 2), in the rule's pixels, of the largest connected region of these labels."""
+    """Pixel centres, (N, 2) in the rule's pixels, of the largest connected region of these labels."""
     pixels = np.isin(parsing, labels).astype(np.uint8)
     _, regions, statistics, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)
     if len(statistics) < 2:
@@ -161,29 +173,38 @@ def _points(parsing: np.ndarray, labels: tuple[int, ...], scale: float) -> np.nd
     return (np.stack([x, y], axis=1) + 0.5) * scale
 
 
-class Drawing:
-    """Shapes around a figure's joints, in the rule's pixels; widths and half-axes are in the figure's units."""
+class SkeletonCanvas:
+    """Mask drawn as shapes around a skeleton's joints; widths and half-axes are in the skeleton's units.
 
-    def __init__(self, figure: Figure):
-        self.joints, self.seen, self.unit = figure.joints, figure.seen, figure.unit
-        self.image = Image.new("L", figure.canvas)
+    Args:
+        skeleton (`Skeleton`): The joints.
+    """
+
+    def __init__(self, skeleton: Skeleton):
+        self.joints, self.seen, self.unit = skeleton.joints, skeleton.seen, skeleton.unit
+        self.image = Image.new("L", skeleton.canvas)
         self.draw = ImageDraw.Draw(self.image)
 
     def ellipse(self, joint: int, half_width: float, half_height: float) -> None:
+        """Draw an ellipse around a joint."""
         (x, y), a, b = self.joints[joint], half_width * self.unit, half_height * self.unit
         self.draw.ellipse((x - a, y - b, x + a, y + b), 255, 255)
 
     def line(self, start: int, end: int, width: float) -> None:
+        """Draw a line between two joints."""
         self.draw.line([tuple(self.joints[start]), tuple(self.joints[end])], 255, round(width * self.unit))
 
     def polygon(self, *joints: int) -> None:
+        """Draw the polygon with these joints as corners."""
         self.draw.polygon([tuple(self.joints[joint]) for joint in joints], 255, 255)
 
     def neck(self) -> None:
+        """Draw the rectangle above the neck joint."""
         (x, y), unit = self.joints[NECK], self.unit
         self.draw.rectangle((x - 5 * unit, y - 9 * unit, x + 5 * unit, y), 255, 255)
 
     def arm(self, arm: tuple[int, int, int], *, wrist: float, width: float = 10) -> None:
+        """Draw an arm's seen segments, with circles at the elbow and, of the half-axis `wrist`, at the wrist."""
         for start, end in itertools.pairwise(arm):
             if self.seen[start] and self.seen[end]:
                 self.line(start, end, width)
@@ -191,11 +212,19 @@ class Drawing:
                 self.ellipse(end, half_axis, half_axis)
 
     def clear(self) -> None:
-        """Start anew on the same canvas."""
+        """Erase what is drawn."""
         self.image.paste(0, (0, 0, *self.image.size))
 
     def as_mask(self, shape: tuple[int, int], within: tuple[slice, slice] | None = None) -> np.ndarray:
-        """What is drawn, in an image of another size: bool, (H, W), or its part `within` these rows and columns."""
+        """Mask at the size of another image.
+
+        Args:
+            shape (`tuple[int, int]`): Height and width of the image.
+            within (`tuple[slice, slice]`, *optional*): Rows and columns of the image to return; by default all.
+
+        Returns:
+            `np.ndarray`: bool, (H, W), or its part `within`.
+        """
         (height, width), (canvas_width, canvas_height) = shape, self.image.size
         if (canvas_width, canvas_height) == (width, height):
             mask = np.asarray(self.image) >= 128

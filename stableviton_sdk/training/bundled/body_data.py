@@ -14,16 +14,18 @@ from ...data.synthetic.background import draw_background
 from ...data.synthetic.style import STYLES, pick
 from ...errors import InvalidInput
 from ...files import write_text_atomically
-from ...preprocessing.analyzers.compact import INPUT_SIZE as SIZE
+from ...preprocessing.analyzers.compact import INPUT_SHAPE as SIZE
 from ...preprocessing.analyzers.compact import PAD
+from ...preprocessing.joints import Body25
 from ...preprocessing.labels import CIHP
 
 STATE = "rendered.json"
 FLUSH_EVERY = 200  # items
 # What trades places in a mirror.
-MIRRORED_JOINTS = np.array([0, 1, 5, 6, 7, 2, 3, 4, 8, 12, 13, 14, 9, 10, 11, 16, 15, 18, 17, 22, 23, 24, 19, 20, 21])
+MIRRORED_JOINTS = np.array([joint.mirrored for joint in Body25])
 MIRRORED_PARSING = np.arange(len(CIHP), dtype=np.uint8)
-MIRRORED_PARSING[[14, 15, 16, 17, 18, 19]] = [15, 14, 17, 16, 19, 18]
+MIRRORED_PARSING[[CIHP.LEFT_ARM, CIHP.LEFT_LEG, CIHP.LEFT_SHOE]] = CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE
+MIRRORED_PARSING[[CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE]] = CIHP.LEFT_ARM, CIHP.LEFT_LEG, CIHP.LEFT_SHOE
 MIRRORED_DENSEPOSE = np.array([0, 1, 2, *(label + 1 if label % 2 else label - 1 for label in range(3, 25))], np.uint8)
 
 

@@ -90,7 +90,7 @@ def save_preprocessor(network: BodyNetwork, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx(network, folder / WEIGHTS["body_network"]["file"])
-    PersonPreprocessor(analyzer="figure").save_config(folder)
+    PersonPreprocessor(analyzer="compact").save_config(folder)
     return folder
 
 

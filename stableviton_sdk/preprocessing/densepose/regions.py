@@ -1,9 +1,10 @@
-"""Boxes: anchors, the network's corrections of them, and cutting feature maps out at them."""
+"""Anchors, box regression, and pooling of feature maps at boxes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ LARGEST_DELTA = math.log(1000.0 / 16)  # a box grows by at most this factor, so 
 
 
 def anchors_at(indices: Tensor, columns: int, stride: int, size: int) -> Tensor:
-    """Boxes (N, 4) of the anchors with these indices in the order rows, columns, ratios."""
+    """Boxes (N, 4) of anchors by their indices, (N,), in the order rows, columns, ratios."""
     ratios = torch.tensor(ANCHOR_RATIOS, device=indices.device)
     widths = size / ratios.sqrt()
     half = torch.stack((widths, widths * ratios), dim=1)[indices % len(ANCHOR_RATIOS)] / 2
@@ -24,7 +25,7 @@ def anchors_at(indices: Tensor, columns: int, stride: int, size: int) -> Tensor:
 
 
 def apply_deltas(deltas: Tensor, boxes: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
-    """Move and scale boxes (N, 4) by a network's (N, 4): the parametrisation of Faster R-CNN (arXiv 1506.01497)."""
+    """Boxes (N, 4) moved and scaled by deltas (N, 4), parametrised as in Faster R-CNN (arXiv 1506.01497)."""
     sides = boxes[:, 2:] - boxes[:, :2]
     centres = boxes[:, :2] + 0.5 * sides
     deltas = deltas / torch.tensor(weights, device=deltas.device)
@@ -33,24 +34,25 @@ def apply_deltas(deltas: Tensor, boxes: Tensor, weights: tuple[float, float, flo
     return torch.cat((centres - half, centres + half), dim=1)
 
 
-def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    height, width = size
+def clip_boxes(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Boxes (N, 4), clipped to an image of this height and width."""
+    height, width = shape
     limit = torch.tensor((width, height, width, height), device=boxes.device, dtype=boxes.dtype)
     return boxes.clamp(min=0).minimum(limit)
 
 
 def usable(boxes: Tensor) -> Tensor:
-    """Which boxes are neither empty (they lay outside of the image) nor infinite (half precision overflowed)."""
+    """Mask (N,) of the boxes that are neither empty (outside the image) nor infinite (half precision overflowed)."""
     return (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & torch.isfinite(boxes).all(dim=1)
 
 
 def suppress(boxes: Tensor, scores: Tensor, overlap: float) -> Tensor:
-    """Indices of the boxes that are left, best first, once each has struck out those that overlap it more."""
+    """Indices of the boxes that non-maximum suppression keeps, best first."""
     return with_cpu_fallback(ops.nms, boxes, scores, iou_threshold=overlap)
 
 
 def pool(feature: Tensor, boxes: Tensor, size: int, stride: int) -> Tensor:
-    """ROIAlign with the old half-pixel convention, in float32: (1, C, h, w) -> (N, C, size, size)."""
+    """Feature map at boxes, (1, C, h, w) -> (N, C, size, size): ROIAlign, not aligned, in float32."""
     rois = torch.cat((boxes.new_zeros(len(boxes), 1), boxes), dim=1)
     return with_cpu_fallback(
         ops.roi_align, feature.float(), rois, output_size=size, spatial_scale=1 / stride, sampling_ratio=2
@@ -58,7 +60,7 @@ def pool(feature: Tensor, boxes: Tensor, size: int, stride: int) -> Tensor:
 
 
 def pool_from_levels(features: Sequence[Tensor], boxes: Tensor, size: int, strides: Sequence[int]) -> Tensor:
-    """Pool each box from the level that suits its size: p4 at 224 pixels (equation 1 of arXiv 1612.03144)."""
+    """Features at boxes, each from the level for its size: p4 at 224 pixels (equation 1 of arXiv 1612.03144)."""
     sides = boxes[:, 2:] - boxes[:, :2]
     levels = torch.floor(4 + torch.log2(sides.prod(dim=1).sqrt() / 224 + 1e-8)).clamp(2, 5) - 2
     pooled = boxes.new_empty((len(boxes), features[0].shape[1], size, size))
@@ -69,8 +71,8 @@ def pool_from_levels(features: Sequence[Tensor], boxes: Tensor, size: int, strid
     return pooled
 
 
-def with_cpu_fallback(operator: Callable[..., Tensor], *tensors: Tensor, **options) -> Tensor:
-    """Run one of torchvision's operators where the tensors are, or on the CPU if that device doesn't have it."""
+def with_cpu_fallback(operator: Callable[..., Tensor], *tensors: Tensor, **options: Any) -> Tensor:
+    """Result of a torchvision operator, computed on the CPU if the tensors' device doesn't implement it."""
     try:
         return operator(*tensors, **options)
     except NotImplementedError:

@@ -1,21 +1,20 @@
-"""What the photo networks' adapters share: the check at their door, and the warp into a network's input."""
+"""Input validation and affine resampling shared by the analyzers' networks."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ...errors import InvalidInput
+from ..errors import InvalidInput
 
 
-def check_image(image: Any) -> None:
-    """Refuse anything but a PIL image of mode RGB.
+def check_image(image: object) -> None:
+    """Require a PIL image of mode RGB with at least one pixel.
 
     Raises:
-        `InvalidInput`
+        `InvalidInput`: for anything else.
     """
     if not isinstance(image, Image.Image):
         raise InvalidInput(
@@ -36,7 +35,7 @@ def warp_to_bgr(
     *,
     repeat_edge: bool = False,
 ) -> np.ndarray:
-    """Scale and shift an image bilinearly: the image's pixel p lands on `scale * p + offset`.
+    """Image scaled and shifted bilinearly, in BGR: its pixel p lands on `scale * p + offset`.
 
     Positions are pixel centres. Where the image shrinks to less than a quarter, whole blocks of pixels are averaged
     first: bilinear interpolation alone would read a few of them and drop the rest.
@@ -54,7 +53,7 @@ def warp_to_bgr(
     import cv2
 
     factor = int(0.5 / scale) if scale < 0.25 else 1
-    # Only the part that is seen, and what the outermost pixels are interpolated with.
+    # only the part that is visible, and the pixels that its outermost ones are interpolated with
     edges = []
     for length, start, available in zip(size, offset, image.size, strict=True):
         first = math.floor((-1 - start) / scale) - factor
@@ -70,7 +69,7 @@ def warp_to_bgr(
             [0.0, scale * factor, offset[1] + scale * (top + (factor - 1) / 2)],
         ]
     )
-    # A block's centre lies inside the image: beyond the outermost ones the image goes on before the black begins.
+    # The outermost blocks' centres lie inside the image, which goes on beyond them before the black begins.
     blocks = factor > 1
     border = cv2.BORDER_REPLICATE if repeat_edge or blocks else cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(np.asarray(part), matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
