@@ -1,4 +1,6 @@
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,14 @@ from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing import preprocessor as preprocessor_module
 
 pytest_plugins = ["support.loading_places"]
+
+
+def pytest_configure(config):
+    """Know the marks of diffusers' own checks, where a checkout of them is at hand."""
+    if checkout := os.environ.get("DIFFUSERS_CHECKOUT"):
+        text = Path(checkout, "tests", "testing_utils.py").read_text(encoding="utf-8")
+        for mark in sorted(set(re.findall(r"pytest\.mark\.(\w+)", text))):
+            config.addinivalue_line("markers", f"{mark}: diffusers' own")
 
 
 @pytest.fixture(scope="session")

@@ -35,12 +35,13 @@ from ..preprocessing.preprocessor import PersonPreprocessor
 from . import loading
 from .call_state import CallPropertiesMixin, CallState, OffloadGuard
 from .checks import check_numbers, check_tensors, collect_inputs, pair_up
+from .lora import TryOnLoraLoaderMixin, refuse_adapters
 from .pasting import finish
 from .pipeline_output import TryOnPipelineOutput
 from .preparation import PreparationMixin
 
 
-class TryOnPipeline(PreparationMixin, CallPropertiesMixin, DiffusionPipeline):
+class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin, DiffusionPipeline):
     """Virtual try-on with StableVITON (arXiv 2312.01725).
 
     Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
@@ -202,7 +203,11 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, DiffusionPipeline):
         Args:
             save_directory (`str` or `os.PathLike`): Folder to write.
             args, kwargs: As for `DiffusionPipeline.save_pretrained`.
+
+        Raises:
+            `InvalidInput`: if a network has adapters in place, with which it couldn't be loaded.
         """
+        refuse_adapters(self.components)
         push_to_hub, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
         names = ("commit_message", "private", "token", "create_pr")
         hub_options = {key: kwargs.pop(key) for key in names if key in kwargs}

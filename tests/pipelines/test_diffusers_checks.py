@@ -21,6 +21,7 @@ spec = importlib.util.spec_from_file_location("diffusers_tests", init, submodule
 sys.modules["diffusers_tests"] = importlib.util.module_from_spec(spec)
 
 from diffusers_tests.pipelines.testing_utils.common import BasePipelineTesterConfig, PipelineTesterMixin  # noqa: E402
+from diffusers_tests.pipelines.testing_utils.lora import LoraTesterMixin  # noqa: E402
 from diffusers_tests.pipelines.testing_utils.memory import (  # noqa: E402
     GroupOffloadTesterMixin,
     LayerwiseCastingTesterMixin,
@@ -28,6 +29,8 @@ from diffusers_tests.pipelines.testing_utils.memory import (  # noqa: E402
 )
 
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline  # noqa: E402
+
+pytestmark = pytest.mark.external
 
 
 class TryOnConfig(BasePipelineTesterConfig):
@@ -66,3 +69,16 @@ class TestMemory(TryOnConfig, PipelineOffloadTesterMixin, GroupOffloadTesterMixi
 
     def test_pipeline_level_group_offloading_inference(self, base_pipe_output):
         super().test_pipeline_level_group_offloading_inference(base_pipe_output)
+
+
+class TestLora(TryOnConfig, LoraTesterMixin):
+    """Adapters: attaching, weighing, merging, saving and loading."""
+
+    denoiser_target_modules = {name: ["to_q", "to_k", "to_v", "to_out.0"] for name in ("unet", "spatial_encoder")}
+
+    # our call has no cross_attention_kwargs to scale adapters with: set_adapters does
+    test_simple_inference_with_text_denoiser_lora_and_scale = None
+    test_lora_scale_kwargs_match_fusion = None
+    test_set_adapters_match_attention_kwargs = None
+    # a file without adapters is refused, not passed over
+    test_logs_info_when_no_lora_keys_found = None
