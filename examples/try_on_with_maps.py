@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from stableviton_sdk import TryOnPipeline
+from stableviton_sdk.grids import side_by_side
 from stableviton_sdk.images import load_image, load_mask, save_atomically
 
 
@@ -44,22 +44,9 @@ def main() -> None:
     ).images[0]
     save_atomically(result, arguments.output)
     save_atomically(
-        side_by_side([photo, mask, densepose, garment, result]),
+        side_by_side([photo, mask, densepose, garment, result], height=512),
         arguments.output.with_suffix(".side-by-side.png"),
     )
-
-
-def side_by_side(images: list[Image.Image], height: int = 512, gap: int = 8) -> Image.Image:
-    """All images in one row, at one height."""
-    scaled = [
-        image.convert("RGB").resize((max(1, round(image.width * height / image.height)), height)) for image in images
-    ]
-    sheet = Image.new("RGB", (sum(image.width + gap for image in scaled) - gap, height), "white")
-    left = 0
-    for image in scaled:
-        sheet.paste(image, (left, 0))
-        left += image.width + gap
-    return sheet
 
 
 if __name__ == "__main__":

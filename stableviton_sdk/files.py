@@ -43,6 +43,19 @@ def folder_entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.lower() not in FILE_MANAGER_FILES)
 
 
+def format_bytes(size: float) -> str:
+    """A size for people: `"1.6 MB"`, `"267 MB"`, `"7.4 GB"`.
+
+    Args:
+        size (`float`): Number of bytes.
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.1f} {unit}" if size < 10 and unit not in ("B", "kB") else f"{size:.0f} {unit}"
+
+
 def check_new_folder(folder: Path) -> None:
     """Make sure that a folder doesn't exist, or is empty but for what file managers leave in it.
 

@@ -1,4 +1,4 @@
-"""Images side by side on one sheet, each under its label."""
+"""Several images on one: a grid with labels, or a row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+ROW_GAP = 8  # pixels between images in a row
 GAP, LABEL = 12, 26  # pixels between tiles, and for a tile's label
 MIN_LABEL_WIDTH = 180  # narrow tiles still need room for their labels
 PAPER, INK = (250, 250, 250), (40, 40, 40)
@@ -43,6 +44,31 @@ def labelled_grid(
             corner = (x + (size[0] - fitted.width) // 2, y + head + (size[1] - fitted.height) // 2)
             sheet.paste(fitted.convert("RGB"), corner)
     return sheet
+
+
+def side_by_side(images: Sequence[Image.Image], height: int | None = None) -> Image.Image:
+    """Images in one row on white, scaled to one height, each in its own proportions.
+
+    Args:
+        images (`Sequence[PIL.Image.Image]`): At least one.
+        height (`int`, *optional*): Height in pixels; by default the first image's.
+
+    Returns:
+        `PIL.Image.Image`: RGB.
+    """
+    height = images[0].height if height is None else height
+    scaled = [
+        image.convert("RGB").resize(
+            (max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS
+        )
+        for image in images
+    ]
+    row = Image.new("RGB", (sum(image.width + ROW_GAP for image in scaled) - ROW_GAP, height), "white")
+    left = 0
+    for image in scaled:
+        row.paste(image, (left, 0))
+        left += image.width + ROW_GAP
+    return row
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -12,6 +12,7 @@ from stableviton_sdk.files import (
     RunManifest,
     check_new_folder,
     folder_entries,
+    format_bytes,
     remove_leftovers,
     replacing,
     replacing_folder,
@@ -246,3 +247,20 @@ def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(InvalidInput, match=r"manifest\.json"):
         RunManifest(tmp_path).open_or_refuse(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "size, text",
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1_600_000, "1.6 MB"),
+        (267_000_000, "267 MB"),
+        (7_400_000_000, "7.4 GB"),
+        (35_000_000_000, "35 GB"),
+        (3_500_000_000_000, "3500 GB"),
+    ],
+)
+def test_sizes_are_written_for_people(size, text):
+    assert format_bytes(size) == text

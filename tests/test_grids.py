@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stableviton_sdk.grids import GAP, LABEL, MIN_LABEL_WIDTH, PAPER, labelled_grid
+from stableviton_sdk.grids import GAP, LABEL, MIN_LABEL_WIDTH, PAPER, ROW_GAP, labelled_grid, side_by_side
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 
@@ -55,3 +55,13 @@ def test_a_cell_may_stay_empty():
     sheet = labelled_grid([("", None), ("", Image.new("RGB", (40, 40), BLUE))], (40, 40))
     assert (cell(sheet, (40, 40), 0, 0, labelled=False) == PAPER).all()
     assert (cell(sheet, (40, 40), 1, 0, labelled=False) == BLUE).all()
+
+
+def test_a_row_shows_all_images_at_one_height():
+    images = [Image.new("RGB", (30, 40), RED), Image.new("L", (40, 20), 90)]
+    row = np.asarray(side_by_side(images))
+    assert row.shape == (40, 30 + ROW_GAP + 80, 3)
+    assert (row[:, :30] == RED).all()
+    assert (row[:, 30 : 30 + ROW_GAP] == 255).all()
+    assert (row[:, 30 + ROW_GAP :] == 90).all()
+    assert side_by_side(images[:1], height=10).size == (8, 10)

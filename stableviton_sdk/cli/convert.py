@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import DTYPE_NAMES
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help="the checkpoint file")
     parser.add_argument("target", metavar="TARGET", help="the folder to write: new, or empty")
-    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), help="how to store the weights; default: as is")
+    parser.add_argument("--dtype", choices=DTYPE_NAMES, help="how to store the weights; default: as is")
     parser.add_argument(
         "--architecture",
         metavar="JSON",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .common import add_device, bars_on_terminals_only, check_outputs, choose_device, parse_seed
-
-if TYPE_CHECKING:
-    from PIL import Image
+from .arguments import add_device, check_outputs, parse_seed
+from .device import choose_device
+from .messages import progress_bars_only_on_tty
 
 SAMPLES = Path(__file__).parents[1] / "bundled" / "samples"
 OUTPUT = "demo.png"
-GAP = 8  # pixels between the images of a sheet
 
 
 def add_parser(commands: Any, **options: Any) -> None:
@@ -38,6 +36,7 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from ..grids import side_by_side
     from ..images import load_image, save_atomically
     from ..preprocessing.garment import CANVAS
 
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
-    with bars_on_terminals_only():
+    with progress_bars_only_on_tty():
         pipeline = TryOnPipeline.from_bundled().to(device)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(arguments.seed)
@@ -63,21 +62,3 @@ def run(arguments: argparse.Namespace) -> None:
         save_atomically(side_by_side([person, garment, image, correspondence]), sheet, quality=95)
     written = " and ".join(str(path) for path in (output, sheet) if path is not None)
     print(f"{written} ({image.width} x {image.height}, the bundled model)")
-
-
-def side_by_side(images: list[Image.Image]) -> Image.Image:
-    """Images in a row on white, all of the first one's height."""
-    from PIL import Image
-
-    height = images[0].height
-    scaled = [
-        image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS)
-        for image in images
-    ]
-    width = sum(image.width for image in scaled) + GAP * (len(scaled) - 1)
-    row = Image.new("RGB", (width, height), "white")
-    left = 0
-    for image in scaled:
-        row.paste(image, (left, 0))
-        left += image.width + GAP
-    return row

@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import DATA_KINDS, FEATURE_LIBRARIES, INIT_FROM, METRICS, SETTINGS, STYLES
 from ..errors import WeightsUnavailable
 from ..hub.pending import Download
-from .common import Consent, choose_device, choose_dtype, missing_networks, parse_guidance, parse_seed, parse_steps
-from .loading import DEFAULT_MODEL, add_model, load_pipeline
+from .arguments import add_model, parse_count, parse_guidance, parse_seed, parse_steps
+from .consent import Consent, missing_networks
+from .device import choose_device, choose_dtype
+from .loading import DEFAULT_MODEL, load_pipeline
 
 if TYPE_CHECKING:
     from ..evaluation.data import EvaluationData
 
-METRICS = ("ssim", "psnr", "lpips", "ssim_region", "psnr_region", "fid", "kid_x1000")
-KINDS = ("viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic")
 RENDERED_SIZE = (256, 192)  # of rendered figures, where no model says how it was trained
 LOGGER = logging.getLogger(__name__)
 USAGE = """%(prog)s DATA --output FOLDER [--model PLACE] [options]
@@ -49,10 +50,10 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
 
     data = parser.add_argument_group("data")
-    data.add_argument("--kind", choices=KINDS, help="what DATA is; default: what it looks like")
+    data.add_argument("--kind", choices=DATA_KINDS, help="what DATA is; default: what it looks like")
     data.add_argument(
         "--setting",
-        choices=("paired", "unpaired"),
+        choices=SETTINGS,
         default="paired",
         help="the person's own garment, or another (%(default)s)",
     )
@@ -65,7 +66,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     data.add_argument("--limit", type=parse_count, metavar="N", help="the first N pairs only")
     data.add_argument("--garments", metavar="FOLDER", help="for a folder of persons: another set's garments")
     data.add_argument("--pairs", metavar="FILE", help="for a folder of persons: lines of a person and a garment")
-    data.add_argument("--style", choices=("studio", "shifted"), default="studio", help="of rendered figures")
+    data.add_argument("--style", choices=STYLES, default="studio", help="of rendered figures")
     data.add_argument(
         "--data-seed", type=parse_seed, default=0, metavar="N", help="of rendered figures, of garments' choice"
     )
@@ -75,7 +76,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         "--steps", type=parse_steps, metavar="N", help="denoising steps; default: the model's own, 50 for the authors'"
     )
     painting.add_argument("--guidance-scale", type=parse_guidance, metavar="X", help="1 turns guidance off (1.0)")
-    painting.add_argument("--start", choices=("agnostic", "person", "noise"), help="what is noised (agnostic)")
+    painting.add_argument("--start", choices=INIT_FROM, help="what is noised (agnostic)")
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise, with each pair's name (0)")
     painting.add_argument("--batch-size", type=parse_count, metavar="N", help="pairs at once (1)")
     painting.add_argument("--no-repaint", action="store_true", help="keep all that the network painted")
@@ -90,7 +91,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
     measuring.add_argument(
         "--feature-library",
-        choices=("clean-fid", "torchmetrics"),
+        choices=FEATURE_LIBRARIES,
         default="clean-fid",
         help="whose FID and KID (%(default)s)",
     )
@@ -108,12 +109,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a height and a width, such as 512x384")
     return int(height), int(width)
-
-
-def parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which model paints: the arguments that choose it, and its loading, which asks before anything is downloaded."""
+"""The pipeline that a command works with, loaded after consent to what has to be downloaded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, WeightsUnavailable
-from ..hub import pending as hub_downloads
+from ..hub import pending
 from ..hub.known_repos import known_repo
 from ..hub.pending import Download
-from .common import DTYPES, Consent, add_consent, add_device, bars_on_terminals_only, filter_log
+from .consent import Consent
+from .messages import filter_log, progress_bars_only_on_tty
 
 if TYPE_CHECKING:
     import torch
@@ -24,15 +25,6 @@ BUNDLED_MODEL = "bundled"
 CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 
 
-def add_model(parser: Any, *, help: str, default: str | None = None) -> None:
-    """Which model, where it computes, in which number type, and consent to its download."""
-    parser.add_argument("--model", default=default, metavar="PLACE", help=help)
-    parser.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
-    add_device(parser)
-    parser.add_argument("--dtype", choices=DTYPES, help="number type; default: fp16 on cuda, else fp32")
-    add_consent(parser)
-
-
 def load_pipeline(
     model: str,
     checkpoint: str | None,
@@ -40,19 +32,23 @@ def load_pipeline(
     consent: Consent,
     networks: Callable[[PersonPreprocessor], list[Download]] | None,
 ) -> TryOnPipeline:
-    """A pipeline from a folder, a released file or the Hub; asks before anything is downloaded.
+    """A pipeline from a folder, a released file or the Hub, after consent to what has to be downloaded.
 
     Args:
-        model (`str`): Path of a folder or checkpoint file, name of a repository, or `"bundled"`.
-        checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
+        model (`str`): Path of a folder or checkpoint file, name of a Hub repository, or `"bundled"`.
+        checkpoint (`str`, *optional*): Name of a checkpoint, where an authors' repository has several.
         dtype (`torch.dtype`): Type of the weights.
-        consent (`Consent`): Asks.
+        consent (`Consent`): Where consent is asked for.
         networks (`Callable`, *optional*):
-            What a preprocessor has to download besides; the pipeline gets one if it has none. None if none is needed.
+            Function from a preprocessor to what it has to download; the pipeline gets a preprocessor if it has none.
+            None if nothing has to be derived from a photo.
+
+    Raises:
+        `InvalidInput`, `WeightsUnavailable`, `IncompatibleCheckpoint`: one sentence on what failed.
     """
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
-    with bars_on_terminals_only():
+    with progress_bars_only_on_tty():
         if model == BUNDLED_MODEL:
             if checkpoint is not None:
                 raise InvalidInput("--checkpoint picks from a repository, and the bundled model is one: leave it out.")
@@ -80,24 +76,24 @@ def _load_from_hub(
     consent: Consent,
     networks: Callable[[PersonPreprocessor], list[Download]] | None,
 ) -> TryOnPipeline:
-    """A repository's pipeline; what isn't here yet is downloaded if the user agrees."""
+    """A Hub repository's pipeline; what isn't in the cache is downloaded after consent."""
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
-    unsaid: list[logging.LogRecord] = []
+    held_back: list[logging.LogRecord] = []
     try:
-        with filter_log(unsaid.append):  # until it's clear that this attempt is the one that counts
+        with filter_log(held_back.append):  # until it's clear that this attempt is the one that counts
             pipeline = TryOnPipeline.from_pretrained(model, **options, local_files_only=True)
     except WeightsUnavailable:
-        downloads = hub_downloads.describe_pipeline(model, options["checkpoint"])
-        if not downloads:  # it is all here, so something else is wrong
+        downloads = pending.describe_pipeline(model, options["checkpoint"])
+        if not downloads:  # nothing is missing, so something else is wrong
             raise
     else:
-        for record in unsaid:
+        for record in held_back:
             logging.getLogger(record.name).handle(record)
         return pipeline
     together = list(downloads)
     if networks is not None and known_repo(model) is not None:
-        # their preprocessor is the usual one: ask for its networks at once
+        # their preprocessor is the usual one: ask for everything at once
         from ..preprocessing.preprocessor import PersonPreprocessor
 
         together += networks(PersonPreprocessor())

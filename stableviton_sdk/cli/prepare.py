@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import Consent, add_consent, add_device, add_preparation, choose_device, missing_networks, preparation_of
+from .arguments import add_consent, add_device, add_preparation, given_preparation_options
+from .consent import Consent, missing_networks
+from .device import choose_device
 
 
 def add_parser(commands: Any, **options: Any) -> None:
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     preprocessor = PersonPreprocessor()
     Consent(arguments.yes).ask(missing_networks(preprocessor, arguments.pose))
-    inputs = preprocessor(photo, category=arguments.category, device=device, **preparation_of(arguments))
+    inputs = preprocessor(photo, category=arguments.category, device=device, **given_preparation_options(arguments))
     # Without the agnostic image, which follows from the others: so a mask corrected by hand is all that counts.
     inputs.replace(agnostic=None).save(folder)
     save_atomically(inputs.to_image(), folder / SHEET)

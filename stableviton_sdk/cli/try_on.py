@@ -9,20 +9,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import GARMENT_PHOTOS, INIT_FROM
 from ..errors import InvalidInput
-from .common import (
-    Consent,
+from .arguments import (
+    add_model,
     add_preparation,
     check_outputs,
-    choose_device,
-    choose_dtype,
-    missing_networks,
+    given_preparation_options,
     parse_guidance,
     parse_seed,
     parse_steps,
-    preparation_of,
 )
-from .loading import DEFAULT_MODEL, add_model, load_pipeline
+from .consent import Consent, missing_networks
+from .device import choose_device, choose_dtype
+from .loading import DEFAULT_MODEL, load_pipeline
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,9 +60,9 @@ def add_parser(commands: Any, **options: Any) -> None:
     painting = parser.add_argument_group("painting")
     painting.add_argument(
         "--garment-photo",
-        choices=("flat-lay", "model"),
+        choices=GARMENT_PHOTOS,
         default="flat-lay",
-        help="model: worn by somebody, to cut out",
+        help="model: worn by a person, cut out of the photo",
     )
     painting.add_argument(
         "--steps",
@@ -80,7 +80,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
     painting.add_argument(
         "--start",
-        choices=("agnostic", "person", "noise"),
+        choices=INIT_FROM,
         default="agnostic",
         help="what is noised to start from (%(default)s); person is the authors' way",
     )
@@ -100,7 +100,7 @@ def add_parser(commands: Any, **options: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     _sort_images(arguments)
     needed = _networks_needed(arguments)
-    if needed is None and preparation_of(arguments):
+    if needed is None and given_preparation_options(arguments):
         arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
     # Everything that can be refused is refused before the long work begins.
     sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
             category=arguments.category,
             aspect=(width, height),
             device=device,
-            **preparation_of(arguments),
+            **given_preparation_options(arguments),
         )
         pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
     pipeline.to(device)

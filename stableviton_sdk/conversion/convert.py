@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
-from ..files import check_new_folder, replacing_folder
+from ..files import check_new_folder, format_bytes, replacing_folder
 from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, component_class, infer_architecture
@@ -57,7 +57,7 @@ class ConversionReport:
         """One line that names what was left out and its size; None if nothing was."""
         if not self.foreign:
             return None
-        parts = ", ".join(f"{name} ({_human(size)})" for name, size in sorted(self.foreign.items()))
+        parts = ", ".join(f"{name} ({format_bytes(size)})" for name, size in sorted(self.foreign.items()))
         return f"left out, not part of the method: {parts}"
 
 
@@ -126,8 +126,8 @@ def convert_checkpoint(
     free = shutil.disk_usage(target.parent).free
     if free < needed * 1.02 + 2**20:
         raise WeightsUnavailable(
-            f"{target.parent} has {_human(free)} free, the converted weights need {_human(needed)}: make room, "
-            "or pass another folder or a smaller dtype."
+            f"{target.parent} has {format_bytes(free)} free, the converted weights need {format_bytes(needed)}: "
+            "make room, or pass another folder or a smaller dtype."
         )
     try:
         with replacing_folder(target) as partial:
@@ -313,11 +313,3 @@ def licence_of_card(path: Path) -> str | None:
     licence = re.search(r"^Licence of the weights: (.*)\.$", text, re.MULTILINE)
     unchanged = licence is not None and text == model_card(source and source[1], licence[1])
     return licence[1] if unchanged else None
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

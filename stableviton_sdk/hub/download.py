@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, WeightsUnavailable
+from ..files import format_bytes
 from .errors import leaves_cache_valid, translate
 from .known_repos import KNOWN_REPOS
 from .layout import SAFE, missing_file, read_index, refuse_incomplete, select_files
@@ -274,7 +275,7 @@ def check_space(folder: Path, needed: float, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise WeightsUnavailable(
-            f"{what} needs {_human(needed)} on the disk of {folder}, which has {_human(free)} left: "
+            f"{what} needs {format_bytes(needed)} on the disk of {folder}, which has {format_bytes(free)} left: "
             "make room, or set HF_HOME (or cache_dir=) to another disk."
         )
 
@@ -312,10 +313,6 @@ def matches(path: Path, etag: str | None, sha256: str | None = None) -> bool:
 
 def _describe(repo_id: str, filename: str, repo_type: str) -> str:
     return f"{filename} of {'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
-
-
-def _human(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _refuse_forcing(offline_and_forced: bool) -> None:

@@ -12,9 +12,10 @@ from support.small_stand_in import small_state
 from support.stand_in_hub import Content, served_hub
 from support.stand_ins import write_checkpoint
 
-from stableviton_sdk.cli import common
+from stableviton_sdk.cli.consent import Consent
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import WeightsUnavailable
+from stableviton_sdk.files import format_bytes
 from stableviton_sdk.hub import pending as hub_downloads
 from stableviton_sdk.hub.known_repos import KNOWN_REPOS, Checkpoint, KnownRepo
 from stableviton_sdk.preprocessing.analyzers import photo as photo_body
@@ -40,7 +41,7 @@ def terminal(monkeypatch):
 
 def test_on_a_terminal_size_and_licence_are_said_before_the_question(capsys, terminal):
     terminal("y\n")
-    consent = common.Consent(yes=False)
+    consent = Consent(yes=False)
     consent.ask([DOWNLOAD, NETWORK])
     lines = capsys.readouterr().err.splitlines()
     assert "VITONHD.ckpt of them/weights, 7.4 GB; licence: CC BY-NC-SA 4.0" in lines[0]
@@ -53,15 +54,15 @@ def test_on_a_terminal_size_and_licence_are_said_before_the_question(capsys, ter
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yes please\n"])
 def test_anything_but_yes_downloads_nothing(terminal, answer):
     terminal(answer)
-    with pytest.raises(WeightsUnavailable, match="nothing was downloaded"):
-        common.Consent(yes=False).ask([DOWNLOAD])
+    with pytest.raises(WeightsUnavailable, match="declined"):
+        Consent(yes=False).ask([DOWNLOAD])
 
 
 def test_without_a_terminal_consent_comes_from_the_command_line_only(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     with pytest.raises(WeightsUnavailable, match="--yes"):
-        common.Consent(yes=False).ask([DOWNLOAD])
-    common.Consent(yes=True).ask([DOWNLOAD])
+        Consent(yes=False).ask([DOWNLOAD])
+    Consent(yes=True).ask([DOWNLOAD])
     assert capsys.readouterr().err.count("7.4 GB") == 2
 
 
@@ -95,7 +96,7 @@ def test_without_consent_the_default_model_is_described_and_not_a_byte_of_it_is_
     status = main([*arguments, "--mask", "mask.png", "--densepose", "densepose.png"])
     first, second = capsys.readouterr().err.splitlines()
     assert status == 1
-    size = f"{len(released.data) / 1e6:.0f} MB"
+    size = format_bytes(len(released.data))
     assert first.startswith(f"stableviton: to download: ckpts/VITONHD.ckpt of rlawjdghek/StableVITON, {size}; ")
     assert "CC BY-NC-SA 4.0: non-commercial" in first
     assert "--yes" in second
@@ -125,7 +126,7 @@ def test_prepare_asks_for_the_networks_that_it_needs(authors, files, capsys, mon
     assert main(["prepare", "person.png", "--output", "ready", "--device", "cpu"]) == 1
     said = capsys.readouterr().err
     assert said.count("to download: ") == 4
-    assert "body_pose_model.pth of lllyasviel/ControlNet, 2 MB; licence: " in said
+    assert "body_pose_model.pth of lllyasviel/ControlNet, 2.0 MB; licence: " in said
     assert "yolox" not in said
     assert not Path("ready").exists()
 
@@ -153,7 +154,7 @@ def test_a_repository_in_our_layout_is_described_too(authors, files, tiny_folder
     assert try_on("me/tiny") == 0
     said = capsys.readouterr().err
     size = sum(path.stat().st_size for path in tiny_folder.rglob("*") if path.is_file())
-    assert f"to download: me/tiny, {size / 1e6:.0f} MB; licence: not stated (https://huggingface.co/me/tiny)" in said
+    assert f"to download: me/tiny, {format_bytes(size)}; licence: not stated (https://huggingface.co/me/tiny)" in said
     assert try_on("me/tiny") == 0
     assert "to download" not in capsys.readouterr().err
 

@@ -201,7 +201,7 @@ def test_ctrl_c_is_one_line_and_leaves_no_output(tiny_folder, files, capsys, mon
 def test_a_real_ctrl_c_in_the_middle_of_a_command_ends_it_with_130(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")  # reading from it blocks as long as a writer has it open
     code = (
-        "import os, signal, sys\nos.path.isfile = lambda path: True\nfrom stableviton_sdk.cli import main\n"
+        "import os, signal, sys\nos.path.isfile = lambda path: True\nfrom stableviton_sdk.cli.entry import main\n"
         # where the tests run in a shell's background, it has told them to ignore it
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.exit(main(['convert', 'a.ckpt', 'out', '--architecture', 'pipe.json']))"

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from stableviton_sdk.cli import evaluate as command
+from stableviton_sdk import choices
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.evaluation import metric_networks as network_rooms
 from stableviton_sdk.evaluation.data import KINDS
@@ -41,8 +41,8 @@ def test_a_download_that_was_agreed_to_and_failed_is_a_reason(model, tmp_path, c
 
 
 def test_the_command_offers_what_there_is():
-    assert command.METRICS == METRICS
-    assert command.KINDS == KINDS
+    assert choices.METRICS == METRICS
+    assert choices.DATA_KINDS == KINDS
 
 
 def test_usage_errors_of_the_command(capsys):

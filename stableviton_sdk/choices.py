@@ -1,0 +1,34 @@
+"""Words that arguments choose from; imports nothing heavy, so that the command line's help is there at once."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Category = Literal["upper", "lower", "dress"]
+GarmentPhoto = Literal["flat-lay", "model"]
+PoseMethod = Literal["openpose", "dwpose"]
+InitFrom = Literal["agnostic", "person", "noise"]
+OutputType = Literal["pil", "np", "pt", "latent"]
+DtypeName = Literal["fp16", "bf16", "fp32"]
+
+ImageMetric = Literal["ssim", "psnr", "lpips", "ssim_region", "psnr_region"]
+SetMetric = Literal["fid", "kid_x1000"]
+FeatureLibrary = Literal["clean-fid", "torchmetrics"]
+DataKind = Literal["viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic"]
+Setting = Literal["paired", "unpaired"]
+Style = Literal["studio", "shifted"]
+
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+GARMENT_PHOTOS: tuple[GarmentPhoto, ...] = get_args(GarmentPhoto)
+POSE_METHODS: tuple[PoseMethod, ...] = get_args(PoseMethod)
+INIT_FROM: tuple[InitFrom, ...] = get_args(InitFrom)
+OUTPUT_TYPES: tuple[OutputType, ...] = get_args(OutputType)
+DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
+
+IMAGE_METRICS: tuple[ImageMetric, ...] = get_args(ImageMetric)
+SET_METRICS: tuple[SetMetric, ...] = get_args(SetMetric)
+METRICS: tuple[ImageMetric | SetMetric, ...] = (*IMAGE_METRICS, *SET_METRICS)
+FEATURE_LIBRARIES: tuple[FeatureLibrary, ...] = get_args(FeatureLibrary)
+DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
+STYLES: tuple[Style, ...] = get_args(Style)

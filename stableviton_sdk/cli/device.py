@@ -1,0 +1,42 @@
+"""Device and number type of a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of a name, or the best there is.
+
+    Args:
+        name (`str`, *optional*): As torch names it: `cpu`, `cuda`, `cuda:1`, `mps` …
+
+    Raises:
+        `InvalidInput`: if torch knows no such device, or can't compute on it.
+    """
+    import torch
+
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).tolist()  # also refuses the device that holds no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidInput(
+            f"--device {name} can't be used on this machine: pass cpu, or leave it out for the best there is."
+        ) from error
+    return device
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The number type of a name; by default half precision on CUDA, where it pays, and float32 elsewhere."""
+    from ..conversion.convert import DTYPES
+
+    return DTYPES[name or ("fp16" if device.type == "cuda" else "fp32")]
