@@ -158,7 +158,7 @@ def test_several_runs_of_different_tasks_follow_one_another(config, body_config,
     view = (
         PersonPreprocessor.from_pretrained(folders[0])
         .analyzer()
-        ._look(Image.fromarray(render_pair(9, 0).person), (0, 0, 192, 256))
+        ._run(Image.fromarray(render_pair(9, 0).person), (0, 0, 192, 256))
     )
     with torch.no_grad():
         parsing, densepose, _ = network(torch.tensor(render_pair(9, 0).person).permute(2, 0, 1)[None].float())
