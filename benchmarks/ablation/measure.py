@@ -15,7 +15,7 @@ from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRec
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.garment import place_garment
-from stableviton_sdk.training.bundled.assemble import few_steps
+from stableviton_sdk.training.bundled.assemble import few_step_scheduler
 
 from ..baselines import reference_images
 from .pairs import RenderedPairs, noise_of
@@ -43,7 +43,7 @@ def measure(
         last half of the steps; and the unpaired images, uint8, (N, H, W, 3).
     """
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.register_modules(scheduler=few_steps(pipeline.scheduler))
+    pipeline.register_modules(scheduler=few_step_scheduler(pipeline.scheduler))
     for network in (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder):
         network.eval()
     told: dict[str, Any] = {}

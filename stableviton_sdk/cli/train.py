@@ -29,15 +29,13 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    import dataclasses
-
     from ..training.tasks import read_task
 
     if arguments.output and len(arguments.config) > 1:
         raise InvalidInput("--output is for one configuration: leave it out, each of them names its own.")
     tasks = [read_task(path) for path in arguments.config]  # all are checked before the first one runs
     if arguments.output:
-        tasks = [task._replace(config=dataclasses.replace(task.config, output=arguments.output)) for task in tasks]
+        tasks = [task._replace(config=task.config.replace(output=arguments.output)) for task in tasks]
     if arguments.data_root:
         tasks = [task._replace(config=_with_data_root(task, arguments.data_root)) for task in tasks]
     for task in tasks:
@@ -45,9 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _with_data_root(task: Any, root: str) -> Any:
-    import dataclasses
-
     if task.name != "try-on":
         raise InvalidInput(f"--data-root is for try-on data, the task {task.name!r} renders its own: leave it out.")
     data = task.config.data
-    return dataclasses.replace(task.config, data=dataclasses.replace(data, options={**data.options, "root": root}))
+    return task.config.replace(data=data.replace(options={**data.options, "root": root}))

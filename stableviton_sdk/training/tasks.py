@@ -1,4 +1,4 @@
-"""What can be trained, by the name that a configuration file says under `task`."""
+"""Trainings by the name that a configuration file gives under `task`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InvalidInput
 from . import CONFIGS
-from .config import parse_config, read_yaml
+from .config import read_yaml
 
 DEFAULT = "try-on"
 # The module and the class of the configuration, the module and the function that trains by it.
@@ -25,7 +25,7 @@ TASKS = {
 
 
 class Task(NamedTuple):
-    """A checked configuration, and its name under `TASKS`."""
+    """A checked configuration, and the name of its training."""
 
     name: str
     config: Any
@@ -34,14 +34,14 @@ class Task(NamedTuple):
         """Train, from the start or from the last checkpoint in the configuration's output folder.
 
         Returns:
-            `Path`: what was made.
+            `Path`: the folder that was made.
         """
         train: Callable[..., Path] = _load(*TASKS[self.name][2:])
         return train(self.config, progress=progress)
 
 
 def read_task(path: str | os.PathLike) -> Task:
-    """Read a configuration file of any task.
+    """The training that a configuration file describes.
 
     Args:
         path (`str` or `os.PathLike`): A YAML file, or the bare name of one of the package's own.
@@ -58,11 +58,11 @@ def read_task(path: str | os.PathLike) -> Task:
         close = difflib.get_close_matches(str(name), TASKS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"pass one of {', '.join(map(repr, TASKS))}."
         raise InvalidInput(f"{os.fspath(path)}: task is {name!r}: {hint}")
-    return Task(name, parse_config(content, _load(*TASKS[name][:2])))
+    return Task(name, _load(*TASKS[name][:2]).from_mapping(content))
 
 
 def find_config(path: str | os.PathLike) -> Path:
-    """The file that a name means: itself, or else one of the package's own, with or without its suffix.
+    """The file of a name: itself, or else one of the package's own, with or without its suffix.
 
     Raises:
         `InvalidInput`: if there is none.

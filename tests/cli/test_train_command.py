@@ -1,6 +1,5 @@
 """`stableviton train` from its YAML to a pipeline that paints, on rendered figures."""
 
-import dataclasses
 import json
 import sys
 
@@ -69,7 +68,7 @@ def config(tmp_path):
             "architecture": architecture(),
             "scheduler": {"prediction_type": "v_prediction"},
         },
-        "data": {"kind": "synthetic", "size": SIZE, "options": {"length": 4, "seed": 1}},
+        "data": {"kind": "synthetic", "size": SIZE[::-1], "options": {"length": 4, "seed": 1}},
         "loss": {"correspondence": "cross-entropy", "blocks": [1], "total_variation": 0.001},
         "trainable": "full",
         "steps": 2,
@@ -126,7 +125,7 @@ def test_the_packages_own_configurations_are_the_authors(path):
     config = load_config(path)
     assert (config.learning_rate, config.batch_size, config.unconditional_probability) == (1e-4, 32, 0.2)
     assert config.trainable == "authors"
-    assert config.data.size == [512, 384]
+    assert config.data.size == (384, 512)
     assert config.stage == ("atv" if path.stem.endswith("atv") else "base")
 
 
@@ -197,7 +196,7 @@ def test_rendered_figures_are_kept_and_an_interrupted_rendering_goes_on(tmp_path
     RenderedFigures(tmp_path / "part", options, progress=False)
     assert len(drawn) == 4
     with pytest.raises(InvalidInput, match="other rendered figures"):
-        RenderedFigures(tmp_path / "part", dataclasses.replace(options, seed=4), progress=False)
+        RenderedFigures(tmp_path / "part", options.replace(seed=4), progress=False)
 
 
 def test_what_moves_with_a_varied_figure_moves_alike(tmp_path):
@@ -226,7 +225,7 @@ def test_what_moves_with_a_varied_figure_moves_alike(tmp_path):
         ({"fit": {"stepz": 3}}, "no option fit.stepz: did you mean 'steps'"),
         ({"data": {"studio": 0, "shifted": 0}}, "needs a figure"),
         ({"widths": [4, "wide"]}, "widths[1] is 'wide'"),
-        ({"widths": [4, 4]}, "widths is [4, 4]"),
+        ({"widths": [4, 4]}, "widths is [4, 4]: pass 5 values"),
     ],
 )
 def test_wrong_configurations_of_the_body_network_are_refused_before_anything_runs(

@@ -1,7 +1,5 @@
 """The small autoencoder: a projection that is exact where it can be, and its training."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -112,4 +110,4 @@ def test_configurations_that_cannot_be_used_are_refused():
         AutoencoderConfig(output="x", data=ImagesConfig(crop=100))
     own = read_task("bundled-autoencoder")
     assert own.name == "autoencoder"
-    assert dataclasses.asdict(own.config)["latent_channels"] == 16
+    assert own.config.latent_channels == 16

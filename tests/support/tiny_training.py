@@ -10,7 +10,7 @@ from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.config import parse_config
-from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, decode, draw, encode
+from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, decode, encode, sample_noise
 from stableviton_sdk.training.tryon.trainer import train
 from support.tiny import CONTEXT, awaken, mask_image, random_image, tiny_unet
 
@@ -90,7 +90,7 @@ class Pairs:
 def batch_of(pipeline, count=2, wanted=()):
     """The first pairs, encoded, with their noise."""
     batch = collate([{**Pairs()[index], "position": index} for index in range(count)], wanted)
-    return draw(encode(pipeline.vae, batch), 0, 1000, 0.2)
+    return sample_noise(encode(pipeline.vae, batch), 0, 1000, 0.2)
 
 
 def objective_of(pipeline, **options):
@@ -101,7 +101,7 @@ def objective_of(pipeline, **options):
 def config_of(output, **changes):
     options = {
         "output": str(output),
-        "data": {"size": [HEIGHT, WIDTH]},
+        "data": {"size": [WIDTH, HEIGHT]},
         "loss": {"correspondence": "cross-entropy", "blocks": [1]},
         "stage": "atv",
         "steps": 4,

@@ -64,7 +64,7 @@ def paint_by_example(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def started(paint_by_example):
-    return from_paint_by_example(paint_by_example, size=(32, 24))
+    return from_paint_by_example(paint_by_example, size=(24, 32))
 
 
 @torch.no_grad()
@@ -113,11 +113,11 @@ def test_the_garment_encoder_is_paint_by_examples_by_its_own_names(paint_by_exam
 
 def test_initialisation_is_reproducible_and_leaves_the_global_generator_alone(paint_by_example, started):
     state = torch.random.get_rng_state()
-    again = from_paint_by_example(paint_by_example, size=(32, 24))
+    again = from_paint_by_example(paint_by_example, size=(24, 32))
     assert torch.equal(torch.random.get_rng_state(), state)
     for (name, first), second in zip(started.unet.named_parameters(), again.unet.parameters(), strict=True):
         assert torch.equal(first, second), name
-    other = from_paint_by_example(paint_by_example, size=(32, 24), seed=1)
+    other = from_paint_by_example(paint_by_example, size=(24, 32), seed=1)
     name = "up_blocks.1.zero_cross_attentions.0.transformer.proj_in.weight"
     assert not torch.equal(other.unet.state_dict()[name], started.unet.state_dict()[name])
 
@@ -143,7 +143,7 @@ def test_folders_that_are_not_paint_by_example_are_refused(paint_by_example, tmp
     with pytest.raises(InvalidInput, match=r"no model_index\.json"):
         from_paint_by_example(tmp_path)
     with pytest.raises(InvalidInput, match="multiples of 2"):
-        from_paint_by_example(paint_by_example, size=(33, 24))
+        from_paint_by_example(paint_by_example, size=(24, 33))
 
     inpainting = copied(paint_by_example, tmp_path / "inpainting")
     (inpainting / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionInpaintPipeline"}))
@@ -154,21 +154,21 @@ def test_folders_that_are_not_paint_by_example_are_refused(paint_by_example, tmp
     config = json.loads((linear / "unet" / "config.json").read_text())
     (linear / "unet" / "config.json").write_text(json.dumps(config | {"use_linear_projection": True}))
     with pytest.raises(IncompatibleCheckpoint, match="use_linear_projection=True"):
-        from_paint_by_example(linear, size=(32, 24))
+        from_paint_by_example(linear, size=(24, 32))
     (linear / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 4}))
     with pytest.raises(IncompatibleCheckpoint, match="4 input channels"):
-        from_paint_by_example(linear, size=(32, 24))
+        from_paint_by_example(linear, size=(24, 32))
     (linear / "unet" / "config.json").write_text(json.dumps(config | {"block_out_channels": [16, 64]}))
     with pytest.raises(IncompatibleCheckpoint, match="wrongly shaped"):
-        from_paint_by_example(linear, size=(32, 24))
+        from_paint_by_example(linear, size=(24, 32))
 
     damaged = copied(paint_by_example, tmp_path / "damaged")
     save_file({"conv_in.bias": torch.zeros(32)}, damaged / "unet" / "diffusion_pytorch_model.safetensors")
     with pytest.raises(IncompatibleCheckpoint, match="lacks tensor"):
-        from_paint_by_example(damaged, size=(32, 24))
+        from_paint_by_example(damaged, size=(24, 32))
     (damaged / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(WeightsUnavailable, match="download the whole folder"):
-        from_paint_by_example(damaged, size=(32, 24))
+        from_paint_by_example(damaged, size=(24, 32))
 
 
 def test_the_hub_gives_what_is_needed_and_nothing_else(paint_by_example, tmp_path):
@@ -182,12 +182,12 @@ def test_the_hub_gives_what_is_needed_and_nothing_else(paint_by_example, tmp_pat
         "unet/diffusion_pytorch_model.bin": huge,
         "model.ckpt": huge,
     }
-    expected = states(from_paint_by_example(paint_by_example, size=(32, 24)))
+    expected = states(from_paint_by_example(paint_by_example, size=(24, 32)))
     with served_hub(tmp_path / "home") as served:
         served.commit_folder(name, paint_by_example)
         served.commit(name, surplus)
         served.take_requests()
-        loaded = from_paint_by_example(name, size=(32, 24))
+        loaded = from_paint_by_example(name, size=(24, 32))
         assert_equal_states(states(loaded), expected)
         asked = {
             path.split("/resolve/")[1].split("/", 1)[1] for _, path in served.take_requests() if "/resolve/" in path
@@ -202,11 +202,11 @@ def test_the_hub_gives_what_is_needed_and_nothing_else(paint_by_example, tmp_pat
             torch.save(load_file(path), path.with_suffix(".bin"))
             path.unlink()
         served.commit_folder("them/older", plain)
-        assert_equal_states(states(from_paint_by_example("them/older", size=(32, 24))), expected)
+        assert_equal_states(states(from_paint_by_example("them/older", size=(24, 32))), expected)
 
         served.stop()
         for again in (name, "them/older"):
-            assert_equal_states(states(from_paint_by_example(again, size=(32, 24), local_files_only=True)), expected)
+            assert_equal_states(states(from_paint_by_example(again, size=(24, 32), local_files_only=True)), expected)
 
 
 def test_a_repository_that_is_not_paint_by_example_is_refused_before_its_weights_are_downloaded(tmp_path):
@@ -258,7 +258,7 @@ def test_from_scratch_makes_networks_that_fit_each_other():
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     made = networks(pipeline.components)
     awaken(made["unet"])
-    choose_trainable(**made, what="full", vision_tower=True)
+    choose_trainable(**made, what="full", train_vision_tower=True)
     assert torch.isfinite(step(made)).all()
     with pytest.raises(InvalidInput, match="no option 'widths'"):
         from_scratch({"unet": {"widths": 3}})

@@ -15,6 +15,7 @@ import pytest
 import torch
 from support.tiny_training import assert_equal_weights, tiny_components, weights
 
+import stableviton_sdk
 from stableviton_sdk import files
 from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
@@ -29,7 +30,8 @@ class Trainings:
     """Starts them, one after the other or some together."""
 
     def __init__(self):
-        path = os.pathsep.join([str(DRIVER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = [str(DRIVER.parents[1]), str(Path(stableviton_sdk.__file__).parents[1])]  # of this tree, not of another
+        path = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             [sys.executable, DRIVER],
             stdin=subprocess.PIPE,

@@ -1,6 +1,5 @@
 """A data set encoded once: the same batches, wherever it stopped, and no mix-ups."""
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -18,7 +17,7 @@ from stableviton_sdk.training.tryon.losses import correspondence_targets
 from stableviton_sdk.training.tryon.objective import collate, encode
 from stableviton_sdk.training.tryon.trainer import open_latent_cache, train
 
-SIZE = (HEIGHT, WIDTH)
+SHAPE = (HEIGHT, WIDTH)
 NEEDS = ("worn_mask", "correspondence")
 
 
@@ -27,7 +26,7 @@ class Interrupted(Exception):
 
 
 def fill(folder, data, pipeline, **changes):
-    options = {"size": SIZE, "garment_side": 16, "needs": NEEDS, "source": {"kind": "test"}, "progress": False}
+    options = {"shape": SHAPE, "garment_side": 16, "needs": NEEDS, "source": {"kind": "test"}, "progress": False}
     return fill_latent_cache(folder, data, pipeline.vae, **{**options, **changes})
 
 
@@ -41,17 +40,17 @@ def numbered(items, indices):
 
 def test_batches_from_the_cache_are_those_that_encoding_makes(tmp_path):
     own, data = pipeline(), Pairs(5)
-    cached = collate_encoded(numbered(fill(tmp_path, data, own), [3, 1]), SIZE)
+    cached = collate_encoded(numbered(fill(tmp_path, data, own), [3, 1]), SHAPE)
     fresh = encode(own.vae, collate(numbered(data, [3, 1]), NEEDS))
     for name in ("latents", "garment_latents", "conditioning"):
         torch.testing.assert_close(cached[name], fresh[name], rtol=1e-3, atol=1e-3)
-    assert cached["garment_size"].tolist() == fresh["garment_size"].tolist() == list(SIZE)
+    assert cached["garment_shape"].tolist() == fresh["garment_shape"].tolist() == list(SHAPE)
     assert cached["positions"].tolist() == [3, 1]
     # what the garment encoder sees: its own squashing finds the image squashed already
     seen = [own.garment_encoder.pixel_values(batch["garment"]) for batch in (cached, fresh)]
     torch.testing.assert_close(*seen, rtol=0, atol=0.02)
     grid = fresh["latents"].shape[-2:]
-    targets = [correspondence_targets(batch["correspondence"], SIZE, grid) for batch in (cached, fresh)]
+    targets = [correspondence_targets(batch["correspondence"], SHAPE, grid) for batch in (cached, fresh)]
     torch.testing.assert_close(*targets, rtol=0, atol=1e-3, equal_nan=True)
     assert targets[0].isfinite().any()
 
@@ -82,11 +81,11 @@ def test_filling_goes_on_where_it_was_interrupted(tmp_path):
 def test_a_cache_of_other_data_or_weights_is_refused(tmp_path):
     own = pipeline()
     fill(tmp_path, Pairs(2), own)
-    with pytest.raises(InvalidInput, match="other data or of another autoencoder"):
+    with pytest.raises(InvalidInput, match=r"a latent cache whose source\.kind is test, not other"):
         fill(tmp_path, Pairs(2), own, source={"kind": "other"})
     with torch.no_grad():
         own.vae.quant_conv.weight.mul_(1.01)
-    with pytest.raises(InvalidInput, match="other data or of another autoencoder"):
+    with pytest.raises(InvalidInput, match="a latent cache whose autoencoder is"):
         fill(tmp_path, Pairs(2), own)
 
 
@@ -99,13 +98,13 @@ def test_training_reads_images_once_and_resumes_exactly(tmp_path):
             learning_rate=1e-2,
             loss=LossConfig(correspondence="cross-entropy", correspondence_weight=0.1, blocks=[0]),
             augmentation=None,
-            timestep_exponent=0.5,
+            timestep_power=0.5,
             workers=0,
             checkpoint_every=3,
             cpu=True,
         )
-        data = dataclasses.replace(options.data, size=list(SIZE), latent_cache=str(tmp_path / "latents"))
-        return dataclasses.replace(options, data=data)
+        data = options.data.replace(size=(WIDTH, HEIGHT), latent_cache=str(tmp_path / "latents"))
+        return options.replace(data=data)
 
     data = Pairs(4)
     run = functools.partial(train, validation_data=data, progress=False)
@@ -147,7 +146,7 @@ def test_rendered_samples_give_two_training_items_each():
 def test_the_trainer_opens_the_cache_by_its_configuration(tmp_path):
     own = pipeline()
     config = TrainingConfig(output="x", augmentation=None, workers=0)
-    data = dataclasses.replace(config.data, size=list(SIZE), latent_cache=str(tmp_path / "cache"))
-    cache = open_latent_cache(dataclasses.replace(config, data=data), Pairs(3), own, list(NEEDS), progress=False)
+    data = config.data.replace(size=(WIDTH, HEIGHT), latent_cache=str(tmp_path / "cache"))
+    cache = open_latent_cache(config.replace(data=data), Pairs(3), own, list(NEEDS), progress=False)
     assert len(cache) == 3
     assert cache[0]["garment"].shape == (16, 16, 3)

@@ -85,7 +85,8 @@ def test_full_fine_tuning_leaves_the_vision_tower_unless_asked(components):
     assert with_gradient(components) == set(chosen)
     assert len([name for name in chosen if name.startswith("unet.")]) == len(list(components["unet"].parameters()))
     assert any(
-        "vision_model" in name for name in choose_trainable(**networks(components), what="full", vision_tower=True)
+        "vision_model" in name
+        for name in choose_trainable(**networks(components), what="full", train_vision_tower=True)
     )
 
 
@@ -115,6 +116,6 @@ def test_unknown_choices_are_refused(components):
     with pytest.raises(InvalidInput, match="'decoder'"):
         choose_trainable(**networks(components), what="decoder")
     with pytest.raises(InvalidInput, match="vision tower"):
-        choose_trainable(**networks(components), vision_tower=True)
+        choose_trainable(**networks(components), train_vision_tower=True)
     with pytest.raises(InvalidInput, match="rank"):
         choose_trainable(**networks(components), what="lora", lora_rank=0)

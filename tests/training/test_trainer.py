@@ -1,7 +1,5 @@
 """The training run: exact, resumable, and clear about what is wrong."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -18,16 +16,19 @@ from support.tiny_training import (
     weights,
 )
 
+from stableviton_sdk import files
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
+from stableviton_sdk.grids import GAP, LABEL, MIN_LABEL_WIDTH
 from stableviton_sdk.pipelines.checks import collect_inputs
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
-from stableviton_sdk.training.loop.sampler import Batches, ShuffledItems
+from stableviton_sdk.training.loop.sampler import EpochShuffle, ResumableBatchSampler
+from stableviton_sdk.training.loop.training_loop import TrainingDiverged, learning_rate
 from stableviton_sdk.training.tryon.memory import estimate_memory
-from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, draw, encode
+from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, encode, sample_noise
 from stableviton_sdk.training.tryon.trainable import choose_trainable
-from stableviton_sdk.training.tryon.trainer import TrainingDiverged, learning_rate, make_objective, train
+from stableviton_sdk.training.tryon.trainer import make_objective, train
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +92,10 @@ def test_validation_images_change_nothing_in_the_training(uninterrupted, tmp_pat
     sheets = sorted((tmp_path / "run" / "validation").iterdir())
     assert [sheet.name for sheet in sheets] == ["step-00000002.png", "step-00000004.png"]
     sheet = np.asarray(Image.open(sheets[0]))
-    assert np.array_equal(sheet[4 : 4 + HEIGHT, 4 : 4 + WIDTH], Pairs()[0]["garment"])
-    assert np.array_equal(sheet[8 + HEIGHT : 8 + 2 * HEIGHT, -4 - WIDTH : -4], Pairs()[1]["person"])
+    top, left = GAP + LABEL, GAP
+    assert np.array_equal(sheet[top : top + HEIGHT, left : left + WIDTH], Pairs()[0]["garment"])
+    top, left = top + HEIGHT + GAP + LABEL, left + 3 * (MIN_LABEL_WIDTH + GAP)
+    assert np.array_equal(sheet[top : top + HEIGHT, left : left + WIDTH], Pairs()[1]["person"])
 
 
 def test_workers_read_the_same_pairs(uninterrupted, tmp_path):
@@ -179,7 +182,7 @@ def test_items_that_cannot_be_trained_on_are_refused_in_one_sentence(tmp_path):
     assert "worn_mask is missing" in str(caught.value)
     with pytest.raises(InvalidInput, match="empty"):
         run(config_of(tmp_path / "run"), Pairs(count=0), validation_data=Pairs())
-    with pytest.raises(InvalidInput, match="places between 0 and 1, for no block"):
+    with pytest.raises(InvalidInput, match="numbers from 0 to 1, for no block"):
         run(config_of(tmp_path / "run", loss={}))
     with pytest.raises(InvalidInput, match=r"loss\.blocks is \[7\]"):
         run(config_of(tmp_path / "run", loss={"blocks": [7]}))
@@ -189,7 +192,7 @@ def test_a_checkpoint_of_another_training_is_refused(uninterrupted, tmp_path):
     import shutil
 
     shutil.copytree(uninterrupted[0] / "checkpoints", tmp_path / "run" / "checkpoints")
-    with pytest.raises(IncompatibleCheckpoint, match="a training of other networks"):
+    with pytest.raises(IncompatibleCheckpoint, match="of another network or of other parts"):
         run(config_of(tmp_path / "run", trainable="full"))
 
 
@@ -209,7 +212,7 @@ def test_checkpoints_are_complete_pruned_and_split(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoints, "_flush", full)
+    monkeypatch.setattr(files, "_flush", full)
     with pytest.raises(OSError, match="no space"):
         checkpoints.save_checkpoint(folder, 4, tensors, {}, keep=2, max_file_bytes=2500)
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
@@ -234,15 +237,15 @@ def test_conditioning_equals_the_pipelines(tmp_path):
 
 def test_what_is_drawn_follows_from_seed_and_position():
     latents = torch.zeros(500, 4, 2, 2)
-    batch = draw({"latents": latents, "positions": torch.arange(500)}, 0, 1000, 0.2)
-    part = draw({"latents": latents[:3], "positions": torch.tensor([7, 499, 0])}, 0, 1000, 0.2)
+    batch = sample_noise({"latents": latents, "positions": torch.arange(500)}, 0, 1000, 0.2)
+    part = sample_noise({"latents": latents[:3], "positions": torch.tensor([7, 499, 0])}, 0, 1000, 0.2)
     for name in ("noise", "timesteps", "dropped"):
         assert torch.equal(part[name], batch[name][[7, 499, 0]])
     assert float(batch["noise"].std()) == pytest.approx(1, abs=0.05)
     assert int(batch["timesteps"].min()) < 20
     assert int(batch["timesteps"].max()) > 980
     assert 0.14 < float(batch["dropped"].float().mean()) < 0.26
-    other = draw({"latents": latents, "positions": torch.arange(500)}, 1, 1000, 0.2)
+    other = sample_noise({"latents": latents, "positions": torch.arange(500)}, 1, 1000, 0.2)
     assert not torch.equal(other["noise"], batch["noise"])
 
 
@@ -264,7 +267,7 @@ def test_channel_weights_weigh_the_error_of_every_latent_channel():
 
     def loss(outside=0.2, **options):
         networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
-        return float(TryOnObjective(*networks, outside_weight=outside, **options)(batch)["denoising"])
+        return float(TryOnObjective(*networks, unmasked_weight=outside, **options)(batch)["denoising"])
 
     plain = loss()
     assert loss(channel_weights=[3.0] * 4) == pytest.approx(plain, rel=1e-6)
@@ -276,11 +279,18 @@ def test_channel_weights_weigh_the_error_of_every_latent_channel():
     assert everywhere[0] != pytest.approx(everywhere[1], rel=1e-4)
 
 
-@pytest.mark.parametrize("channel_weights", [[1.0] * 3, [1.0, 1.0, 0.0, 1.0], [1.0, 1.0, float("nan"), 1.0]])
-def test_channel_weights_that_do_not_fit_are_refused(tmp_path, channel_weights):
-    config = config_of(tmp_path, stage="base", loss={"channel_weights": channel_weights})
-    with pytest.raises(InvalidInput, match="a positive number for each of 4 channels"):
-        make_objective(config, TryOnPipeline(**tiny_components()))
+@pytest.mark.parametrize(
+    "channel_weights, message",
+    [
+        ([1.0] * 3, "a number for each of 4 channels"),
+        ([1.0, 1.0, 0.0, 1.0], r"channel_weights\[2\] is 0\.0: pass a number above 0"),
+        ([1.0, 1.0, float("nan"), 1.0], r"channel_weights\[2\] is nan: pass a finite number"),
+    ],
+)
+def test_channel_weights_that_do_not_fit_are_refused(tmp_path, channel_weights, message):
+    pipeline = TryOnPipeline(**tiny_components())
+    with pytest.raises(InvalidInput, match=message):
+        make_objective(config_of(tmp_path, stage="base", loss={"channel_weights": channel_weights}), pipeline)
 
 
 def test_every_epoch_is_another_order_of_all_items():
@@ -291,7 +301,7 @@ def test_every_epoch_is_another_order_of_all_items():
         def __getitem__(self, index):
             return {"index": index}
 
-    items = ShuffledItems(Numbers(), seed=4)
+    items = EpochShuffle(Numbers(), seed=4)
     epochs = [[items[epoch * 10 + place]["index"] for place in range(10)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
@@ -299,12 +309,12 @@ def test_every_epoch_is_another_order_of_all_items():
 
 
 def test_processes_share_batches_without_overlap():
-    whole = [position for batch in Batches(0, 4, 2, 6) for position in batch]
-    shared = [Batches(0, 4, 2, 3, process, 2) for process in range(2)]
+    whole = [position for batch in ResumableBatchSampler(0, 4, 2, 6) for position in batch]
+    shared = [ResumableBatchSampler(0, 4, 2, 3, process, 2) for process in range(2)]
     together = [position for pair in zip(*shared, strict=True) for batch in pair for position in batch]
     assert together == whole == list(range(48))
-    assert list(Batches(2, 4, 2, 6)) == list(Batches(0, 4, 2, 6))[4:]
-    assert len(Batches(2, 4, 2, 6)) == 4
+    assert list(ResumableBatchSampler(2, 4, 2, 6)) == list(ResumableBatchSampler(0, 4, 2, 6))[4:]
+    assert len(ResumableBatchSampler(2, 4, 2, 6)) == 4
 
 
 def test_learning_rates_warm_up_and_fall(tmp_path):
@@ -313,7 +323,7 @@ def test_learning_rates_warm_up_and_fall(tmp_path):
     assert learning_rate(config, 9) == learning_rate(config, 10) == pytest.approx(1.0)
     assert learning_rate(config, 60) == pytest.approx(0.5)
     assert learning_rate(config, 109) < 0.001
-    assert learning_rate(dataclasses.replace(config, schedule="constant"), 109) == 1.0
+    assert learning_rate(config.replace(schedule="constant"), 109) == 1.0
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.training.config import TrainingConfig, as_mapping, load_config, parse_config
+from stableviton_sdk.training.config import TrainingConfig, load_config, parse_config
 from stableviton_sdk.training.tryon.trainer import open_data
 
 
@@ -13,7 +13,7 @@ def test_configurations_are_read_from_yaml(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(
         "output: runs/a\nlearning_rate: 5e-5\nmixed_precision: no\naugmentation: {flip: 0}\nloss: {blocks: [4]}\n"
-        "data: {kind: folder, size: [512, 384], options: {root: somewhere}}\nvalidation: {data: {kind: dress-code}}\n"
+        "data: {kind: folder, size: [384, 512], options: {root: somewhere}}\nvalidation: {data: {kind: dress-code}}\n"
     )
     config = load_config(path)
     assert config.learning_rate == 5e-5
@@ -21,9 +21,9 @@ def test_configurations_are_read_from_yaml(tmp_path):
     assert config.augmentation.flip == 0
     assert config.loss.blocks == [4]
     assert config.validation.data.kind == "dress-code"
-    assert parse_config(json.loads(json.dumps(as_mapping(config)))) == config
+    assert parse_config(json.loads(json.dumps(config.as_mapping()))) == config
     assert parse_config({"output": "a", "augmentation": None}).augmentation is None
-    assert parse_config({"output": "a"}) == TrainingConfig("a")
+    assert parse_config({"output": "a"}) == TrainingConfig(output="a")
 
 
 def test_one_report_names_everything_wrong_with_a_configuration():
@@ -41,19 +41,19 @@ def test_one_report_names_everything_wrong_with_a_configuration():
         )
     for expected in (
         "no option lerning_rate: did you mean 'learning_rate'?",
-        "stage is 'second': pass one of 'base', 'atv'",
+        "stage is 'second': pass 'base' or 'atv'",
         "steps is 'many': pass a whole number",
         "cpu is 1: pass true or false",
         "no option loss.totalvariation: did you mean 'total_variation'?",
         "loss.blocks is 4: pass a list",
-        "augmentation's flip is 3",
+        "augmentation.flip is 3: pass a number up to 1",
         "data is []: pass a mapping",
         "the option output is missing",
     ):
         assert expected in str(caught.value), expected
     with pytest.raises(InvalidInput) as caught:
         parse_config({"output": "a", "batch_size": 5, "gradient_accumulation": 2, "ema_decay": 2, "steps": 0})
-    assert len(caught.value.problems) == 3
+    assert str(caught.value).count("\n  - ") == 3
     with pytest.raises(InvalidInput, match="learning_rate is inf"):
         parse_config({"output": "a", "learning_rate": float("inf")})
 

@@ -1,8 +1,7 @@
-"""Trained parts -> the folder of the bundled model: half precision, few steps, and held-out images to try it on."""
+"""The bundled model put together of trained parts: half precision, few steps, and held-out sample images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +14,39 @@ from ...errors import IncompatibleCheckpoint, InvalidInput
 from ...images import save_atomically
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ...preprocessing.preprocessor import PersonPreprocessor
-from ..config import refuse, too_small
+from ..loop.config import Config, Count, CountOrZero, Field
 from ..tryon.initialise import load_autoencoder
 
 LICENCE = "Apache-2.0"
 MAX_FILE_BYTES, MAX_BYTES = 16e6, 25e6
 
 
-@dataclass(frozen=True)
-class BundleConfig:
-    """What the bundled model is put together from.
-
-    Args:
-        output (`str`): Folder to write; a README.md that is there stays.
-        try_on (`str`), autoencoder (`str`), preprocessor (`str`): Folders that the other trainings have written.
-        steps (`int`, *optional*, defaults to 1): Denoising steps that suit the weights.
-        attention_block (`int`, *optional*, defaults to 2): The block that was trained to look at the right place.
-        sample_seed (`int`, *optional*, defaults to 3), samples (`list[int]`, *optional*):
-            Of the rendered images to try it on; trained with were others.
-    """
+class BundleConfig(Config):
+    """Parts of the bundled model."""
 
     output: str
+    """Folder to write; a README.md that is there stays."""
     try_on: str
+    """Folder of the trained pipeline."""
     autoencoder: str
+    """Folder of the trained autoencoder."""
     preprocessor: str
-    steps: int = 1
-    attention_block: int = 2
-    sample_seed: int = 3
-    samples: list[int] = field(default_factory=lambda: [0, 12])
-
-    def __post_init__(self):
-        refuse(too_small(self, {"steps": 1, "sample_seed": 0, "attention_block": 0}))
+    """Folder of the trained preprocessor."""
+    steps: Count = 1
+    """Denoising steps that suit the weights."""
+    correspondence_block: CountOrZero = 2
+    """Decoder block whose attention was supervised."""
+    sample_seed: CountOrZero = 3
+    """Seed of the rendered sample images; not the trainings'."""
+    samples: list[CountOrZero] = Field(default_factory=lambda: [0, 12])
+    """Their numbers."""
 
 
 def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
     """Put the bundled model together.
 
     Args:
-        config (`BundleConfig`): See there.
+        config (`BundleConfig`): The parts.
         progress (`bool`, *optional*, defaults to `True`): Unused: it takes a second.
 
     Returns:
@@ -70,11 +64,11 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
         garment_encoder=pipeline.garment_encoder.half(),
         spatial_encoder=pipeline.spatial_encoder.half(),
         unet=pipeline.unet.half(),
-        scheduler=few_steps(pipeline.scheduler),
+        scheduler=few_step_scheduler(pipeline.scheduler),
         preprocessor=PersonPreprocessor.from_pretrained(config.preprocessor),
         weights_licence=LICENCE,
         default_steps=config.steps,
-        attention_block=config.attention_block,
+        attention_block=config.correspondence_block,
     )
     folder = Path(config.output)
     bundle.save_pretrained(folder)
@@ -93,11 +87,11 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
     return folder
 
 
-def few_steps(scheduler: Any) -> DDIMScheduler:
-    """What small networks paint with: few steps, the first of which is at the schedule's very end, where the start is.
+def few_step_scheduler(scheduler: Any) -> DDIMScheduler:
+    """The scheduler of small networks: few steps, the first of them at the schedule's very end, where the start is.
 
-    With the released weights' own spacing four steps would begin at t = 751, and what the network isn't told of the
-    start's noise would stay in the image.
+    With the released weights' own spacing four steps would begin at t = 751, below the start's noise level, and some
+    of that noise would stay in the image.
 
     Args:
         scheduler (`SchedulerMixin`): For the schedule and what is predicted.
@@ -108,7 +102,7 @@ def few_steps(scheduler: Any) -> DDIMScheduler:
 
 
 def check_same_encoder(pipeline: TryOnPipeline, vae: torch.nn.Module, try_on: str, autoencoder: str) -> None:
-    """Refuse networks that know other latents than an autoencoder makes.
+    """Refuse networks that were trained with other latents than an autoencoder's.
 
     Raises:
         `IncompatibleCheckpoint`: naming the folders `try_on` and `autoencoder`.

@@ -1,9 +1,8 @@
-"""Training of the small autoencoder: components of the rendered images' patches, and what corrects them."""
+"""Training of the small autoencoder: principal components of the rendered images' patches, and a correction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import torch
 
 from ...data.synthetic import SyntheticDataset
 from ...models.patch_autoencoder import PatchAutoencoder
-from ..config import refuse, too_small
 from ..loop import checkpoints
+from ..loop.config import Config, Count, CountOrZero, Field, NotNegative, ValidationInfo, field_validator
 from ..loop.dataloader import stack_images
-from ..tryon.losses import structural_loss, weighted_mean
-from .fit import Batch, FitConfig, fit
+from ..tryon.losses import ssim_loss, weighted_mean
+from .fit import Batch, FitTask, fit
 
 # How often a crop is of which image: persons and garments are painted or looked up, the others only read.
 SHARES = {"person": 0.45, "garment": 0.4, "agnostic": 0.05, "densepose": 0.1}
@@ -26,53 +25,39 @@ WHITENING = -0.6
 ABSOLUTE_WEIGHT = 0.05  # of the absolute error beside the squared one: flat regions stay flat
 
 
-@dataclass(frozen=True)
-class ImagesConfig:
-    """Which images.
+class ImagesConfig(Config):
+    """Rendered images to train on."""
 
-    Args:
-        seed (`int`, *optional*, defaults to 1000), length (`int`, *optional*, defaults to 400):
-            Of the rendered samples, each with two persons and two garments. They stay in memory, 1.2 MB each.
-        components (`int`, *optional*, defaults to 150): Samples that the linear map is computed from.
-        crop (`int`, *optional*, defaults to 128): Side of the square that is looked at, in pixels.
-        noise (`float`, *optional*, defaults to 0.05): Largest standard deviation of what is added to latents.
-    """
-
-    seed: int = 1000
-    length: int = 400
-    components: int = 150
-    crop: int = 128
-    noise: float = 0.05
+    seed: CountOrZero = 1000
+    """Of the renderer."""
+    length: Count = 400
+    """Rendered samples, each with two persons and two garments. They stay in memory, 1.2 MB each."""
+    components: Count = 150
+    """Samples that the linear map is computed from."""
+    crop: Count = 128
+    """Side of the square crop that a step sees, in pixels."""
+    noise: NotNegative = 0.05
+    """Largest standard deviation of the noise added to latents."""
 
 
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """One training run of the autoencoder.
+class AutoencoderConfig(FitTask):
+    """One training of the autoencoder."""
 
-    Args:
-        output (`str`): Folder for checkpoints, metrics and the trained autoencoder.
-        data (`ImagesConfig`), fit (`FitConfig`): See there.
-        latent_channels (`int`, *optional*, defaults to 16), layers_per_block (`int`, *optional*, defaults to 2),
-            block_out_channels (`list[int]`, *optional*): See `PatchAutoencoder`.
-    """
+    latent_channels: Count = 16
+    """Principal components of a patch."""
+    block_out_channels: list[Count] = Field(default_factory=lambda: [12, 24, 48, 96], min_length=1)
+    """Channels of the correction at every scale; patches are 2 ** (their number - 1) pixels wide."""
+    layers_per_block: CountOrZero = 2
+    """Residual blocks of every scale."""
+    data: ImagesConfig = Field(default_factory=ImagesConfig)
 
-    output: str
-    data: ImagesConfig = field(default_factory=ImagesConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-    latent_channels: int = 16
-    block_out_channels: list[int] = field(default_factory=lambda: [12, 24, 48, 96])
-    layers_per_block: int = 2
-
-    def __post_init__(self):
-        least = {
-            "latent_channels": 1, "layers_per_block": 0, "data.seed": 0, "data.length": 1, "data.components": 1,
-            "data.crop": 1, "data.noise": 0,
-        }  # fmt: skip
-        problems = too_small(self, least)
-        side = 2 ** (len(self.block_out_channels) - 1)
-        if self.data.crop % side or self.data.crop > 192:
-            problems.append(f"data.crop is {self.data.crop}: pass a multiple of {side} up to 192.")
-        refuse(problems)
+    @field_validator("data")
+    @classmethod
+    def _crops_are_of_whole_patches(cls, value: ImagesConfig, info: ValidationInfo) -> ImagesConfig:
+        side = 2 ** (len(info.data.get("block_out_channels", [1])) - 1)
+        if value.crop % side or value.crop > 192:
+            raise ValueError(f"data.crop is {value.crop}: pass a multiple of {side} up to 192.")
+        return value
 
 
 def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Path:
@@ -81,17 +66,17 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
     The linear map is the patches' principal components and stays; what corrects its way back is trained.
 
     Args:
-        config (`AutoencoderConfig`): See there.
+        config (`AutoencoderConfig`): All options.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar with the time left.
 
     Returns:
         `Path`: the folder of the autoencoder.
 
     Raises:
-        `IncompatibleCheckpoint`, `TrainingDiverged`: see `fit`.
+        `InvalidInput`, `IncompatibleCheckpoint`, `TrainingDiverged`: see `fit`.
     """
     output = Path(config.output)
-    data = Remembered(SyntheticDataset(config.data.length, config.data.seed, garments="both"))
+    data = InMemoryDataset(SyntheticDataset(config.data.length, config.data.seed, garments="both"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.fit.seed)
         vae = PatchAutoencoder(
@@ -99,9 +84,10 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
             block_out_channels=tuple(config.block_out_channels),
             layers_per_block=config.layers_per_block,
         )
-    if not checkpoints.list_checkpoints(output / "checkpoints"):
+    if not checkpoints.list_checkpoints(output / "checkpoints"):  # they hold the linear map
         samples = min(2 * config.data.components, len(data))
         initialise_components(vae, sample_images(data, range(samples)))
+    side = vae.encoder.kernel_size[0]
     for linear in (vae.encoder, vae.decoder):
         linear.requires_grad_(False)  # the best there is; steps as large as the correction needs would only spoil it
     fit(
@@ -110,8 +96,9 @@ def train_autoencoder(config: AutoencoderConfig, *, progress: bool = True) -> Pa
         data,
         config.fit,
         output,
+        settings=config,
         collate=collate_crops,
-        augmentation=Crops(config.data.crop, vae.encoder.kernel_size[0], config.latent_channels, config.data.noise),
+        augmentation=RandomCrops(config.data.crop, side, config.latent_channels, config.data.noise),
         progress=progress,
     )
     vae.save_pretrained(output / "autoencoder")
@@ -157,8 +144,8 @@ def sample_images(data: Any, indices: Sequence[int]) -> dict[str, np.ndarray]:
     return {name: np.stack(stacked) for name, stacked in images.items()}
 
 
-class Remembered:
-    """A data set whose images are kept once they are read: drawing one takes longer than learning from a crop of it.
+class InMemoryDataset:
+    """A data set whose images stay in memory: rendering one takes longer than a step on a crop of it.
 
     Args:
         data: A map-style data set of item dictionaries.
@@ -178,14 +165,14 @@ class Remembered:
         return self._items[index]
 
 
-class Crops:
+class RandomCrops:
     """Makes a training item of a rendered one: a square of one of its images, and noise for its latents.
 
     Args:
-        side (`int`): Of the square, in pixels.
+        side (`int`): Side of the square, in pixels.
         patch (`int`): Side of a patch, in pixels.
-        channels (`int`): Of latents.
-        noise (`float`): Largest standard deviation.
+        channels (`int`): Channels of latents.
+        noise (`float`): Largest standard deviation of their noise.
     """
 
     def __init__(self, side: int, patch: int, channels: int, noise: float):
@@ -211,33 +198,31 @@ def collate_crops(items: Sequence[Mapping[str, np.ndarray]]) -> Batch:
 
 
 def reconstruction_loss(vae: PatchAutoencoder, batch: Batch) -> Batch:
-    """How far images are from what is made of their latents, which diffusion never hits exactly either.
+    """Errors of images decoded from their own latents with noise on them, as diffusion never hits latents exactly.
 
     Args:
-        vae (`PatchAutoencoder`): Whose correction is trained.
-        batch (`dict[str, torch.Tensor]`): Of `collate_crops`.
+        vae (`PatchAutoencoder`): The autoencoder in training.
+        batch (`dict[str, torch.Tensor]`): As from `collate_crops`.
     """
     images = batch["image"]
     decoded = vae.decode(vae.encode(images).latents + batch["noise"]).sample
     return image_loss(decoded, images, torch.ones_like(images[:, :1]))
 
 
-def image_loss(
-    decoded: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, structure_weight: float = 0.0
-) -> Batch:
+def image_loss(decoded: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, ssim_weight: float = 0.0) -> Batch:
     """The errors of decoded images, and `loss`, which adds them up.
 
     Args:
         decoded (`torch.Tensor`), images (`torch.Tensor`): In [-1, 1], (N, 3, H, W).
-        weight (`torch.Tensor`): Of every pixel, (N, 1, H, W).
-        structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
+        weight (`torch.Tensor`): Weight of every pixel, (N, 1, H, W).
+        ssim_weight (`float`, *optional*, defaults to 0.0): Weight of `ssim_loss`.
     """
     error = decoded - images
     squared, absolute = (weighted_mean(values, weight) for values in (error.square(), error.abs()))
     losses = {"loss": squared + ABSOLUTE_WEIGHT * absolute, "squared": squared, "absolute": absolute}
-    if structure_weight:
-        losses["structure"] = structural_loss(decoded, images, weight)
-        losses["loss"] = losses["loss"] + structure_weight * losses["structure"]
+    if ssim_weight:
+        losses["ssim"] = ssim_loss(decoded, images, weight)
+        losses["loss"] = losses["loss"] + ssim_weight * losses["ssim"]
     return losses
 
 

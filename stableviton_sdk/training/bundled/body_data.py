@@ -1,9 +1,9 @@
-"""What the body network learns from: rendered figures and empty scenes, drawn once, kept, and varied every time."""
+"""Data of the body network: rendered figures and empty scenes, rendered once and augmented every time."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...preprocessing.analyzers.compact import INPUT_SHAPE as SIZE
 from ...preprocessing.analyzers.compact import PAD
 from ...preprocessing.joints import Body25
 from ...preprocessing.labels import CIHP
+from ..loop.config import Config, Count, CountOrZero, ValidationInfo, field_validator
 
 STATE = "rendered.json"
 FLUSH_EVERY = 200  # items
@@ -29,25 +30,24 @@ MIRRORED_PARSING[[CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE]] = CIHP.LEFT_
 MIRRORED_DENSEPOSE = np.array([0, 1, 2, *(label + 1 if label % 2 else label - 1 for label in range(3, 25))], np.uint8)
 
 
-@dataclass(frozen=True)
-class FigureOptions:
-    """Which figures and scenes.
+class FigureOptions(Config):
+    """Figures and scenes to render."""
 
-    Args:
-        seed (`int`, *optional*, defaults to 501): Of the renderer.
-        studio (`int`, *optional*, defaults to 4800), shifted (`int`, *optional*, defaults to 1200):
-            Figures of either style, each in two garments.
-        empty (`int`, *optional*, defaults to 900): Images without anybody: places, flat garments, colours, noise.
-    """
+    seed: CountOrZero = 501
+    """Of the renderer."""
+    studio: CountOrZero = 4800
+    """Figures in the style `"studio"`, each in two garments."""
+    shifted: CountOrZero = 1200
+    """Figures in the style `"shifted"`, each in two garments."""
+    empty: Count = 900
+    """Images without anybody: places, flat garments, colours, noise."""
 
-    seed: int = 501
-    studio: int = 4800
-    shifted: int = 1200
-    empty: int = 900
-
-    def __post_init__(self):
-        if self.studio < 0 or self.shifted < 0 or self.studio + self.shifted < 1 or self.empty < 1 or self.seed < 0:
-            raise InvalidInput("data needs a figure (studio or shifted), an empty scene, and a seed from 0.")
+    @field_validator("shifted")
+    @classmethod
+    def _needs_a_figure(cls, value: int, info: ValidationInfo) -> int:
+        if not value and info.data.get("studio") == 0:
+            raise ValueError("data needs a figure: pass studio or shifted from 1.")
+        return value
 
 
 class RenderedFigures:
@@ -67,7 +67,7 @@ class RenderedFigures:
         self.people = 2 * (options.studio + options.shifted)
         self._length = self.people + options.empty
         shapes = {"image": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
-        wanted = {"options": asdict(options), "size": list(SIZE)}
+        wanted = {"options": options.as_mapping(), "size": list(SIZE)}
         state = _read_state(folder)
         if state is not None and {name: state[name] for name in wanted} != wanted:
             raise InvalidInput(f"{folder} holds other rendered figures than these: delete it, or pass another output.")

@@ -1,4 +1,4 @@
-"""How well a body network does on unseen figures: `python -m stableviton_sdk.training.body_evaluation FOLDER`."""
+"""Scores of a body network on unseen figures: `python -m stableviton_sdk.training.bundled.body_evaluation FOLDER`."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def _ious(table: np.ndarray) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of the evaluation."""
-    parser = argparse.ArgumentParser(prog="python -m stableviton_sdk.training.body_evaluation", description=__doc__)
+    name = "python -m stableviton_sdk.training.bundled.body_evaluation"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the preprocessor")
     parser.add_argument("--count", type=int, default=200, help="figures (default %(default)s)")
     parser.add_argument("--seed", type=int, default=902, help="not the training's (default %(default)s)")

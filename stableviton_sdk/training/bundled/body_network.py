@@ -95,8 +95,8 @@ def body_loss(network: BodyNetwork, batch: dict[str, torch.Tensor]) -> dict[str,
     """Cross-entropies of labels and joints.
 
     Args:
-        network (`BodyNetwork`): In training.
-        batch (`dict[str, torch.Tensor]`): Of `collate`.
+        network (`BodyNetwork`): The network, in training.
+        batch (`dict[str, torch.Tensor]`): As from `collate`.
 
     Returns:
         `dict[str, torch.Tensor]`: `loss`, and its parts.

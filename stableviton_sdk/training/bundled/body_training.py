@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import types
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,38 +12,28 @@ import torch
 from ...errors import IncompatibleCheckpoint, MissingDependency
 from ...files import replacing
 from ...preprocessing.analyzers.onnx_session import open_session
-from ..config import refuse
+from ..loop.config import Count, Field
+from ..loop.resumption import check_steps
 from .body_data import SIZE, FigureAugmentation, FigureOptions, RenderedFigures
 from .body_network import BodyNetwork, body_loss, collate
-from .fit import FitConfig, fit
+from .fit import FitTask, fit
 
 OPSET = 17
 EXPORT_TOLERANCE = 1e-4  # of the largest answer
 
 
-@dataclass(frozen=True)
-class BodyConfig:
-    """One training run of the body network.
+class BodyConfig(FitTask):
+    """One training of the body network."""
 
-    Args:
-        output (`str`): Folder for rendered figures, checkpoints, metrics and the trained preprocessor.
-        data (`FigureOptions`), fit (`FitConfig`): See there.
-        widths (`list[int]`, *optional*): Five; see `BodyNetwork`.
-    """
-
-    output: str
-    data: FigureOptions = field(default_factory=FigureOptions)
-    fit: FitConfig = field(default_factory=FitConfig)
-    widths: list[int] = field(default_factory=lambda: [16, 32, 48, 80, 104])
-
-    def __post_init__(self):
-        if len(self.widths) != 5 or min(self.widths) < 1:
-            refuse([f"widths is {self.widths!r}: pass five whole numbers from 1."])
+    data: FigureOptions = Field(default_factory=FigureOptions)
+    widths: list[Count] = Field(default_factory=lambda: [16, 32, 48, 80, 104], min_length=5, max_length=5)
+    """Channels of the network at 1/2, 1/4 ... 1/32 of the image's size."""
 
 
 def train_network(config: BodyConfig, *, progress: bool = True) -> BodyNetwork:
     """Train, from the start or from the last checkpoint in the output folder."""
     output = Path(config.output)
+    check_steps(output, config.fit)
     figures = RenderedFigures(output / "figures", config.data, progress)
     return fit(
         make_network(config),
@@ -52,6 +41,7 @@ def train_network(config: BodyConfig, *, progress: bool = True) -> BodyNetwork:
         figures,
         config.fit,
         output,
+        settings=config,
         collate=collate,
         augmentation=FigureAugmentation(figures),
         progress=progress,
@@ -69,7 +59,7 @@ def train_body(config: BodyConfig, *, progress: bool = True) -> Path:
     """Train the body network, and write the preprocessor that uses it.
 
     Args:
-        config (`BodyConfig`): See there.
+        config (`BodyConfig`): All options.
         progress (`bool`, *optional*, defaults to `True`): Show progress bars with the time left.
 
     Returns:
@@ -77,7 +67,7 @@ def train_body(config: BodyConfig, *, progress: bool = True) -> Path:
 
     Raises:
         `InvalidInput`, `IncompatibleCheckpoint`, `TrainingDiverged`: see `fit`.
-        `MissingDependency`: if the package onnx isn't installed; told before the training.
+        `MissingDependency`: if the package onnx isn't installed; raised before the training.
     """
     require_onnx()
     return save_preprocessor(train_network(config, progress=progress), Path(config.output) / "preprocessor")

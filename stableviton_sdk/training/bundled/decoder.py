@@ -1,12 +1,11 @@
-"""The small autoencoder's way back, trained on latents as the try-on network paints them."""
+"""Training of the small autoencoder's decoder on latents that the try-on network generated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,118 +17,102 @@ from ...files import replacing
 from ...models.patch_autoencoder import PatchAutoencoder
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ...preprocessing.inputs import TryOnInputs
-from ..config import refuse, too_small
+from ..loop.config import Config, Count, CountOrZero, Field, NotNegative, Number, refusal
 from ..loop.dataloader import stack_images
+from ..loop.resumption import check_steps
 from ..tryon.initialise import load_autoencoder
 from ..tryon.latent_cache import fingerprint
-from .assemble import check_same_encoder, few_steps
+from .assemble import check_same_encoder, few_step_scheduler
 from .autoencoder import image_loss
-from .fit import Batch, FitConfig, fit
+from .fit import Batch, FitTask, fit
 
-PAINTED = "painted.npz"
-OUTSIDE_WEIGHT = 0.05  # of what the photo's own pixels replace in the end
-
-
-@dataclass(frozen=True)
-class PaintedConfig:
-    """Which figures are dressed to learn from.
-
-    Args:
-        seed (`int`, *optional*, defaults to 2000), length (`int`, *optional*, defaults to 1000):
-            Of the rendered samples. The try-on network must not have been trained with them: it would err less than
-            it does for its users.
-        batch_size (`int`, *optional*, defaults to 16): Figures that are dressed at once.
-        steps (`int`, *optional*, defaults to 1): Denoising steps.
-        crop (`int`, *optional*, defaults to 128): Side of the square that is looked at, in pixels.
-        exact (`float`, *optional*, defaults to 0.25): How often a crop has the image's own latents instead.
-    """
-
-    seed: int = 2000
-    length: int = 1000
-    batch_size: int = 16
-    steps: int = 1
-    crop: int = 128
-    exact: float = 0.25
+GENERATED = "painted.npz"
+UNMASKED_WEIGHT = 0.05  # of pixels that the photo's own replace in the end
 
 
-@dataclass(frozen=True)
-class DecoderConfig:
-    """One training run of the autoencoder's correction.
+class GeneratedConfig(Config):
+    """Rendered figures that are dressed to learn from."""
 
-    Args:
-        output (`str`): Folder for painted latents, checkpoints, metrics and the trained autoencoder.
-        autoencoder (`str`), try_on (`str`): Folders that the other trainings have written.
-        structure_weight (`float`, *optional*, defaults to 0.0): Of 1 - SSIM; see `structural_loss`.
-        data (`PaintedConfig`), fit (`FitConfig`): See there.
-    """
+    seed: CountOrZero = 2000
+    """Of the renderer. The try-on network must not have been trained with these figures: it would err less than it
+    does for its users."""
+    length: Count = 1000
+    """Figures."""
+    batch_size: Count = 16
+    """Figures that are dressed at once."""
+    steps: Count = 1
+    """Denoising steps."""
+    crop: Annotated[int, Field(ge=8)] = 128
+    """Side of the square crop that a step sees, in pixels."""
+    clean_probability: Annotated[Number, Field(ge=0, lt=1)] = 0.25
+    """How often a crop has the image's own latents instead of the generated ones."""
 
-    output: str
+
+class DecoderConfig(FitTask):
+    """One training of the autoencoder's correction."""
+
     autoencoder: str
+    """Folder of the trained autoencoder."""
     try_on: str
-    structure_weight: float = 0.0
-    data: PaintedConfig = field(default_factory=PaintedConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-
-    def __post_init__(self):
-        least = {"structure_weight": 0, "data.seed": 0}
-        least |= {"data.length": 1, "data.batch_size": 1, "data.steps": 1, "data.crop": 8}
-        problems = too_small(self, least)
-        if not 0 <= self.data.exact < 1:
-            problems.append(f"data.exact is {self.data.exact!r}: pass a number from 0 to less than 1.")
-        refuse(problems)
+    """Folder of the trained pipeline."""
+    ssim_weight: NotNegative = 0.0
+    """Weight of 1 - SSIM."""
+    data: GeneratedConfig = Field(default_factory=GeneratedConfig)
 
 
 def train_decoder(config: DecoderConfig, *, progress: bool = True) -> Path:
-    """Train the correction of the autoencoder's way back on results, from the start or from the last checkpoint.
+    """Train the correction of the autoencoder's decoder, from the start or from the last checkpoint.
 
-    A network that was trained for minutes paints latents that are off in ways that their neighbours give away. Latents
-    stay what they are: the encoder isn't trained.
+    A network that was trained for minutes generates latents whose errors show in their neighbours, so they can be
+    corrected. The encoder stays as it is.
 
     Args:
-        config (`DecoderConfig`): See there.
+        config (`DecoderConfig`): All options.
         progress (`bool`, *optional*, defaults to `True`): Show progress bars.
 
     Returns:
         `Path`: the folder of the autoencoder.
 
     Raises:
-        `InvalidInput`: if the crop doesn't fit the images.
+        `InvalidInput`: if the crop doesn't fit the images; see also `fit`.
         `IncompatibleCheckpoint`: if the networks were trained with latents of another autoencoder; see also `fit`.
         `TrainingDiverged`: see `fit`.
     """
     output = Path(config.output)
+    check_steps(output, config.fit)
     vae = load_autoencoder(config.autoencoder)
     pipeline = TryOnPipeline.from_pretrained(config.try_on, dtype=torch.float32)
     check_same_encoder(pipeline, vae, config.try_on, config.autoencoder)
     patch = pipeline.vae_scale_factor
     height, width = pipeline.default_size
     if config.data.crop % patch or config.data.crop > min(height, width):
-        refuse([f"data.crop is {config.data.crop}: pass a multiple of {patch} up to {min(height, width)}."])
+        raise refusal([f"data.crop is {config.data.crop}: pass a multiple of {patch} up to {min(height, width)}."])
     output.mkdir(parents=True, exist_ok=True)
-    data = paint_latents(pipeline, config.data, output / PAINTED, progress=progress)
+    data = generate_latents(pipeline, config.data, output / GENERATED, progress=progress)
     for linear in (vae.encoder, vae.decoder):
         linear.requires_grad_(False)
     fit(
         vae,
-        partial(painting_loss, structure_weight=config.structure_weight),
+        partial(decoding_loss, ssim_weight=config.ssim_weight),
         data,
         config.fit,
         output,
-        collate=collate_painted,
-        augmentation=PaintedCrops(config.data.crop, patch, config.data.exact),
+        settings=config,
+        collate=collate_generated,
+        augmentation=MaskedCrops(config.data.crop, patch, config.data.clean_probability),
         progress=progress,
     )
     vae.save_pretrained(output / "autoencoder")
     return output / "autoencoder"
 
 
-class PaintedLatents(torch.utils.data.Dataset):
-    """What was painted, and what should have been.
+class GeneratedLatents(torch.utils.data.Dataset):
+    """Generated latents, and the images that they should decode to.
 
     Args:
         arrays (`Mapping[str, np.ndarray]`):
             `latents` (float16, (N, channels, h, w)), `image` (uint8, (N, H, W, 3)), `mask` (bool, (N, H, W), True
-            where the result was painted).
+            where the image was repainted).
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
@@ -142,23 +125,23 @@ class PaintedLatents(torch.utils.data.Dataset):
         return {name: array[index] for name, array in self.arrays.items()}
 
 
-def paint_latents(
-    pipeline: TryOnPipeline, config: PaintedConfig, path: Path, *, progress: bool = True
-) -> PaintedLatents:
-    """Dress rendered figures in their other garments, once: another call reads the file.
+def generate_latents(
+    pipeline: TryOnPipeline, config: GeneratedConfig, path: Path, *, progress: bool = True
+) -> GeneratedLatents:
+    """Latents of rendered figures in their other garments, generated once: another call reads the file.
 
     Args:
         pipeline (`TryOnPipeline`): The trained networks.
-        config (`PaintedConfig`): Which figures.
-        path (`Path`): A file, made if it isn't there or was made by other networks or of other figures.
+        config (`GeneratedConfig`): The figures.
+        path (`Path`): A file, made if it isn't there or is of other networks or other figures.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
     """
     source = f"{fingerprint(pipeline.unet)} {config.seed} {config.length} {config.batch_size} {config.steps}"
     if path.is_file():
         with np.load(path) as stored:
             if str(stored["source"]) == source:
-                return PaintedLatents({name: stored[name] for name in stored.files if name != "source"})
-    pipeline.register_modules(scheduler=few_steps(pipeline.scheduler))
+                return GeneratedLatents({name: stored[name] for name in stored.files if name != "source"})
+    pipeline.register_modules(scheduler=few_step_scheduler(pipeline.scheduler))
     pipeline.set_progress_bar_config(disable=True)
     parts: dict[str, list[np.ndarray]] = {"latents": [], "image": [], "mask": []}
     with tqdm(total=config.length, unit="figure", disable=not progress) as bar:
@@ -179,20 +162,20 @@ def paint_latents(
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     with replacing(path) as unfinished:
         np.savez(unfinished, source=source, **arrays)
-    return PaintedLatents(arrays)
+    return GeneratedLatents(arrays)
 
 
-class PaintedCrops:
-    """Makes a training item: a square around a painted pixel, and whether it has its image's own latents instead.
+class MaskedCrops:
+    """Makes a training item: a square around a masked pixel, and whether it has its image's own latents instead.
 
     Args:
-        side (`int`): Of the square, in pixels.
-        patch (`int`): Pixels to a cell of the latents.
-        exact (`float`): How often the latents are the image's own.
+        side (`int`): Side of the square, in pixels.
+        patch (`int`): Pixels to a cell of the latents, along either axis.
+        clean_probability (`float`): How often the latents are the image's own.
     """
 
-    def __init__(self, side: int, patch: int, exact: float):
-        self.cells, self.patch, self.exact = side // patch, patch, exact
+    def __init__(self, side: int, patch: int, clean_probability: float):
+        self.cells, self.patch, self.clean_probability = side // patch, patch, clean_probability
 
     def __call__(self, item: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
         rows, columns = np.nonzero(item["mask"])
@@ -207,29 +190,29 @@ class PaintedCrops:
             "latents": item["latents"][:, top : top + self.cells, left : left + self.cells],
             "image": item["image"][pixels],
             "mask": item["mask"][pixels],
-            "exact": random.random() < self.exact,
+            "clean": random.random() < self.clean_probability,
         }
 
 
-def collate_painted(items: Sequence[Mapping[str, Any]]) -> Batch:
-    """Float `latents`, `image` in [-1, 1], (N, 3, side, side); bool `mask`, (N, 1, side, side), `exact`, (N,)."""
+def collate_generated(items: Sequence[Mapping[str, Any]]) -> Batch:
+    """Float `latents`, `image` in [-1, 1], (N, 3, side, side); bool `mask`, (N, 1, side, side), `clean`, (N,)."""
     return {
         "latents": torch.from_numpy(np.stack([item["latents"] for item in items])).float(),
         "image": stack_images(item["image"] for item in items),
         "mask": torch.from_numpy(np.stack([item["mask"] for item in items]))[:, None],
-        "exact": torch.tensor([item["exact"] for item in items]),
+        "clean": torch.tensor([item["clean"] for item in items]),
     }
 
 
-def painting_loss(vae: PatchAutoencoder, batch: Batch, structure_weight: float = 0.0) -> Batch:
-    """How far the images are from what is made of the painted latents, and of their own where `exact`.
+def decoding_loss(vae: PatchAutoencoder, batch: Batch, ssim_weight: float = 0.0) -> Batch:
+    """Errors of images decoded from the generated latents, and from their own where `clean`.
 
     Args:
-        vae (`PatchAutoencoder`): Whose correction is trained.
-        batch (`dict[str, torch.Tensor]`): Of `collate_painted`.
-        structure_weight (`float`, *optional*, defaults to 0.0): Of `structural_loss`.
+        vae (`PatchAutoencoder`): The autoencoder in training.
+        batch (`dict[str, torch.Tensor]`): As from `collate_generated`.
+        ssim_weight (`float`, *optional*, defaults to 0.0): Weight of `ssim_loss`.
     """
-    images, exact = batch["image"], batch["exact"].view(-1, 1, 1, 1)
-    latents = torch.where(exact, vae.encode(images).latents, batch["latents"])
-    weight = (batch["mask"] | exact).to(images).clamp_min(OUTSIDE_WEIGHT)
-    return image_loss(vae.decode(latents).sample, images, weight, structure_weight)
+    images, clean = batch["image"], batch["clean"].view(-1, 1, 1, 1)
+    latents = torch.where(clean, vae.encode(images).latents, batch["latents"])
+    weight = (batch["mask"] | clean).to(images).clamp_min(UNMASKED_WEIGHT)
+    return image_loss(vae.decode(latents).sample, images, weight, ssim_weight)

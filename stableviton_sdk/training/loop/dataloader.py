@@ -1,56 +1,12 @@
-"""What every training loop here has in common from step to step."""
+"""Reads batches that are named in advance, and stacks images."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
-
-from ...errors import TryOnError
-from . import checkpoints
-
-
-class TrainingDiverged(TryOnError):
-    """The loss or its gradient is no number any more."""
-
-
-def learning_rate(config: Any, step: int) -> float:
-    """Of the step that follows `step` others: linear warm-up, then constant, or a half cosine to zero.
-
-    Args:
-        config: With `learning_rate`, `schedule`, `warmup_steps` and `steps`, such as a `TrainingConfig`.
-        step (`int`): Steps taken.
-    """
-    rate = config.learning_rate
-    if step < config.warmup_steps:
-        return rate * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return rate
-    part = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return rate * 0.5 * (1 + math.cos(math.pi * part))
-
-
-def explain_divergence(
-    config: Any, step: int, rate: float, names: list[str], sums: Mapping[str, torch.Tensor], output: Path
-) -> str:
-    """What to say when the loss is no number."""
-    values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in sums.items())
-    found = checkpoints.list_checkpoints(output / "checkpoints")
-    advice = ["a lower learning_rate" if rate > 1e-6 else "a longer warmup"]
-    if config.mixed_precision == "fp16":
-        advice.append("mixed_precision: bf16")
-    if config.max_grad_norm > 1:
-        advice.append("max_grad_norm: 1")
-    advice.append("a look at these pairs")
-    again = f"it goes on from {found[-1].name}" if found else "it starts anew, there is no checkpoint yet"
-    return (
-        f"training diverged at step {step + 1}, learning rate {rate:.3g}: {values}; the batch was "
-        f"{', '.join(names)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, {again}."
-    )
 
 
 def open_loader(

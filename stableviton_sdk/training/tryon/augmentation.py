@@ -1,14 +1,14 @@
-"""The authors' augmentations: what keeps the attention from learning that garments always lie where they're worn."""
+"""The authors' augmentations: with them, the attention can't learn that garments always lie where they're worn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from ...errors import InvalidInput
+from ..loop.config import Config, Field, NotNegative, Number, Probability
 
 GREY = 128  # of the agnostic image
 FOLD = 2.0  # garment pixels that half a pixel of the person may span within one surface
@@ -57,67 +57,50 @@ class Transform:
         return points * np.float32(self.scale) + np.float32(self.offset)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Draws a different image of the same try-on; a callable for items of any of the data sets.
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+GreyValue = Annotated[int, Field(ge=0, le=255)]
 
-    The defaults are the authors'. Every probability may be 0.
 
-    Args:
-        flip (`float`, *optional*, defaults to 0.5): Probability of mirroring everything.
-        move (`float`, *optional*, defaults to 0.5):
-            Probability of a shift and a scaling of the person side, and again, independently, of the garment.
-        shift (`float`, *optional*, defaults to 0.2): Largest shift, as a part of the width and of the height.
-        scale (`float`, *optional*, defaults to 0.2): Largest change of size, as a part of it.
-        person_border (`int`, *optional*, defaults to 0), garment_border (`int`, *optional*, defaults to 0):
-            Grey value of what a shift brings in. There the person is to be kept, not repainted.
-        hue_saturation_value (`float`, *optional*, defaults to 0.5): Probability of a shift of colour.
-        hue_saturation_value_limit (`float`, *optional*, defaults to 5.0):
-            Largest shift, of saturation and value in 0..255, of hue in steps of two degrees.
-        brightness_contrast (`float`, *optional*, defaults to 0.5): Probability of a change of brightness and contrast.
-        brightness (`tuple[float, float]`, *optional*, defaults to `(-0.1, 0.02)`): Added, as a part of white.
-        contrast (`float`, *optional*, defaults to 0.3): Largest change of contrast, as a part of it.
-    """
+class Augmentation(Config):
+    """Makes a different item of the same try-on of an item of any of the data sets. The defaults are the authors'."""
 
-    flip: float = 0.5
-    move: float = 0.5
-    shift: float = 0.2
-    scale: float = 0.2
-    person_border: int = 0
-    garment_border: int = 0
-    hue_saturation_value: float = 0.5
-    hue_saturation_value_limit: float = 5.0
-    brightness_contrast: float = 0.5
-    brightness: tuple[float, float] = (-0.1, 0.02)
-    contrast: float = 0.3
-
-    def __post_init__(self):
-        for name in ("flip", "move", "hue_saturation_value", "brightness_contrast"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InvalidInput(f"the augmentation's {name} is {value!r}: pass a probability from 0 to 1.")
-        for name in ("shift", "scale", "contrast"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InvalidInput(f"the augmentation's {name} is {value!r}: pass a number from 0 to below 1.")
-        for name in ("person_border", "garment_border"):
-            value = getattr(self, name)
-            if not 0 <= value <= 255:
-                raise InvalidInput(f"the augmentation's {name} is {value!r}: pass a grey value from 0 to 255.")
+    flip: Probability = 0.5
+    """Probability of mirroring everything."""
+    move: Probability = 0.5
+    """Probability of a shift and a scaling of the person side, and again, independently, of the garment."""
+    shift: Fraction = 0.2
+    """Largest shift, as a part of the width and of the height."""
+    scale: Fraction = 0.2
+    """Largest change of size, as a part of it."""
+    person_border: GreyValue = 0
+    """Grey value around a person that was shifted. There the photo is to be kept, not repainted."""
+    garment_border: GreyValue = 0
+    """Grey value around a garment that was shifted."""
+    hue_saturation_value: Probability = 0.5
+    """Probability of a shift of colour."""
+    hue_saturation_value_limit: NotNegative = 5.0
+    """Largest shift, of saturation and value in 0..255, of hue in steps of two degrees."""
+    brightness_contrast: Probability = 0.5
+    """Probability of a change of brightness and contrast."""
+    brightness: tuple[Number, Number] = (-0.1, 0.02)
+    """Least and largest value added, as a part of white."""
+    contrast: Fraction = 0.3
+    """Largest change of contrast, as a part of it."""
 
     def __call__(self, item: Mapping[str, Any], generator: np.random.Generator) -> Item:
-        """
+        """An augmented copy of an item.
+
         Args:
             item (`Mapping[str, Any]`):
                 `person`, `garment`, `agnostic`, `densepose` (uint8, (H, W, 3)), `mask` (bool, (H, W), True =
                 repaint), and where there are any `worn_mask` (bool, (H, W)) and `correspondence` (float32, (H, W, 2):
                 x, y in pixels of the garment, NaN where unknown). Whatever else it holds is passed on as it is.
-            generator (`np.random.Generator`): Draws; the number of draws doesn't depend on what is drawn.
+            generator (`np.random.Generator`): Called equally often whatever it returns.
 
         Returns:
             `dict[str, Any]`: a new item; the given one stays as it is.
         """
-        # everything is drawn at once, so that switching one augmentation off doesn't change the others
+        # all random numbers at once, so that switching one augmentation off doesn't change the others
         chance = generator.random(5)
         shifts = generator.uniform(-self.shift, self.shift, (2, 2))
         scales = 1 + generator.uniform(-self.scale, self.scale, 2)

@@ -1,4 +1,4 @@
-"""Where training starts: from Paint-by-Example, as the authors', from a StableVITON, or from nothing."""
+"""Networks to start a training with: Paint-by-Example's, as the authors did, or random ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from ...pipelines.pipeline_tryon import TryOnPipeline
 PAINT_BY_EXAMPLE = "Fantasy-Studio/Paint-by-Example"
 PAINT_BY_EXAMPLE_CHANNELS = 9  # noisy latent, latent of what is kept, mask (1 = keep)
 TRY_ON_CHANNELS = 13  # the same, and the DensePose latent
-LATENT_CHANNELS = 4
 
 # What is read from a `UNet2DConditionModel`'s configuration; whatever else it holds must have its default value.
 UNET_OPTIONS = (
@@ -44,7 +43,7 @@ WEIGHT_FILES = {
 def from_paint_by_example(
     source: str | os.PathLike = PAINT_BY_EXAMPLE,
     *,
-    size: tuple[int, int] = (512, 384),
+    size: tuple[int, int] = (384, 512),
     seed: int = 0,
     **hub_options: Any,
 ) -> TryOnPipeline:
@@ -56,7 +55,7 @@ def from_paint_by_example(
 
     Args:
         source (`str` or `os.PathLike`, *optional*): A diffusers folder of Paint-by-Example, or a Hub repository.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width in pixels to train at.
+        size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height in pixels to train at.
         seed (`int`, *optional*, defaults to 0): Of the new weights; the global generator stays as it is.
         hub_options: `revision`, `cache_dir`, `token`, `local_files_only`.
 
@@ -82,12 +81,12 @@ def from_paint_by_example(
     vae = AutoencoderKL.from_pretrained(_weights_file(folder, "vae", repo, hub_options).parent)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if any(not isinstance(side, int) or side < factor or side % factor for side in size):
-        raise InvalidInput(f"size is {size!r}: pass height and width in pixels, multiples of {factor}.")
+        raise InvalidInput(f"size is {size!r}: pass width and height in pixels, multiples of {factor}.")
     config = _read_config(folder / "unet" / "config.json", name)
     state = dict(_read_weights(folder, "unet", repo, hub_options))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = TryOnUNet(**_unet_config(config, name, tuple(side // factor for side in size)))
+        unet = TryOnUNet(**_unet_config(config, name, tuple(side // factor for side in reversed(size))))
         spatial_encoder = SpatialEncoder(**spatial_encoder_config(unet.config))
         garment_encoder = _garment_encoder(folder, name, _read_weights(folder, "image_encoder", repo, hub_options))
     _load_unet(unet, state, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from ...errors import InvalidInput
-from ...files import write_text_atomically
+from ...files import RunManifest
 from ..loop.dataloader import open_loader, stack_images
 from .objective import Batch, collate, encode
 
-MANIFEST, DONE = "manifest.json", "done.npy"
+DONE = "done.npy"
 BATCH = 16
 LATENTS = ("latents", "garment_latents", "conditioning")
 
 
 class LatentCache:
-    """The encoded items of a data set, as a map-style data set for `ShuffledItems`.
+    """The encoded items of a data set, as a map-style data set for `EpochShuffle`.
 
     Half precision for latents, 8 bits for the garment's image, which is squashed to what the garment encoder sees;
     masks and correspondence at the latents' resolution, so only blocks of that resolution can be supervised.
@@ -59,23 +57,23 @@ def fill_latent_cache(
     data: Any,
     vae: nn.Module,
     *,
-    size: tuple[int, int],
+    shape: tuple[int, int],
     garment_side: int,
     needs: Sequence[str],
     source: Mapping[str, Any],
     workers: int = 0,
     progress: bool = True,
 ) -> LatentCache:
-    """Encode every item that isn't encoded yet. Interrupted, it goes on where it was.
+    """The items' latents, encoded where they aren't yet. An interrupted encoding goes on where it was.
 
     Args:
         folder (`Path`): Of the cache.
         data: A map-style data set of item dictionaries; see `train`.
         vae (`nn.Module`): The pipeline's.
-        size (`tuple[int, int]`): Height and width of the images.
+        shape (`tuple[int, int]`): Height and width of the images.
         garment_side (`int`): Side of the square that the garment encoder sees.
-        needs (`Sequence[str]`): What the losses need beside the images: `worn_mask`, `correspondence`.
-        source (`Mapping[str, Any]`): What the data set was made of, as JSON holds it, to tell caches apart.
+        needs (`Sequence[str]`): Maps that the losses need beside the images: `worn_mask`, `correspondence`.
+        source (`Mapping[str, Any]`): Reader and options of the data set, as JSON holds them, to tell caches apart.
         workers (`int`, *optional*, defaults to 0): Processes that read data.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
 
@@ -83,15 +81,14 @@ def fill_latent_cache(
         `InvalidInput`: if the folder holds a cache of other data or of another autoencoder.
     """
     manifest = {
-        "source": json.loads(json.dumps(source)),
+        "source": source,
         "items": len(data),
-        "size": list(size),
+        "size": list(shape),  # height and width, as in caches that exist
         "garment_side": garment_side,
         "autoencoder": fingerprint(vae),
         "needs": list(needs),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_manifest(folder, manifest)
+    RunManifest(folder, kind="latent cache").open_or_refuse(manifest)
     collated = functools.partial(collate, wanted=tuple(needs))
     device = next(vae.parameters()).device
 
@@ -127,12 +124,12 @@ def fill_latent_cache(
     return LatentCache(folder)
 
 
-def collate_encoded(items: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Batch:
-    """Stack items of a `LatentCache` to what `encode` makes of a batch.
+def collate_encoded(items: Sequence[Mapping[str, Any]], garment_shape: tuple[int, int]) -> Batch:
+    """Stack items of a `LatentCache` to a batch as `encode` returns it.
 
     Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `ShuffledItems`.
-        size (`tuple[int, int]`): Height and width of the garment's image, which coordinates are pixels of.
+        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
+        garment_shape (`tuple[int, int]`): Height and width of the garment's image, whose pixels coordinates are.
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
     for name in items[0]:
@@ -140,7 +137,7 @@ def collate_encoded(items: Sequence[Mapping[str, Any]], size: tuple[int, int]) -
             batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
     batch |= {name: batch[name].float() for name in LATENTS}
     batch["garment"] = stack_images(item["garment"] for item in items)
-    batch["garment_size"] = torch.tensor(size)
+    batch["garment_shape"] = torch.tensor(garment_shape)
     return batch
 
 
@@ -162,26 +159,15 @@ class _Numbered(torch.utils.data.Dataset):
 
 
 def _compact(batch: Batch, garment_side: int) -> dict[str, np.ndarray]:
-    latent_size = batch["latents"].shape[-2:]
+    latent_shape = batch["latents"].shape[-2:]
     squashed = F.interpolate(batch["garment"], size=(garment_side, garment_side), mode="bilinear", align_corners=False)
     values = {name: batch[name].half() for name in LATENTS}
     values["garment"] = ((squashed + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     if "worn_mask" in batch:
-        values["worn_mask"] = F.interpolate(batch["worn_mask"].float(), size=latent_size, mode="nearest") > 0
+        values["worn_mask"] = F.interpolate(batch["worn_mask"].float(), size=latent_shape, mode="nearest") > 0
     if "correspondence" in batch:
         places = batch["correspondence"].permute(0, 3, 1, 2).float()
         values["correspondence"] = (
-            F.interpolate(places, size=latent_size, mode="nearest-exact").permute(0, 2, 3, 1).half()
+            F.interpolate(places, size=latent_shape, mode="nearest-exact").permute(0, 2, 3, 1).half()
         )
     return {name: value.cpu().numpy() for name, value in values.items()}
-
-
-def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    path = folder / MANIFEST
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != manifest:
-            raise InvalidInput(
-                f"{folder} holds latents of other data or of another autoencoder: delete it, or name another folder."
-            )
-        return
-    write_text_atomically(path, json.dumps(manifest, indent=1))

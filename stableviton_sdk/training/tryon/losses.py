@@ -1,4 +1,4 @@
-"""What training minimises: the denoising error, and two ways to tell the attention where to look."""
+"""Losses of the try-on training: denoising, structural similarity, and the attention's correspondence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from diffusers.training_utils import compute_snr
 from torch.utils.checkpoint import checkpoint
 
 from ...errors import InvalidInput
@@ -16,6 +17,22 @@ from ...models.attention_maps import coordinate_total_variation, expected_coordi
 # The authors' choice of blocks for the attention total variation loss: neither too coarse nor too fine.
 FEWEST_KEYS, MOST_KEYS = 700, 3000
 CHUNK_ELEMENTS = 2**25  # scores of all heads that are in memory at once: 128 MiB
+
+
+def velocity(clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, scheduler: Any) -> torch.Tensor:
+    """sqrt(signal) * noise - sqrt(1 - signal) * clean (Salimans and Ho 2022, appendix D), float32.
+
+    The same formula turns a noisy sample and its velocity into the clean one, with the velocity in the place of
+    `clean` and the sample in the place of `noise`.
+
+    Args:
+        clean (`torch.Tensor`): Clean latents, (batch, channels, height, width).
+        noise (`torch.Tensor`): The noise that is added to them, of the same shape.
+        timesteps (`torch.Tensor`): int, (batch,).
+        scheduler (`SchedulerMixin`): For its `alphas_cumprod`. (PNDM's has no `get_velocity`.)
+    """
+    signal = scheduler.alphas_cumprod.to(noise.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
+    return signal.sqrt() * noise.float() - (1 - signal).sqrt() * clean.float()
 
 
 def denoising_loss(
@@ -37,7 +54,7 @@ def denoising_loss(
         timesteps (`torch.Tensor`): int, (batch,).
         scheduler (`SchedulerMixin`): For its `alphas_cumprod` and `prediction_type`.
         weight (`torch.Tensor`, *optional*):
-            Of every place, (batch, 1 or channels, height, width); the loss is the weighted mean. 1 by default.
+            Weights, (batch, 1 or channels, height, width); the loss is the weighted mean. 1 by default.
         min_snr_gamma (`float`, *optional*):
             Weigh timesteps by min(SNR, gamma), as Min-SNR does (arXiv 2303.09556); 5 is usual. Off by default.
 
@@ -48,34 +65,29 @@ def denoising_loss(
         `InvalidInput`: if the scheduler predicts something else.
     """
     kind = scheduler.config.prediction_type
-    signal = scheduler.alphas_cumprod.to(noise.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
     if kind == "epsilon":
         target = noise.float()
     elif kind == "v_prediction":
-        target = signal.sqrt() * noise.float() - (1 - signal).sqrt() * latents.float()
+        target = velocity(latents, noise, timesteps, scheduler)
     else:
         raise InvalidInput(f"the scheduler's prediction_type is {kind!r}: pass 'epsilon' or 'v_prediction'.")
     error = (prediction.float() - target).square()
     if min_snr_gamma is not None:
-        ratio = signal / (1 - signal)
+        ratio = compute_snr(scheduler, timesteps).view(-1, 1, 1, 1)
         # the error in the clean latent is the noise's over the SNR, and the velocity's over SNR + 1
-        error = error * (
-            (min_snr_gamma / ratio).clamp(max=1.0)
-            if kind == "epsilon"
-            else ratio.clamp(max=min_snr_gamma) / (ratio + 1)
-        )
+        error = error * ratio.clamp(max=min_snr_gamma) / (ratio if kind == "epsilon" else ratio + 1)
     if weight is None:
         return error.mean()
     return weighted_mean(error, weight)
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Of all values, each with its weight, which is broadcast to them; 0 where every weight is 0."""
+    """The mean of values by their weights, which are broadcast to them; 0 where every weight is 0."""
     weight = weight.to(values).expand_as(values)
     return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def structural_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def ssim_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """1 - SSIM (Wang et al. 2004; Gaussian window of 11 x 11, sigma 1.5).
 
     Squared errors alone leave an edge soft whose place is uncertain, and hardly notice ripples on what should be flat;
@@ -129,17 +141,17 @@ def attention_total_variation(
 
 def correspondence_targets(
     correspondence: torch.Tensor,
-    garment_size: tuple[int, int],
+    garment_shape: tuple[int, int],
     query_size: tuple[int, int],
     worn_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Where each query should look: the correspondence of the pixel at its centre.
+    """Target of each query: the correspondence of the pixel at its centre.
 
     Args:
         correspondence (`torch.Tensor`):
             (batch, H, W, 2), x and y in pixels of the garment image for every pixel of the person, whole numbers
             being pixel centres; NaN, or outside of the image, where there is none.
-        garment_size (`tuple[int, int]`): Height and width of the garment image.
+        garment_shape (`tuple[int, int]`): Height and width of the garment image, in pixels.
         query_size (`tuple[int, int]`): Height and width of the decoder's map.
         worn_mask (`torch.Tensor`, *optional*):
             Above 0 where the correspondence counts, (batch, 1, H, W) or (batch, H, W); everywhere by default.
@@ -147,7 +159,7 @@ def correspondence_targets(
     Returns:
         `torch.Tensor`: (batch, queries, 2), y and x in [0, 1] of the garment's height and width; NaN where unknown.
     """
-    height, width = garment_size
+    height, width = garment_shape
     places = F.interpolate(correspondence.permute(0, 3, 1, 2).float(), size=query_size, mode="nearest-exact")
     places = (places.flip(1) + 0.5) / places.new_tensor([height, width]).view(1, 2, 1, 1)
     known = ((places >= 0) & (places <= 1)).all(1, keepdim=True)  # False for NaN
@@ -232,7 +244,7 @@ class AttentionLossRecorder:
 
     Args:
         blocks (`Collection[int]`, *optional*):
-            Places in the decoder to keep. By default the authors' choice: the middle block of its level, where the
+            Decoder blocks to keep. By default the authors' choice: the middle block of its level, where the
             garment's map has 700 to 3000 cells; at 512 x 384 that is block 4 alone, at 32 x 24.
         blocks_per_level (`int`, *optional*, defaults to 3): Zero cross-attentions of a level, for that choice.
     """
@@ -262,7 +274,7 @@ class AttentionLossRecorder:
         return self._mean([attention_total_variation(*record[1:], worn_mask) for record in self.records])
 
     def cross_entropy(
-        self, correspondence: torch.Tensor, garment_size: tuple[int, int], worn_mask: torch.Tensor | None = None
+        self, correspondence: torch.Tensor, garment_shape: tuple[int, int], worn_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """`correspondence_cross_entropy`, averaged over the recorded blocks; see `correspondence_targets`."""
         return self._mean(
@@ -271,14 +283,14 @@ class AttentionLossRecorder:
                     query,
                     key,
                     key_size,
-                    correspondence_targets(correspondence, garment_size, query_size, worn_mask),
+                    correspondence_targets(correspondence, garment_shape, query_size, worn_mask),
                 )
                 for _, query, key, query_size, key_size in self.records
             ]
         )
 
     def expected_coordinate(
-        self, correspondence: torch.Tensor, garment_size: tuple[int, int], worn_mask: torch.Tensor | None = None
+        self, correspondence: torch.Tensor, garment_shape: tuple[int, int], worn_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """`expected_coordinate_loss`, averaged over the recorded blocks; see `correspondence_targets`."""
         return self._mean(
@@ -287,7 +299,7 @@ class AttentionLossRecorder:
                     query,
                     key,
                     key_size,
-                    correspondence_targets(correspondence, garment_size, query_size, worn_mask),
+                    correspondence_targets(correspondence, garment_shape, query_size, worn_mask),
                 )
                 for _, query, key, query_size, key_size in self.records
             ]
@@ -295,32 +307,32 @@ class AttentionLossRecorder:
 
     def _mean(self, losses: list[torch.Tensor]) -> torch.Tensor:
         if not losses:
-            missing = "that blocks= names was recorded"
+            missing = "of blocks= was recorded"
             if self.blocks is None:
                 missing = f"in the middle of its level has {FEWEST_KEYS} to {MOST_KEYS} garment cells at this size"
             raise InvalidInput(f"no zero cross-attention block {missing}: name the blocks to supervise with blocks=.")
         return torch.stack(losses).mean()
 
 
-def authors_blocks(up_block_types: Collection[str], layers_per_block: int, latent_size: tuple[int, int]) -> list[int]:
+def authors_blocks(up_block_types: Collection[str], layers_per_block: int, latent_shape: tuple[int, int]) -> list[int]:
     """The authors' choice of blocks, known before the network runs.
 
     Args:
         up_block_types (`Collection[str]`), layers_per_block (`int`): As in `TryOnUNet`'s configuration.
-        latent_size (`tuple[int, int]`): Height and width of the latents.
+        latent_shape (`tuple[int, int]`): Height and width of the latents.
 
     Returns:
-        `list[int]`: places in the decoder; empty if no block has 700 to 3000 garment cells.
+        `list[int]`: indices of blocks; empty if none has 700 to 3000 garment cells.
     """
-    sizes = [latent_size]
+    sizes = [latent_shape]
     for _ in range(len(up_block_types) - 1):
         sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))  # as a 3x3 convolution of stride 2 rounds
-    blocks, place, per_level = [], 0, layers_per_block + 1
+    blocks, first, per_level = [], 0, layers_per_block + 1
     for block_type, (height, width) in zip(up_block_types, reversed(sizes), strict=True):
         if block_type == "TryOnUpBlock2D":
             if FEWEST_KEYS <= height * width <= MOST_KEYS:
-                blocks.append(place + per_level // 2)
-            place += per_level
+                blocks.append(first + per_level // 2)
+            first += per_level
     return blocks
 
 

@@ -1,4 +1,4 @@
-"""How much memory a run will need, told before it starts."""
+"""An estimate of the memory that a training needs, before it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .trainable import choose_trainable
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """
+    """Bytes that a step of a training holds.
+
     Args:
         weights (`int`), gradients (`int`), optimizer (`int`), average (`int`): Bytes, exact.
         activations (`int`): Bytes that the forward pass keeps for the backward pass; what is needed for a moment,
@@ -37,7 +38,7 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.average + self.activations
 
     def summary(self) -> str:
-        """One line for people."""
+        """The estimate as one line of text."""
         parts = ("weights", "gradients", "optimizer", "average", "activations")
         listed = ", ".join(f"{name} {getattr(self, name) / 1e9:.2f}" for name in parts)
         return (
@@ -49,12 +50,12 @@ class MemoryEstimate:
 def estimate_memory(
     pipeline: TryOnPipeline, trained: Sequence[nn.Parameter], config: TrainingConfig
 ) -> MemoryEstimate:
-    """Count what a step holds, running its forward pass without memory for any tensor.
+    """The memory that a step holds, from a forward pass without memory for any tensor.
 
     Args:
         pipeline (`TryOnPipeline`): The networks.
-        trained (`Sequence[nn.Parameter]`): What is trained of them.
-        config (`TrainingConfig`): For batch, size, precision and what else costs memory.
+        trained (`Sequence[nn.Parameter]`): Parameters of them that are trained.
+        config (`TrainingConfig`): For batch, size, precision and losses.
     """
     networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.vae)
     weights = sum(_bytes(tensor) for network in networks for tensor in network.state_dict().values())
@@ -71,7 +72,7 @@ def estimate_memory(
 def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
     """Bytes of the distinct tensors that a forward pass saves, beside the weights; halved in half precision."""
     factor, count = pipeline.vae_scale_factor, config.batch_size // config.gradient_accumulation
-    height, width = (side // factor for side in config.data.size)
+    width, height = (side // factor for side in config.data.size)
     # fake tensors of the CPU take the kernels of real ones, fused attention among them; meta tensors don't
     with FakeTensorMode(allow_non_fake_inputs=True):
         copies = [
@@ -83,13 +84,13 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
         if config.gradient_checkpointing:
             copies[0].enable_gradient_checkpointing()
             copies[1].enable_gradient_checkpointing()
-        own = {_place(parameter) for copy in copies for parameter in copy.parameters()}
+        own = {_storage_id(parameter) for copy in copies for parameter in copy.parameters()}
         options: dict[str, Any] = {}
-        if config.loss.structure_weight:  # the only loss whose gradients go through the autoencoder
+        if config.loss.ssim_weight:  # the only loss whose gradients go through the autoencoder
             vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
-            own |= {_place(parameter) for parameter in vae.parameters()}
-            options["structure_weight"] = config.loss.structure_weight
-            options["structure_images"] = config.loss.structure_images
+            own |= {_storage_id(parameter) for parameter in vae.parameters()}
+            options["ssim_weight"] = config.loss.ssim_weight
+            options["ssim_batch_limit"] = config.loss.ssim_batch_limit
             options["decode"] = functools.partial(decode, vae)
         objective = TryOnObjective(*copies, pipeline.scheduler, **options)
         channels = pipeline.unet.config.out_channels
@@ -98,15 +99,15 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             "noise": torch.empty(count, channels, height, width),
             "garment_latents": torch.empty(count, channels, height, width),
             "conditioning": torch.empty(count, pipeline.unet.config.in_channels - channels, height, width),
-            "garment": torch.empty(count, 3, *config.data.size),
+            "garment": torch.empty(count, 3, *config.data.size[::-1]),
             "timesteps": torch.empty(count, dtype=torch.long),
             "dropped": torch.empty(count, dtype=torch.bool),
         }
         saved: dict[int, torch.Tensor] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
-            if _place(tensor) not in own:
-                saved[_place(tensor)] = tensor
+            if _storage_id(tensor) not in own:
+                saved[_storage_id(tensor)] = tensor
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -115,8 +116,8 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
     return total // (2 if config.mixed_precision != "no" else 1)
 
 
-def _place(tensor: torch.Tensor) -> int:
-    """The same for tensors that share their memory."""
+def _storage_id(tensor: torch.Tensor) -> int:
+    """A number that tensors have in common which share their memory."""
     return tensor.untyped_storage()._cdata
 
 

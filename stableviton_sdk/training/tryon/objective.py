@@ -1,4 +1,4 @@
-"""One batch of pairs -> the losses: what the network is shown, and what is asked of it."""
+"""One batch of pairs to its losses: latents, noise, the networks' forward pass."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ...models.spatial_encoder import SpatialEncoder
 from ...models.unet import TryOnUNet
 from ..loop.dataloader import stack_images
 from ..loop.sampler import noise_generator
-from .losses import AttentionLossRecorder, denoising_loss, structural_loss
+from .losses import AttentionLossRecorder, denoising_loss, ssim_loss, velocity
 
 IMAGES = ("person", "garment", "agnostic", "densepose")
 
 Batch = dict[str, Any]
 
 
-def check_item(item: Any, size: tuple[int, int], needed: Sequence[str] = ()) -> None:
+def check_item(item: Any, shape: tuple[int, int], needed: Sequence[str] = ()) -> None:
     """Refuse a data set whose items can't be trained on.
 
     Args:
-        item: The data set's first.
-        size (`tuple[int, int]`): Height and width that its images must have.
-        needed (`Sequence[str]`): What the losses need beside the images: `worn_mask`, `correspondence`.
+        item: The data set's first item.
+        shape (`tuple[int, int]`): Height and width that its images must have.
+        needed (`Sequence[str]`, *optional*): Maps that the losses need: `worn_mask`, `correspondence`.
 
     Raises:
         `InvalidInput`: naming everything that doesn't fit.
@@ -45,9 +45,9 @@ def check_item(item: Any, size: tuple[int, int], needed: Sequence[str] = ()) -> 
             kind, tail = np.float32, (2,)
         if value is None:
             problems.append(f"{name} is missing")
-        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (*size, *tail):
+        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (*shape, *tail):
             found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {(*size, *tail)}")
+            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {(*shape, *tail)}")
     if problems:
         raise InvalidInput(f"the data set's items can't be trained on: {'; '.join(problems)}.")
 
@@ -56,8 +56,8 @@ def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> B
     """Stack items to tensors.
 
     Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `ShuffledItems`.
-        wanted (`Sequence[str]`): Of `worn_mask` and `correspondence`.
+        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
+        wanted (`Sequence[str]`, *optional*): Which of `worn_mask` and `correspondence` to take along.
 
     Returns:
         `dict[str, Any]`: images, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
@@ -83,7 +83,7 @@ def encode(vae: nn.Module, batch: Batch) -> Batch:
 
     Returns:
         `dict[str, Any]`: also `latents`, `garment_latents` (batch, 4, h, w), `conditioning` (batch, 9, h, w: agnostic
-        latent, mask with 1 = keep, DensePose latent), and `garment_size`, int64 (2,): height and width of `garment`.
+        latent, mask with 1 = keep, DensePose latent), and `garment_shape`, int64 (2,): height and width of `garment`.
     """
 
     def latents_of(name: str) -> torch.Tensor:
@@ -99,7 +99,7 @@ def encode(vae: nn.Module, batch: Batch) -> Batch:
         "latents": person,
         "garment_latents": garment,
         "conditioning": torch.cat([agnostic, keep, densepose], dim=1),
-        "garment_size": torch.tensor(batch["garment"].shape[-2:]),
+        "garment_shape": torch.tensor(batch["garment"].shape[-2:]),
     }
 
 
@@ -109,33 +109,33 @@ def decode(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
         return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
 
 
-def draw(
-    batch: Batch, seed: int, timesteps: int, unconditional_probability: float, timestep_exponent: float = 1.0
+def sample_noise(
+    batch: Batch, seed: int, timesteps: int, unconditional_probability: float, timestep_power: float = 1.0
 ) -> Batch:
-    """Add what is left to chance: `noise`, `timesteps`, and where the garment embedding is `dropped`.
+    """Add the random parts of a batch: `noise`, `timesteps`, and where the garment's embedding is `dropped`.
 
-    What is drawn for an item follows from seed and position, however the items are spread over batches and devices.
+    Those of an item follow from seed and position, however the items are spread over batches and devices.
 
     Args:
         batch (`dict[str, Any]`): As from `encode`.
-        seed (`int`): The run's.
-        timesteps (`int`): Of the schedule.
+        seed (`int`): The training's seed.
+        timesteps (`int`): Length of the schedule.
         unconditional_probability (`float`): How often the unconditional token replaces the embedding.
-        timestep_exponent (`float`, *optional*, defaults to 1.0): See `TrainingConfig`.
+        timestep_power (`float`, *optional*, defaults to 1.0): Timesteps are u ** power of the schedule, u uniform.
     """
     latents = batch["latents"]
     noise, times, dropped = [], [], []
     for position in batch["positions"].tolist():
         generator = noise_generator(seed, position)
         noise.append(torch.randn(latents.shape[1:], generator=generator))
-        if timestep_exponent == 1:
+        if timestep_power == 1:
             times.append(torch.randint(0, timesteps, (), generator=generator))
         else:
-            part = torch.rand((), generator=generator, dtype=torch.float64) ** timestep_exponent
+            part = torch.rand((), generator=generator, dtype=torch.float64) ** timestep_power
             times.append((part * timesteps).long().clamp(max=timesteps - 1))
         dropped.append(torch.rand((), generator=generator) < unconditional_probability)
-    drawn = {"noise": noise, "timesteps": times, "dropped": dropped}
-    return {**batch, **{name: torch.stack(values).to(latents.device) for name, values in drawn.items()}}
+    sampled = {"noise": noise, "timesteps": times, "dropped": dropped}
+    return {**batch, **{name: torch.stack(values).to(latents.device) for name, values in sampled.items()}}
 
 
 class TryOnObjective(nn.Module):
@@ -146,16 +146,16 @@ class TryOnObjective(nn.Module):
         scheduler (`SchedulerMixin`): For its schedule and `prediction_type`.
         total_variation (`float`, *optional*, defaults to 0.0): Weight of the attention total variation loss.
         correspondence (`str`, *optional*, defaults to `"none"`): `"cross-entropy"` or `"expected-coordinate"`.
-        correspondence_weight (`float`, *optional*, defaults to 0.0): Its weight.
+        correspondence_weight (`float`, *optional*, defaults to 0.0): Weight of that loss.
         coordinate_weight (`float`, *optional*, defaults to 0.0):
-            Weight of the expected-coordinate loss beside the cross-entropy; see `LossConfig`.
-        blocks (`list[int]`, *optional*): Decoder places that all of them look at; see `AttentionLossRecorder`.
-        outside_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
+            Weight of the expected-coordinate loss beside the cross-entropy.
+        blocks (`list[int]`, *optional*): Decoder blocks that all of them supervise; see `AttentionLossRecorder`.
+        unmasked_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
         channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
-        min_snr_gamma (`float`, *optional*): See `denoising_loss`.
-        structure_weight (`float`, *optional*, defaults to 0.0), structure_images (`int`, *optional*):
-            See `LossConfig`.
-        decode (`Callable`, *optional*): Scaled latents to images in [-1, 1], for the structural loss.
+        min_snr_gamma (`float`, *optional*): Largest signal-to-noise ratio in the weights of timesteps.
+        ssim_weight (`float`, *optional*, defaults to 0.0): Weight of 1 - SSIM of the decoded estimate.
+        ssim_batch_limit (`int`, *optional*): Images of a batch that are decoded for it; all by default.
+        decode (`Callable`, *optional*): Scaled latents to images in [-1, 1], for SSIM.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class TryOnObjective(nn.Module):
         correspondence_weight: float = 0.0,
         coordinate_weight: float = 0.0,
         blocks: list[int] | None = None,
-        outside_weight: float = 1.0,
+        unmasked_weight: float = 1.0,
         channel_weights: list[float] | None = None,
         min_snr_gamma: float | None = None,
-        structure_weight: float = 0.0,
-        structure_images: int | None = None,
+        ssim_weight: float = 0.0,
+        ssim_batch_limit: int | None = None,
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
         super().__init__()
@@ -184,27 +184,26 @@ class TryOnObjective(nn.Module):
         self.correspondence = correspondence if correspondence_weight else "none"
         self.correspondence_weight, self.coordinate_weight = correspondence_weight, coordinate_weight
         self.blocks = blocks
-        self.outside_weight, self.min_snr_gamma = outside_weight, min_snr_gamma
+        self.unmasked_weight, self.min_snr_gamma = unmasked_weight, min_snr_gamma
         self.channel_weights = channel_weights
-        self.structure_weight, self.structure_images, self.decode = structure_weight, structure_images, decode
+        self.ssim_weight, self.ssim_batch_limit, self.decode = ssim_weight, ssim_batch_limit, decode
 
     @property
     def needs(self) -> list[str]:
-        """What the losses need of the data beside the images."""
+        """Maps that the losses need of the data beside the images."""
         needed = ["worn_mask"] if self.total_variation else []
         return needed + (["correspondence"] if self.correspondence != "none" or self.coordinate_weight else [])
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """
         Args:
-            batch (`dict[str, Any]`): As from `draw`.
+            batch (`dict[str, Any]`): As from `sample_noise`.
 
         Returns:
-            `dict[str, torch.Tensor]`: `loss`, which is minimised, and its parts before their weights.
+            `dict[str, torch.Tensor]`: `loss`, which is minimised, and its terms before their weights.
         """
         timesteps, noise, latents = batch["timesteps"], batch["noise"], batch["latents"]
-        signal = self.scheduler.alphas_cumprod.to(latents.device)[timesteps].view(-1, 1, 1, 1)
-        noised = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+        noised = self.scheduler.add_noise(latents, noise, timesteps)
         sample = torch.cat([noised, batch["conditioning"]], dim=1)
         context = self.embed(batch["garment"], batch["dropped"])
         recorder = AttentionLossRecorder(self.blocks, self.blocks_per_level) if self.needs else None
@@ -212,25 +211,25 @@ class TryOnObjective(nn.Module):
         features = self.spatial_encoder(sample, timesteps, context, batch["garment_latents"])
         prediction = self.unet(sample, timesteps, context, features, attention_recorder=recorder).sample
 
-        place_weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.outside_weight)
-        weight = None if self.outside_weight == 1 else place_weight
+        mask_weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.unmasked_weight)
+        weight = None if self.unmasked_weight == 1 else mask_weight
         if self.channel_weights is not None:
-            weight = place_weight * place_weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
+            weight = mask_weight * mask_weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
         losses = {
             "denoising": denoising_loss(
                 prediction, noise, latents, timesteps, self.scheduler, weight=weight, min_snr_gamma=self.min_snr_gamma
             )
         }
         total = losses["denoising"]
-        if self.structure_weight:
-            clean = signal.sqrt() * noised - (1 - signal).sqrt() * prediction.float()
-            losses["structure"] = self.structure(clean, latents, place_weight)
-            total = total + self.structure_weight * losses["structure"]
+        if self.ssim_weight:
+            clean = velocity(prediction, noised, timesteps, self.scheduler)  # the formula is its own inverse
+            losses["ssim"] = self.decoded_ssim_loss(clean, latents, mask_weight)
+            total = total + self.ssim_weight * losses["ssim"]
         if self.total_variation:
             losses["total_variation"] = recorder.total_variation(batch["worn_mask"])
             total = total + self.total_variation * losses["total_variation"]
         if "correspondence" in self.needs:
-            truth = batch["correspondence"], tuple(batch["garment_size"].tolist())
+            truth = batch["correspondence"], tuple(batch["garment_shape"].tolist())
         if self.correspondence != "none":
             compute = {"cross-entropy": recorder.cross_entropy, "expected-coordinate": recorder.expected_coordinate}
             losses["correspondence"] = compute[self.correspondence](*truth)
@@ -240,13 +239,13 @@ class TryOnObjective(nn.Module):
             total = total + self.coordinate_weight * losses["coordinate"]
         return {"loss": total, **losses}
 
-    def structure(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """`structural_loss` of the decoded estimate; the truth is decoded too, so the autoencoder adds no loss."""
-        chosen = slice(self.structure_images)
+    def decoded_ssim_loss(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`ssim_loss` of the decoded estimate; the truth is decoded too, so the autoencoder adds no loss."""
+        chosen = slice(self.ssim_batch_limit)
         with torch.no_grad():
             truth = self.decode(latents[chosen])
         result = self.decode(clean[chosen])
-        return structural_loss(result, truth, F.interpolate(weight[chosen], size=truth.shape[-2:], mode="nearest"))
+        return ssim_loss(result, truth, F.interpolate(weight[chosen], size=truth.shape[-2:], mode="nearest"))
 
     def embed(self, garment: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
         """The context token, (batch, 1, dim): the garment's, or the unconditional one where it's dropped."""

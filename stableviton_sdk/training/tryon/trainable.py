@@ -1,4 +1,4 @@
-"""Which parameters are trained: the authors' choice, low-rank adapters, or everything."""
+"""The choice of trained parameters: the authors', low-rank adapters, or everything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_trainable(
     garment_encoder: GarmentEncoder,
     what: Trainable = "authors",
     *,
-    vision_tower: bool = False,
+    train_vision_tower: bool = False,
     lora_rank: int = 16,
 ) -> dict[str, nn.Parameter]:
     """Set `requires_grad` throughout the networks.
@@ -38,21 +38,21 @@ def choose_trainable(
 
     Args:
         unet (`TryOnUNet`), spatial_encoder (`SpatialEncoder`), garment_encoder (`GarmentEncoder`): The networks.
-        what (`str`, *optional*, defaults to `"authors"`): `"authors"`, `"lora"` or `"full"`.
-        vision_tower (`bool`, *optional*, defaults to `False`):
+        what (`str`, *optional*, defaults to `"authors"`): The choice, `"authors"`, `"lora"` or `"full"`.
+        train_vision_tower (`bool`, *optional*, defaults to `False`):
             With `"full"`, train the garment encoder's tower and mapper too, as is needed from scratch.
         lora_rank (`int`, *optional*, defaults to 16): Rank of the adapters.
 
     Returns:
-        `dict[str, nn.Parameter]`: what is trained, by component and name, in a fixed order.
+        `dict[str, nn.Parameter]`: the trained parameters, by component and name, in a fixed order.
 
     Raises:
         `InvalidInput`: for an unknown choice.
-        `MissingDependency`: if `"lora"` is asked for without peft.
+        `MissingDependency`: if `"lora"` is chosen without peft.
     """
     if what not in TRAINABLE:
         raise InvalidInput(f"trainable is {what!r}: pass one of {', '.join(map(repr, TRAINABLE))}.")
-    if vision_tower and what != "full":
+    if train_vision_tower and what != "full":
         raise InvalidInput(f"the vision tower is trained with trainable='full' only, not {what!r}.")
     networks = dict(zip(COMPONENTS, (unet, spatial_encoder, garment_encoder), strict=True))
     for network in networks.values():
@@ -65,7 +65,7 @@ def choose_trainable(
         for network in (unet, spatial_encoder):
             add_lora(network, lora_rank)
     else:
-        garment_encoder.requires_grad_(vision_tower)
+        garment_encoder.requires_grad_(train_vision_tower)
         garment_encoder.proj_out.requires_grad_(True)
         garment_encoder.uncond_vector.requires_grad_(True)
         spatial_encoder.requires_grad_(True)

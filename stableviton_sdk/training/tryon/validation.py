@@ -5,25 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
+from ...grids import labelled_grid
 from ...images import save_atomically
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ..config import TrainingConfig
 
-GAP = 4  # pixels between images
-
 
 @torch.no_grad()
-def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path: Path) -> Image.Image:
-    """Dress the first persons of a data set: rows of garment, agnostic image, result, and photo.
+def validation_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path: Path) -> Image.Image:
+    """Results for the first pairs of a data set on one sheet: rows of garment, agnostic image, result, and photo.
 
     Args:
         pipeline (`TryOnPipeline`): Of the networks in training.
         data: A map-style data set of item dictionaries.
-        config (`TrainingConfig`): For `validation`, `mixed_precision` and the seed.
+        config (`TrainingConfig`): For `validation` and the seed.
         path (`Path`): The image to write.
 
     Returns:
@@ -52,12 +50,8 @@ def paint_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig, path
         ).images[0]
         for index in range(len(items))
     ]
-    columns = (tiles["garment"], tiles["agnostic"], results, tiles["person"])
-    sheet = np.full((len(items) * (height + GAP) + GAP, len(columns) * (width + GAP) + GAP, 3), 255, np.uint8)
-    for column, images in enumerate(columns):
-        for row, image in enumerate(images):
-            top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
-            sheet[top : top + height, left : left + width] = np.asarray(image)
-    tile = Image.fromarray(sheet)
-    save_atomically(tile, path)
-    return tile
+    columns = {"garment": tiles["garment"], "agnostic": tiles["agnostic"], "result": results, "photo": tiles["person"]}
+    cells = [(label, images[row]) for row in range(len(items)) for label, images in columns.items()]
+    sheet = labelled_grid(cells, (width, height), columns=len(columns))
+    save_atomically(sheet, path)
+    return sheet

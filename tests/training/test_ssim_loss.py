@@ -1,4 +1,4 @@
-"""The structural loss: it is the metric, weighs what it should, and reaches the networks through the autoencoder."""
+"""The SSIM loss: it is the metric, weighs what it should, and reaches the networks through the autoencoder."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from stableviton_sdk.evaluation.metrics import similarity_map
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.bundled.autoencoder import image_loss
-from stableviton_sdk.training.bundled.decoder import painting_loss
+from stableviton_sdk.training.bundled.decoder import decoding_loss
 from stableviton_sdk.training.loop.run_log import read_metrics
-from stableviton_sdk.training.tryon.losses import structural_loss
+from stableviton_sdk.training.tryon.losses import ssim_loss
 from stableviton_sdk.training.tryon.memory import estimate_memory
 from stableviton_sdk.training.tryon.objective import decode
 from stableviton_sdk.training.tryon.trainable import choose_trainable
 from stableviton_sdk.training.tryon.trainer import make_objective, train
 
-LOSS = {"structure_weight": 0.5, "structure_images": 1}
+LOSS = {"ssim_weight": 0.5, "ssim_batch_limit": 1}
 
 
 def images(*shape, seed=0):
@@ -39,19 +39,19 @@ def test_it_is_one_minus_the_metric_of_the_region():
     region = np.zeros((40, 32), bool)
     region[8:30, 5:20] = True
     first, second = (torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1 for image in (result, truth))
-    loss = structural_loss(first, second, torch.from_numpy(region)[None, None])
+    loss = ssim_loss(first, second, torch.from_numpy(region)[None, None])
     assert float(loss) == pytest.approx(1 - similarity_map(result, truth).over(region), abs=1e-5)
-    assert float(structural_loss(second, second, torch.ones(1, 1, 40, 32))) == pytest.approx(0, abs=1e-6)
+    assert float(ssim_loss(second, second, torch.ones(1, 1, 40, 32))) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_step_against_its_gradient_comes_nearer_to_the_truth():
     truth = images(1, 3, 24, 24)
     result = (truth * 0.3).requires_grad_()
     weight = torch.ones(1, 1, 24, 24)
-    loss = structural_loss(result, truth, weight)
+    loss = ssim_loss(result, truth, weight)
     loss.backward()
     with torch.no_grad():
-        nearer = structural_loss(result - 10 * result.grad, truth, weight)
+        nearer = ssim_loss(result - 10 * result.grad, truth, weight)
     assert float(nearer) < loss.item() - 1e-3
 
 
@@ -66,14 +66,14 @@ def test_the_true_velocity_has_none():
         def forward(self, sample, *unused, **others):
             return type("Output", (), {"sample": velocity})()
 
-    objective = objective_of(pipeline, structure_weight=0.5)
+    objective = objective_of(pipeline, ssim_weight=0.5)
     objective.unet = Knows()
     with torch.no_grad():
         losses = objective(batch)
-    assert float(losses["structure"]) == pytest.approx(0, abs=1e-4)
+    assert float(losses["ssim"]) == pytest.approx(0, abs=1e-4)
     velocity = velocity + 0.5
     with torch.no_grad():
-        assert float(objective(batch)["structure"]) > 0.01
+        assert float(objective(batch)["ssim"]) > 0.01
 
 
 @torch.no_grad()
@@ -81,33 +81,33 @@ def test_it_counts_with_its_weight_and_inside_the_mask():
     pipeline = velocity_pipeline()
     batch = batch_of(pipeline)
     plain = objective_of(pipeline)(batch)
-    losses = objective_of(pipeline, structure_weight=0.5)(batch)
-    assert float(losses["loss"]) == pytest.approx(float(plain["loss"]) + 0.5 * float(losses["structure"]), rel=1e-5)
-    inside = objective_of(pipeline, structure_weight=0.5, outside_weight=0.0)(batch)
-    assert float(inside["structure"]) != pytest.approx(float(losses["structure"]), rel=1e-3)
-    first = objective_of(pipeline, structure_weight=0.5, structure_images=1)(batch)
-    alone = objective_of(pipeline, structure_weight=0.5)(batch_of(pipeline, 1))
-    assert float(first["structure"]) == pytest.approx(float(alone["structure"]), rel=1e-3)
-    assert float(first["structure"]) != pytest.approx(float(losses["structure"]), rel=1e-3)
+    losses = objective_of(pipeline, ssim_weight=0.5)(batch)
+    assert float(losses["loss"]) == pytest.approx(float(plain["loss"]) + 0.5 * float(losses["ssim"]), rel=1e-5)
+    inside = objective_of(pipeline, ssim_weight=0.5, unmasked_weight=0.0)(batch)
+    assert float(inside["ssim"]) != pytest.approx(float(losses["ssim"]), rel=1e-3)
+    first = objective_of(pipeline, ssim_weight=0.5, ssim_batch_limit=1)(batch)
+    alone = objective_of(pipeline, ssim_weight=0.5)(batch_of(pipeline, 1))
+    assert float(first["ssim"]) == pytest.approx(float(alone["ssim"]), rel=1e-3)
+    assert float(first["ssim"]) != pytest.approx(float(losses["ssim"]), rel=1e-3)
 
 
 def test_a_run_notes_it_and_leaves_the_autoencoder_alone(tmp_path):
     pipeline = velocity_pipeline()
     before = {name: tensor.clone() for name, tensor in pipeline.vae.state_dict().items()}
-    config = config_of(tmp_path / "run", stage="base", loss={"structure_weight": 0.5, "structure_images": 1}, steps=2)
+    config = config_of(tmp_path / "run", stage="base", loss={"ssim_weight": 0.5, "ssim_batch_limit": 1}, steps=2)
     folder = train(config, data=Pairs(), pipeline=pipeline, progress=False)
     line = read_metrics(tmp_path / "run" / "metrics.jsonl")[0]
-    assert 0 < line["structure"] < 2
-    assert line["loss"] == pytest.approx(line["denoising"] + 0.5 * line["structure"], rel=1e-5)
+    assert 0 < line["ssim"] < 2
+    assert line["loss"] == pytest.approx(line["denoising"] + 0.5 * line["ssim"], rel=1e-5)
     after = TryOnPipeline.from_pretrained(folder).vae.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_what_it_can_not_serve_is_refused(tmp_path):
-    config = config_of(tmp_path, stage="base", loss={"structure_weight": 0.5})
+    config = config_of(tmp_path, stage="base", loss={"ssim_weight": 0.5})
     with pytest.raises(InvalidInput, match="for networks that predict velocity"):
         make_objective(config, TryOnPipeline(**tiny_components()))
-    for options in ({"structure_weight": -1}, {"structure_images": 0}):
+    for options in ({"ssim_weight": -1}, {"ssim_batch_limit": 0}):
         with pytest.raises(InvalidInput, match=rf"loss\.{next(iter(options))} is"):
             config_of(tmp_path, loss=options)
 
@@ -119,14 +119,14 @@ def test_the_decoders_training_counts_it_too():
         "image": images(2, 3, 32, 32),
         "latents": images(2, 4, 4, 4, seed=1),
         "mask": torch.ones(2, 1, 32, 32, dtype=torch.bool),
-        "exact": torch.tensor([False, False]),
+        "clean": torch.tensor([False, False]),
     }
-    plain, structural = painting_loss(vae, batch), painting_loss(vae, batch, structure_weight=0.2)
-    assert "structure" not in plain
+    plain, with_ssim = decoding_loss(vae, batch), decoding_loss(vae, batch, ssim_weight=0.2)
+    assert "ssim" not in plain
     decoded = vae.decode(batch["latents"]).sample
-    expected = structural_loss(decoded, batch["image"], batch["mask"])
-    assert float(structural["structure"]) == pytest.approx(float(expected), rel=1e-5)
-    assert float(structural["loss"]) == pytest.approx(float(plain["loss"]) + 0.2 * float(expected), rel=1e-5)
+    expected = ssim_loss(decoded, batch["image"], batch["mask"])
+    assert float(with_ssim["ssim"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(with_ssim["loss"]) == pytest.approx(float(plain["loss"]) + 0.2 * float(expected), rel=1e-5)
     error = decoded - batch["image"]
     unweighted = image_loss(decoded, batch["image"], torch.ones(2, 1, 32, 32))
     assert float(unweighted["squared"]) == pytest.approx(float(error.square().mean()), rel=1e-5)
@@ -140,8 +140,8 @@ def test_the_memory_estimate_counts_the_autoencoders_part(tmp_path):
     def activations(**loss):
         return estimate_memory(pipeline, trained, config_of(tmp_path, stage="base", loss=loss)).activations
 
-    without, one = activations(), activations(structure_weight=0.5, structure_images=1)
-    both = activations(structure_weight=0.5)
+    without, one = activations(), activations(ssim_weight=0.5, ssim_batch_limit=1)
+    both = activations(ssim_weight=0.5)
     assert without < one < both
     kept = []
 
@@ -152,7 +152,7 @@ def test_the_memory_estimate_counts_the_autoencoders_part(tmp_path):
     latents = batch_of(pipeline)["latents"].requires_grad_()
     pipeline.vae.requires_grad_(False)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        structural_loss(decode(pipeline.vae, latents), torch.zeros(2, 3, 32, 24), torch.ones(2, 1, 32, 24))
+        ssim_loss(decode(pipeline.vae, latents), torch.zeros(2, 3, 32, 24), torch.ones(2, 1, 32, 24))
     own = {parameter.untyped_storage().data_ptr() for parameter in pipeline.vae.parameters()}
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
     real = sum(size for place, size in storages.items() if place not in own)

@@ -1,18 +1,20 @@
 """The small training loop: exact resumption, the averaged weights, and how it stops."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from support.paths import FIXTURES
 from torch import nn
 
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
-from stableviton_sdk.training.bundled.fit import FitConfig, fit, make_optimizer
+from stableviton_sdk.training.bundled.fit import FitConfig, fit, parameter_groups
 from stableviton_sdk.training.config import parse_config
 from stableviton_sdk.training.loop import checkpoints
-from stableviton_sdk.training.loop.dataloader import TrainingDiverged
-from stableviton_sdk.training.loop.sampler import ShuffledItems, noise_generator
+from stableviton_sdk.training.loop.sampler import EpochShuffle, noise_generator
+from stableviton_sdk.training.loop.training_loop import TrainingDiverged
 
 SEED = 3
 
@@ -137,14 +139,14 @@ def test_training_lowers_the_loss_and_returns_the_average_of_the_weights(tmp_pat
     last = {name[8:]: value for name, value in last_tensors(tmp_path).items() if name.startswith("weights/")}
     states = [*seen[1:], [last[name] for name, _ in model.named_parameters()]]
     for done, state in enumerate(states, 1):
-        decay = min(0.8, done / (done + 10))
+        decay = min(0.8, done / (done + 9)) if done > 1 else 0.0
         follow = [decay * old + (1 - decay) * new for old, new in zip(follow, state, strict=True)]
     for expected, value in zip(follow, result.parameters(), strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_with_step_items_and_advice_and_changes_nothing(tmp_path):
-    item = ShuffledItems(Images(count=12), SEED).index(9)  # the first batches are of positions 0..3, 4..7, 8..11
+    item = EpochShuffle(Images(count=12), SEED).index(9)  # the first batches are of positions 0..3, 4..7, 8..11
     with pytest.raises(TrainingDiverged, match=rf"step 3, .*nan.*item {item}\b.*lower learning_rate.*step-00000002"):
         run(tmp_path / "run", data=Images(count=12, spoilt=item), options=config(checkpoint_every=1))
     tensors = last_tensors(tmp_path / "run")
@@ -167,7 +169,7 @@ def test_validation_sees_the_averaged_weights_and_leaves_the_training_alone(tmp_
 
 
 def test_norms_and_biases_are_not_decayed():
-    groups = make_optimizer(network(), config(weight_decay=0.3)).param_groups
+    groups = parameter_groups(network(), config(weight_decay=0.3))
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 2), (0.0, 4)]
 
 
@@ -199,3 +201,30 @@ def test_no_data_and_checkpoints_of_another_network_are_refused(tmp_path):
 def test_wrong_options_are_refused_with_one_sentence(options, message):
     with pytest.raises(InvalidInput, match=message):
         parse_config(options, FitConfig)
+
+
+def test_fewer_steps_than_are_done_are_refused(tmp_path):
+    run(tmp_path)
+    with pytest.raises(InvalidInput, match="a training of 9 steps already, more than steps: 5"):
+        run(tmp_path, options=config(steps=5))
+
+
+def test_a_training_begun_in_the_first_layout_goes_on(tmp_path, caplog):
+    whole = run(tmp_path / "whole").state_dict()
+    shutil.copytree(FIXTURES / "first_layout" / "step-00000004", tmp_path / "begun" / "checkpoints" / "step-00000004")
+    taken = []
+
+    def counted(model, batch):
+        taken.append(batch["position"])
+        return noisy_loss(model, batch)
+
+    resumed = run(tmp_path / "begun", loss=counted).state_dict()
+    assert len(taken) == 5
+    assert caplog.text == ""
+    ours, theirs = last_tensors(tmp_path / "begun"), last_tensors(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        # the average warmed up a little more slowly then
+        tolerance = 0.02 if name.startswith("average/") else 1e-5
+        torch.testing.assert_close(ours[name], value, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(resumed, whole, rtol=0.02, atol=0.02)

@@ -1,0 +1,94 @@
+"""A training that goes on: the options that it was begun with are held against the ones that it goes on with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import InvalidInput
+from ...files import differences
+from . import checkpoints
+from .config import Config, LoopConfig
+
+logger = logging.getLogger(__name__)
+
+LAYOUT = 2  # of what a checkpoint says about its training; the first one was without a number
+# Options that leave what is trained as it is.
+FREE = {
+    "output", "workers", "checkpoint_every", "keep_checkpoints", "checkpoint_file_mb", "log_every", "validate_every",
+    "validation", "gradient_checkpointing", "cpu",
+}  # fmt: skip
+
+
+def describe_training(settings: Config, *, items: int, processes: int) -> dict[str, Any]:
+    """All that a training follows from, as JSON holds it, for its checkpoints.
+
+    Args:
+        settings (`Config`): All its options.
+        items (`int`): Length of the data set.
+        processes (`int`): How many train together.
+    """
+    return {"layout": LAYOUT, "config": settings.as_mapping(), "items": items, "processes": processes}
+
+
+def check_steps(output: Path, config: LoopConfig) -> None:
+    """Refuse to end before the steps that were taken already: the weights would be those of a longer training.
+
+    Args:
+        output (`Path`): The training's folder.
+        config (`LoopConfig`): For its `steps`.
+
+    Raises:
+        `InvalidInput`: naming both numbers.
+    """
+    found = checkpoints.list_checkpoints(output / "checkpoints")
+    done = checkpoints.read_checkpoint_state(found[-1])["step"] if found else 0
+    if done > config.steps:
+        raise InvalidInput(
+            f"{output} holds a training of {done} steps already, more than steps: {config.steps}: pass steps from "
+            f"{done}, or another output folder."
+        )
+
+
+def warn_of_changes(output: Path, settings: Config, config: LoopConfig, now: Mapping[str, Any]) -> None:
+    """Log every option of a training that goes on that differs from before and changes what is trained.
+
+    Args:
+        output (`Path`): The training's folder.
+        settings (`Config`): All its options.
+        config (`LoopConfig`): Those of the loop.
+        now (`Mapping[str, Any]`): As from `describe_training`.
+    """
+    found = checkpoints.list_checkpoints(output / "checkpoints")
+    if not found:
+        return
+    state = checkpoints.read_checkpoint_state(found[-1])
+    changes = list(_changes(settings, config, state, now))
+    if changes:
+        listed = "; ".join(f"{name} was {_shown(old)} and is {_shown(new)}" for name, old, new in changes)
+        logger.warning(
+            f"The training in {output} goes on from {found[-1].name} with other options than its steps were taken "
+            f"with: {listed}."
+        )
+
+
+def _changes(
+    settings: Config, config: LoopConfig, state: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    free = FREE if config.schedule == "cosine" else FREE | {"steps"}  # the cosine's length
+    before, after = state["config"], now["config"]
+    if "layout" not in state:
+        before = type(settings).from_first_layout(before, after)
+    for name, old, new in differences(before, after):
+        if name.removeprefix("fit.").split(".")[0] not in free:
+            yield name, old, new
+    for name in ("items", "processes"):
+        if name in state and state[name] != now[name]:
+            yield f"the number of {name}", state[name], now[name]
+
+
+def _shown(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
