@@ -1,0 +1,236 @@
+"""Maps and images that can't be what they are passed as: certain cases are refused, doubtful ones warned about.
+
+All functions look at a few thousand pixels of an image, so that their time doesn't depend on its size.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidInput
+from .labels import PARULA
+
+SIDE = 192  # pixels of the longer side that images are sampled at
+BLACK = 24  # brightest channel of a pixel that counts as background; JPEG leaves black at less
+PALETTE_DISTANCE = 40.0  # RGB; blurred edges and JPEG keep three quarters of a DensePose image's pixels within it
+PLAUSIBLE_SHARE = 0.6  # of a DensePose image's pixels within that distance
+CERTAIN_SHARE = 0.7  # likewise, of an image whose channels were put right
+CERTAIN_LABELS = 5  # body parts that such an image shows at least
+SAME_IMAGE = 6.0  # mean difference of two images, 0 to 255, below which they show the same
+BACKGROUND_DISTANCE = 14  # largest difference of a channel from the background's colour
+CUT_SHARE = 0.08  # of the lower edge, from which on it cuts off what the image shows
+TORSO, HEAD = (1, 2), (23, 24)  # DensePose labels
+
+
+def check_densepose(densepose: Image.Image, photo: Image.Image, *, name: str = "densepose") -> None:
+    """Require an image that can be a DensePose image: body parts in the parula palette on black, RGB.
+
+    Args:
+        densepose (`PIL.Image.Image`): RGB, of any size.
+        photo (`PIL.Image.Image`): The photo that it belongs to, RGB, of the same proportions.
+        name (`str`, *optional*, defaults to `"densepose"`): Name of the argument in messages.
+
+    Raises:
+        `InvalidInput`: if it is all black, the photo itself, or a DensePose image with its channels swapped or
+            inverted. Any other image without DensePose's colours causes a warning.
+    """
+    if max(high for _, high in densepose.getextrema()) <= BLACK:
+        raise InvalidInput(f"{name} is all black, so it shows nobody: pass the DensePose image of this photo.")
+    pixels = _sample(densepose, densepose.size)
+    if _palette_share(pixels) >= PLAUSIBLE_SHARE:
+        return
+    if _difference(densepose, photo) < SAME_IMAGE:
+        raise InvalidInput(f"{name} is the photo itself: pass its DensePose image (parula palette on black).")
+    mistakes = {
+        "has its channels in BGR order: pass it as RGB (image[..., ::-1] of what OpenCV reads)": pixels[..., ::-1],
+        "is inverted: pass it with a black background (255 - image)": 255 - pixels,
+        "is inverted, with its channels in BGR order: pass it as RGB on black": 255 - pixels[..., ::-1],
+    }
+    for mistake, corrected in mistakes.items():
+        # a photo's few colours may be near some of the palette's by chance, but not near many
+        if _palette_share(corrected) >= CERTAIN_SHARE and _label_count(corrected) >= CERTAIN_LABELS:
+            raise InvalidInput(f"{name} {mistake}.")
+    warnings.warn(
+        f"{name} lacks DensePose's colours (the parula palette on black) and looks like "
+        f"{_likely_content(pixels, densepose, photo)}: the result will be wrong unless it is what the network was "
+        "trained with.",
+        stacklevel=2,
+    )
+
+
+def check_mask(mask: Image.Image, densepose: Image.Image, *, name: str = "mask") -> None:
+    """Require a mask that covers a part of the person.
+
+    Args:
+        mask (`PIL.Image.Image`): Mode L, white = repainted, of any size.
+        densepose (`PIL.Image.Image`):
+            DensePose image of the same person, RGB, of the mask's proportions. If it isn't in the parula palette,
+            nothing is known of the person, and any mask passes.
+        name (`str`, *optional*, defaults to `"mask"`): Name of the argument in messages.
+
+    Raises:
+        `InvalidInput`: if the mask covers nothing of the person. A mask that covers hardly anything of them, or that
+            looks inverted, causes a warning.
+    """
+    pixels = _sample(densepose, mask.size)
+    if _palette_share(pixels) < PLAUSIBLE_SHARE:
+        return
+    labels = _labels(pixels)
+    repainted = np.asarray(mask.convert("L").resize(labels.shape[::-1], Image.Resampling.NEAREST)) >= 128
+    covered = float((labels[repainted] > 0).mean()) if repainted.any() else 0.0
+    torso = np.isin(labels, TORSO)
+    if covered == 0:
+        raise InvalidInput(
+            f"{name} covers nothing of the person whom densepose shows: white must cover what is to be repainted."
+        )
+    if covered < 0.1:
+        warnings.warn(
+            f"{name} hardly covers the person whom densepose shows ({covered:.0%} of its white lies on them): white "
+            "must cover what is to be repainted.",
+            stacklevel=2,
+        )
+    elif repainted.mean() > 0.5 and torso.any() and repainted[torso].mean() < 0.2:
+        warnings.warn(
+            f"{name} looks inverted: it covers the background and spares the torso, while white is repainted.",
+            stacklevel=2,
+        )
+
+
+def check_person(person: Image.Image, densepose: Image.Image, *, name: str = "person") -> None:
+    """Warn about a photo that has plain background in the place of the person's head, such as a flat lay.
+
+    Args:
+        person (`PIL.Image.Image`): Photo, RGB, of any size.
+        densepose (`PIL.Image.Image`): Its DensePose image, RGB, of the same proportions.
+        name (`str`, *optional*, defaults to `"person"`): Name of the argument in messages.
+    """
+    pixels = _sample(densepose, person.size)
+    if _palette_share(pixels) < PLAUSIBLE_SHARE:
+        return
+    head = np.isin(_labels(pixels), HEAD)
+    photo = _sample(person, person.size)
+    background = _background(photo)
+    if background is None or not head.any():
+        return
+    empty = _is_like(photo[head], background).mean()
+    cut, skin = _cut_and_skin(photo, background)
+    if empty > 0.8 or (empty > 0.2 and cut < CUT_SHARE and skin < 0.1):
+        warnings.warn(
+            f"{name} shows plain background where densepose has the head: it looks like a garment without a person, "
+            "or like another photo than that of the DensePose image.",
+            stacklevel=2,
+        )
+
+
+def check_garment(garment: Image.Image, *, name: str = "garment") -> None:
+    """Warn about the photo of a person where a flat lay is expected.
+
+    Only photos on a plain background are told apart: a person has skin at the top, and continues over the lower edge.
+
+    Args:
+        garment (`PIL.Image.Image`): RGB, of any size.
+        name (`str`, *optional*, defaults to `"garment"`): Name of the argument in messages.
+    """
+    pixels = _sample(garment, garment.size)
+    background = _background(pixels)
+    if background is None:
+        return
+    cut, skin = _cut_and_skin(pixels, background)
+    if cut >= CUT_SHARE and skin > 0.2:
+        warnings.warn(
+            f'{name} looks like a photo of a person, not like a garment alone: pass garment_photo="model" to cut the '
+            "garment out.",
+            stacklevel=2,
+        )
+
+
+def _sample(image: Image.Image, proportions: tuple[int, int]) -> np.ndarray:
+    """Pixels of an image at a size of these proportions, int, (H, W, 3); none are mixed, so that colours stay."""
+    scale = SIDE / max(proportions)
+    size = (max(1, round(proportions[0] * scale)), max(1, round(proportions[1] * scale)))
+    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.NEAREST)).astype(np.int32)
+
+
+def _palette_share(pixels: np.ndarray) -> float:
+    """Share of the pixels that aren't black whose colour is near one of DensePose's."""
+    coloured = pixels[pixels.max(axis=-1) > BLACK]
+    if not len(coloured):
+        return 0.0
+    return float((_palette_distances(coloured, PARULA[1:]).min(axis=1) < PALETTE_DISTANCE).mean())
+
+
+def _labels(pixels: np.ndarray) -> np.ndarray:
+    """DensePose labels by the nearest colour, (H, W)."""
+    labels = _palette_distances(pixels.reshape(-1, 3), PARULA).argmin(axis=1).reshape(pixels.shape[:2])
+    return np.where(pixels.max(axis=-1) > BLACK, labels, 0)
+
+
+def _label_count(pixels: np.ndarray) -> int:
+    """Number of body parts with at least a hundredth of the body."""
+    counts = np.bincount(_labels(pixels).ravel(), minlength=len(PARULA))[1:]
+    return int((counts > 0.01 * counts.sum()).sum())
+
+
+def _palette_distances(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Distances (N, M) of colours (N, 3) from a palette's (M, 3)."""
+    colours, palette = colours.astype(np.float32), palette.astype(np.float32)
+    squared = (colours**2).sum(axis=1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(axis=1)
+    return np.sqrt(squared.clip(0))
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    """Mean difference of two images' pixels, 0 to 255, at 48 x 64."""
+    small = [
+        np.asarray(image.convert("RGB").resize((48, 64), Image.Resampling.BOX, reducing_gap=2.0), np.float32)
+        for image in (one, other)
+    ]
+    return float(np.abs(small[0] - small[1]).mean())
+
+
+def _likely_content(pixels: np.ndarray, densepose: Image.Image, photo: Image.Image) -> str:
+    """What an image without DensePose's colours looks like, for a sentence."""
+    coloured = pixels[pixels.max(axis=-1) > BLACK]
+    if np.ptp(coloured, axis=1).mean() < 8:
+        return "a mask or a greyscale image"
+    original = _sample(photo, densepose.size)
+    if ((np.abs(pixels - original) <= 12).all(axis=-1) & (original.max(axis=-1) > BLACK)).mean() > 0.3:
+        return "the photo, perhaps with DensePose drawn over it"
+    edges = [np.abs(np.diff(values.sum(axis=-1), axis=0)).ravel() for values in (pixels, original)]
+    if min(edge.std() for edge in edges) > 0 and np.corrcoef(*edges)[0, 1] > 0.5:
+        return "the photo, perhaps with DensePose drawn over it"
+    if (pixels.max(axis=-1) <= BLACK).mean() > 0.2:
+        return "a body map in other colours"
+    return "some other image"
+
+
+def _background(pixels: np.ndarray) -> np.ndarray | None:
+    """Colour of an image's background, (3,), if it is plain along the upper edge and most of both sides."""
+    sides = pixels[: pixels.shape[0] * 6 // 10, [0, -1]]
+    border = np.concatenate([pixels[0], sides.reshape(-1, 3)])
+    colour = np.median(border, axis=0)
+    return colour if _is_like(border, colour).mean() > 0.9 else None
+
+
+def _cut_and_skin(pixels: np.ndarray, background: np.ndarray) -> tuple[float, float]:
+    """Share of the lower edge that isn't background, and share of skin in the upper 22 % of what isn't background."""
+    foreground = ~_is_like(pixels, background, 1.5 * BACKGROUND_DISTANCE)
+    rows = np.flatnonzero(foreground.mean(axis=1) > 0.03)
+    if not len(rows):
+        return 0.0, 0.0
+    top = slice(rows[0], rows[0] + max(1, (rows[-1] + 1 - rows[0]) * 22 // 100))
+    skin = _is_skin(pixels[top]) & foreground[top]
+    return float(foreground[-3:].any(axis=0).mean()), float(skin.sum() / max(foreground[top].sum(), 1))
+
+
+def _is_like(pixels: np.ndarray, colour: np.ndarray, distance: float = BACKGROUND_DISTANCE) -> np.ndarray:
+    return (np.abs(pixels - colour) <= distance).all(axis=-1)
+
+
+def _is_skin(pixels: np.ndarray) -> np.ndarray:
+    """Mask of the pixels in colours that skin has, in the chrominance of YCbCr."""
+    luma, blue, red = np.moveaxis(np.asarray(Image.fromarray(pixels.astype(np.uint8)).convert("YCbCr")), -1, 0)
+    blue, red = blue.astype(np.int32), red.astype(np.int32)
+    return (luma > 40) & (red >= 136) & (red <= 175) & (blue >= 80) & (blue <= 128) & (red - blue > 8)
