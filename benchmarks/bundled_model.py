@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.baselines import reference_images
 from stableviton_sdk import TryOnPipeline
-from stableviton_sdk.data.synthetic import Stage, SyntheticSample, render_pair
+from stableviton_sdk.data.synthetic import SyntheticSample, render_pair
 from stableviton_sdk.evaluation.correspondence.recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 
@@ -68,8 +68,7 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
             "worn psnr": psnr(image, truth, worn),
         }
     values["colour error"] = float(np.abs(result[worn].mean(0) - truth[worn].mean(0)).mean())
-    stage = Stage(sample.body, sample.mask.shape)
-    rivals = [truth] + [stage.dress(garment).person for garment in distractors]
+    rivals = [truth, *sample.person_in_each(distractors)]
     distances = [float(np.square(result[region].astype(float) - rival[region]).mean()) for rival in rivals]
     values["recognised"] = int(np.argmin(distances)) == 0
     return values, result
@@ -109,7 +108,7 @@ def main() -> None:
     parser.add_argument("--model", help="a pipeline's folder instead of the bundled model")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2, help="of the renderer; the model was trained with another one")
-    parser.add_argument("--style", default="studio", choices=("studio", "shifted"))
+    parser.add_argument("--style", default="studio", choices=("studio", "shifted", "photo"))
     parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
     parser.add_argument("--derive", action="store_true", help="derive the maps from the image, as users do")
     parser.add_argument("--json", type=Path)

@@ -53,6 +53,11 @@ class Cut:
     sleeve_top: float
     sleeve_cuff: float
 
+    @property
+    def spread(self) -> tuple[int, int]:
+        """Range of the angle, in degrees from straight down, at which the sleeves of a flat garment lie."""
+        return {"none": (0, 1), "short": (26, 48), "elbow": (22, 38), "long": (17, 28)}[self.sleeve]
+
     @cached_property
     def neck_curve(self) -> Points:
         """Front neckline from the image's left to its right."""

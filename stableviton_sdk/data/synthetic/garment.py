@@ -98,22 +98,28 @@ def sample_garment(
 
     Args:
         rng (`np.random.Generator`): Where the draws come from.
-        style (`str`, *optional*, defaults to `"studio"`): `"studio"` or `"shifted"`.
+        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
         size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the image.
         neckline, sleeve, fit, pattern, graphic (`str`, *optional*):
-            Fix what is otherwise drawn: a key of `NECKLINES`, `SLEEVES`, `FITS`, `PATTERNS`, `GRAPHICS`.
+            Fix what is otherwise drawn: a key of `NECKLINES`, `SLEEVES`, `FITS`, `PATTERNS`, `GRAPHICS`, or of the
+            photo style's own.
 
     Raises:
         `InvalidInput`: for an unknown name, a size that isn't 4:3, or if `rng` is no generator.
     """
     check_generator(rng)
-    for name, given, known in (
-        ("neckline", neckline, NECKLINES), ("sleeve", sleeve, SLEEVES), ("fit", fit, FITS),
-        ("pattern", pattern, PATTERNS), ("graphic", graphic, GRAPHICS),
-    ):  # fmt: skip
+    style = get_style(style)
+    choices = (NECKLINES, SLEEVES, FITS, PATTERNS, GRAPHICS)
+    if style.name == "photo":
+        from .photo import garment as photo
+
+        choices = (photo.NECKLINES, photo.SLEEVES, photo.FITS, photo.PATTERNS, photo.GRAPHICS)
+    given_names = {"neckline": neckline, "sleeve": sleeve, "fit": fit, "pattern": pattern, "graphic": graphic}
+    for (name, given), known in zip(given_names.items(), choices, strict=True):
         if given is not None and given not in known:
             raise InvalidInput(f"there is no {name} {given!r}: use one of {', '.join(known)}.")
-    style = get_style(style)
+    if style.name == "photo":
+        return photo.sample_photo_garment(rng, style, check_size(size), **given_names)
     cut = sample_cut(rng, neckline, sleeve, fit)
     limit = float(widest_sleeve(np.array(cut.sleeve_end))) - 0.012
     cut = dataclasses.replace(cut, sleeve_cuff=min(cut.sleeve_cuff, limit))
@@ -132,15 +138,17 @@ def garment_from_coordinates(garment: Garment) -> Garment:
     return dataclasses.replace(garment, image=painted, fabric=painted)
 
 
-def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple[int, int]) -> Garment:
-    """Lay a garment flat; `rng` decides where on the canvas, how large, and its trims."""
+def draw_garment(
+    cut: Cut, design: Design, rng: np.random.Generator, size: tuple[int, int], painter: type[Fabric] | None = None
+) -> Garment:
+    """Lay a garment flat; `rng` decides where on the canvas, how large, and its trims; `painter` paints the cloth."""
     canvas = Canvas(size)
-    layout = _Layout(cut, rng)
+    layout = Layout(cut, rng)
     scale = size[0] / UNITS_HIGH
     outlines = layout.outlines()
     layers = [canvas.polygon(points) for points in outlines]
     box = canvas.box(np.concatenate(outlines), 5.0)
-    colours = _Fabric(canvas, box, layout, cut, design, rng).finish()
+    colours = (painter or Fabric)(canvas, box, layout, cut, design, rng).finish()
     alphas = [_spread(layer, size) for layer in layers]
     silhouette = alphas[0] if len(alphas) == 1 else cv2.max(cv2.max(alphas[0], alphas[1]), alphas[2])
     image = np.empty_like(colours)
@@ -165,12 +173,11 @@ def draw_garment(cut: Cut, design: Design, rng: np.random.Generator, size: tuple
     return Garment(image, colours, panels, cut, design)
 
 
-class _Layout:
+class Layout:
     """Where on the canvas a flat garment lies."""
 
     def __init__(self, cut: Cut, rng: np.random.Generator):
-        spread = {"none": (0, 1), "short": (26, 48), "elbow": (22, 38), "long": (17, 28)}[cut.sleeve]
-        angle = np.radians(rng.uniform(*spread))
+        angle = np.radians(rng.uniform(*cut.spread))
         self.directions = [np.array([sign * np.sin(angle), np.cos(angle)]) for sign in SIDES]
         self.scale, self.origin = 1.0, np.zeros(2)
         self._torso = cut.torso_outline
@@ -209,10 +216,10 @@ class _Layout:
         return np.stack([first - start, second - start, start], axis=1)
 
 
-class _Fabric:
+class Fabric:
     """Paints the supersampled cloth of a flat garment, silhouettes left out, on a part of the canvas."""
 
-    def __init__(self, canvas: Canvas, box: Box, layout: _Layout, cut: Cut, design: Design, rng: np.random.Generator):
+    def __init__(self, canvas: Canvas, box: Box, layout: Layout, cut: Cut, design: Design, rng: np.random.Generator):
         self.canvas, self.layout, self.cut, self.design = canvas, layout, cut, design
         self.box = box
         top, left, bottom, right = box

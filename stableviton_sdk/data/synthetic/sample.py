@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from ...preprocessing.masks.agnostic import agnostic_mask
 from .body import Body, sample_body
 from .canvas import check_size
 from .garment import Garment, sample_garment
-from .scene import Rendering, Stage
+from .scene import Rendering, Stage, stage_for
 from .style import StyleName, get_style
+
+if TYPE_CHECKING:
+    from .photo.body import PhotoBody
+    from .photo.stage import PhotoStage
 
 GREY = 128  # of the agnostic image
 
@@ -26,7 +30,7 @@ class SyntheticSample:
     """One person in a garment, and the same person in another one. Images are uint8 RGB, (H, W, 3).
 
     Args:
-        body (`Body`): The figure.
+        body (`Body` or `PhotoBody`): The figure.
         worn, other (`Garment`): The garment that `person` wears, and the one to try on.
         worn_rendering, other_rendering (`Rendering`): The figure in either.
         keypoints (`np.ndarray`): BODY_25 joints in pixels, float32, (25, 3) as x, y, confidence.
@@ -34,7 +38,7 @@ class SyntheticSample:
         mask (`np.ndarray`): The agnostic mask of `person`, bool, (H, W), True = repaint.
     """
 
-    body: Body
+    body: Body | PhotoBody
     worn: Garment
     other: Garment
     worn_rendering: Rendering
@@ -102,7 +106,11 @@ class SyntheticSample:
 
     def person_in(self, garment: Garment) -> np.ndarray:
         """The same person, pose and place, in any other garment of the same size; see `sample_garment`."""
-        return Stage(self.body, self.mask.shape).dress(garment).person
+        return self.person_in_each([garment])[0]
+
+    def person_in_each(self, garments: Sequence[Garment]) -> list[np.ndarray]:
+        """Likewise in each of several garments, for little more time than in one."""
+        return [rendering.person for rendering in dress_all(self.body, garments)[0]] if garments else []
 
     def as_dict(self) -> dict[str, Any]:
         """Arrays and flags by name, the way a `torch.utils.data.DataLoader` collates them."""
@@ -136,7 +144,7 @@ class SyntheticDataset:
     Args:
         length (`int`): How many samples.
         seed (`int`, *optional*, defaults to 0): Which ones.
-        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
+        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
         size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
         transform (`Callable`, *optional*):
             Makes an item of a `SyntheticSample`; by default its `as_dict`.
@@ -191,7 +199,7 @@ def render_pair(
     Args:
         seed (`int`): Which series of samples; not negative.
         index (`int`): Which sample of the series; not negative.
-        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
+        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
         size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
 
     Returns:
@@ -205,12 +213,27 @@ def render_pair(
     return assemble(sample_body(body, style), sample_garment(worn, style, size), sample_garment(other, style, size))
 
 
-def assemble(body: Body, worn: Garment, other: Garment) -> SyntheticSample:
+def assemble(body: Body | PhotoBody, worn: Garment, other: Garment) -> SyntheticSample:
     """Make a sample of a given figure and two given garments."""
-    stage = Stage(body, worn.size)
-    first, second = stage.dress(worn), stage.dress(other)
-    mask = agnostic_mask(first.parsing, stage.keypoints, category="upper")
+    (first, second), stage, mask = dress_all(body, [worn, other])
     return SyntheticSample(body, worn, other, first, second, stage.keypoints, stage.densepose(), mask)
+
+
+def dress_all(
+    body: Body | PhotoBody, garments: Sequence[Garment]
+) -> tuple[list[Rendering], Stage | PhotoStage, np.ndarray]:
+    """Put garments on a figure, one after the other.
+
+    Returns:
+        `tuple[list[Rendering], Stage | PhotoStage, np.ndarray]`: the figure in each, what drew it, and its agnostic
+            mask, bool, (H, W).
+    """
+    stage = stage_for(body, garments[0].size)
+    renderings = [stage.dress(garment) for garment in garments]
+    if isinstance(stage, Stage):
+        return renderings, stage, agnostic_mask(renderings[0].parsing, stage.keypoints, category="upper")
+    mask = stage.agnostic_mask()
+    return stage.develop(renderings, mask), stage, mask
 
 
 def one_thread(worker: int = 0) -> None:

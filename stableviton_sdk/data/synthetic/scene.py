@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -36,6 +37,10 @@ from .geometry import Arm
 from .head import head_overlay
 from .labels import ARMS, CIHP, NOTHING, WHOLE, mark
 
+if TYPE_CHECKING:
+    from .photo.body import PhotoBody
+    from .photo.stage import PhotoStage
+
 SLEEVES = ("right_sleeve", "left_sleeve")
 DRAPE = {"slim": 0.22, "regular": 0.3, "loose": 0.4}  # depth of the folds
 
@@ -64,7 +69,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, eq=False)
-class _Surface:
+class Surface:
     """Where on the canvas a panel may lie. All fields are float32 at the final image's pixel centres, (h, w)."""
 
     box: Box
@@ -73,13 +78,13 @@ class _Surface:
     light: np.ndarray
     folds: np.ndarray
 
-    def within(self, box: Box, step: int) -> _Surface:
+    def within(self, box: Box, step: int) -> Surface:
         """The part of it that lies in a box."""
         top, left, bottom, right = self.box
         cut = max(top, box[0]), max(left, box[1]), min(bottom, box[2]), min(right, box[3])
         rows, columns = (slice((cut[i] - self.box[i]) // step, (cut[i + 2] - self.box[i]) // step) for i in (0, 1))
         fields = (field[rows, columns] for field in (self.first, self.second, self.light, self.folds))
-        return _Surface(cut, *fields)
+        return Surface(cut, *fields)
 
 
 class Stage:
@@ -125,7 +130,7 @@ class Stage:
             raise InvalidInput(
                 f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at one size."
             )
-        drawing = _Drawing(self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy())
+        drawing = Drawing(self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy())
         self._wear(drawing, garment, "torso", self._torso, shading)
         cuffs = []
         for side, name in enumerate(SLEEVES):
@@ -145,7 +150,7 @@ class Stage:
         """DensePose's body-part labels, which see the body through its clothes: uint8 in 0..24, (H, W)."""
         return draw_densepose(self.body, self.size)
 
-    def _torso_surface(self) -> _Surface:
+    def _torso_surface(self) -> Surface:
         body, canvas = self.body, self.canvas
         edge = np.array([[u, v] for u in (-1.22, 0.0, 1.22) for v in (-0.28, 0.5, 1.06)])
         box = canvas.box(body.torso.to_canvas(edge), 2.0)
@@ -164,9 +169,9 @@ class Stage:
             folds -= low**2 * (0.225 + 0.225 * np.cos(11.0 * u))
         else:
             folds -= low * (0.15 + 0.15 * np.cos(6.5 * u + 0.6))
-        return _Surface(box, u, v, light, folds)
+        return Surface(box, u, v, light, folds)
 
-    def _arm_surface(self, arm: Arm) -> _Surface:
+    def _arm_surface(self, arm: Arm) -> Surface:
         s = 1.2 * steps(12) - 0.14
         wide = widest_sleeve(s)
         box = self.canvas.box(arm.to_canvas(np.concatenate([xy(s, wide), xy(s, -wide)])), 1.5)
@@ -180,9 +185,9 @@ class Stage:
         inner = (across if arm.turn > 0 else -across).clip(-0.35, 0.65) + 0.35
         folds = -crease * inner * (min(abs(arm.turn), 1.5) * 0.55)
         folds -= bell((s - 0.93) * 14) * (0.125 + 0.125 * np.cos(s * 110))
-        return _Surface(box, s, t, light, folds)
+        return Surface(box, s, t, light, folds)
 
-    def _sleeved(self, side: int, garment: Garment) -> _Surface:
+    def _sleeved(self, side: int, garment: Garment) -> Surface:
         """The part of an arm's surface that a garment's sleeve reaches."""
         arm, surface = self.body.arms[side], self._arms[side]
         end = garment.cut.sleeve_end + 0.02
@@ -193,7 +198,7 @@ class Stage:
         box = self.canvas.box(arm.to_canvas(np.concatenate([xy(s, wide), xy(s, -wide)])), 2.0)
         return surface.within(box, self.canvas.supersample)
 
-    def _skin_light(self, surface: _Surface) -> np.ndarray:
+    def _skin_light(self, surface: Surface) -> np.ndarray:
         across = (surface.second * 10).clip(-1, 1)
         rise = (surface.first * 5 - 0.1).clip(0, 1)  # no edge where the arm leaves the shoulder
         return 1 - rise * (0.15 * across**2 + 0.05 * self.body.light * across)
@@ -219,13 +224,13 @@ class Stage:
             reach[top:bottom, left:right] = (surface.second < 1 + slack) & (np.abs(surface.first) < 1.3)
         return reach
 
-    def _wear(self, drawing: _Drawing, garment: Garment, name: str, surface: _Surface, shading: bool) -> Layer:
+    def _wear(self, drawing: Drawing, garment: Garment, name: str, surface: Surface, shading: bool) -> Layer:
         """Sample a panel's fabric through the body's map and lay it over the image."""
         panel, step = garment.panels[name], self.canvas.supersample
         to_x, to_y = panel.to_pixels.tolist()
         source = [a * surface.first + b * surface.second + c for a, b, c in (to_x, to_y)]
         fine = [enlarge(part, step) for part in source]
-        fabric, alpha = _sample(garment.fabric, panel.alpha, *fine)
+        fabric, alpha = sample_panel(garment.fabric, panel.alpha, *fine)
         layer = Layer(surface.box[0], surface.box[1], alpha, step)
         if name == "torso":
             restrict(layer, self._above_hem)
@@ -238,11 +243,11 @@ class Stage:
         blend(drawing.image[layer.area], fabric, alpha)
         mark(drawing.labels, layer, CIHP.UPPER_CLOTHES, 1e-9)
         drawing.cover(layer)
-        drawing.panels.append(_WornPanel(layer, source, layer.coverage.copy()))
+        drawing.panels.append(WornPanel(layer, source, layer.coverage.copy()))
         return layer
 
 
-def _sample(fabric: np.ndarray, alpha: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sample_panel(fabric: np.ndarray, alpha: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours and coverage of a flat panel at positions in its image; none of it lies at the image's edge."""
     if fabric.dtype == np.uint8:  # OpenCV samples four channels at once in a third of the time of three and one
         both = cv2.remap(cv2.merge((fabric, alpha)), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -253,7 +258,7 @@ def _sample(fabric: np.ndarray, alpha: np.ndarray, x: np.ndarray, y: np.ndarray)
 
 
 @dataclass(frozen=True, eq=False)
-class _WornPanel:
+class WornPanel:
     """Where a panel lies, where its fabric comes from (x, y at pixel centres), and how much each pixel still shows."""
 
     layer: Layer
@@ -261,12 +266,12 @@ class _WornPanel:
     visible: np.ndarray
 
 
-class _Drawing:
+class Drawing:
     """A figure while it is drawn: the supersampled image, the final labels, and the panels worn so far."""
 
     def __init__(self, image: np.ndarray, labels: np.ndarray):
         self.image, self.labels = image, labels
-        self.panels: list[_WornPanel] = []
+        self.panels: list[WornPanel] = []
 
     def lay(self, overlay: Overlay) -> None:
         """Lay skin, a head or a hand over the image."""
@@ -296,15 +301,24 @@ class _Drawing:
         return Rendering(shrink(self.image, step), self.labels, coverage > 0, coverage, cv2.merge(source))
 
 
-def render(body: Body, garment: Garment, *, shading: bool = True) -> Rendering:
+def stage_for(body: Body | PhotoBody, size: tuple[int, int]) -> Stage | PhotoStage:
+    """What draws a figure of any style; `size` is (height, width)."""
+    if isinstance(body, Body):
+        return Stage(body, size)
+    from .photo.stage import PhotoStage
+
+    return PhotoStage(body, size)
+
+
+def render(body: Body | PhotoBody, garment: Garment, *, shading: bool = True) -> Rendering:
     """Draw a body in a garment, at the garment's size.
 
     Args:
-        body (`Body`): Who; see `sample_body`.
+        body (`Body` or `PhotoBody`): Who; see `sample_body`.
         garment (`Garment`): What; see `sample_garment` and `garment_from_coordinates`.
         shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
 
     Returns:
         `Rendering`
     """
-    return Stage(body, garment.size).dress(garment, shading=shading)
+    return stage_for(body, garment.size).dress(garment, shading=shading)

@@ -1,15 +1,15 @@
-"""The two worlds of rendered figures: what bodies, colours and places each one has."""
+"""The worlds of rendered figures: what bodies, colours and places each one has."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from ...errors import InvalidInput
 
-StyleName = Literal["studio", "shifted"]
+StyleName = Literal["studio", "shifted", "photo"]
 Range = tuple[float, float]
 Palette = tuple[tuple[int, int, int], ...]
 
@@ -19,6 +19,7 @@ class Style:
     """Ranges and palettes that bodies, garments and places are drawn from; lengths in shoulder widths.
 
     Args:
+        name (`str`): Its key in `STYLES`.
         code (`int`): Part of every seed, so that the styles share no draw.
         shoulder_width (`tuple[float, float]`): Distance of the shoulder joints in canvas units (192 wide).
         head_height (`tuple[float, float]`): From chin to crown.
@@ -33,6 +34,7 @@ class Style:
         eye (`float`): Size of the eyes.
     """
 
+    name: StyleName
     code: int
     shoulder_width: Range
     head_height: Range
@@ -57,6 +59,7 @@ class Style:
 
 
 STUDIO = Style(
+    name="studio",
     code=1,
     shoulder_width=(47.0, 62.0),
     head_height=(0.84, 0.93),
@@ -102,6 +105,7 @@ STUDIO = Style(
 )  # fmt: skip
 
 SHIFTED = Style(
+    name="shifted",
     code=2,
     shoulder_width=(42.0, 52.0),
     head_height=(1.02, 1.18),
@@ -144,14 +148,40 @@ SHIFTED = Style(
     eye=1.5,
 )  # fmt: skip
 
-STYLES: dict[str, Style] = {"studio": STUDIO, "shifted": SHIFTED}
+PHOTO = replace(
+    STUDIO,
+    name="photo",
+    code=3,
+    skins=(
+        (250, 222, 204), (244, 212, 190), (238, 202, 176), (232, 192, 164), (224, 180, 150), (206, 154, 120),
+        (180, 126, 92), (146, 98, 70), (112, 74, 54), (84, 56, 44),
+    ),
+    hairs=(
+        (28, 24, 24), (44, 34, 30), (62, 44, 36), (84, 60, 46), (112, 82, 58), (146, 112, 80), (184, 150, 110),
+        (214, 184, 140), (128, 62, 40), (170, 90, 56), (140, 138, 138), (206, 202, 198),
+    ),
+    fabrics=(
+        (252, 252, 250), (246, 244, 238), (236, 228, 214), (20, 20, 22), (30, 32, 36), (24, 28, 48), (38, 52, 92),
+        (60, 62, 70), (120, 124, 130), (170, 172, 176), (210, 212, 214), (60, 98, 160), (128, 168, 206), (24, 84, 90),
+        (44, 92, 62), (104, 116, 78), (222, 176, 60), (240, 212, 150), (232, 120, 44), (206, 78, 60), (188, 28, 40),
+        (112, 26, 44), (220, 110, 140), (240, 190, 196), (226, 178, 160), (128, 88, 150), (186, 166, 208),
+        (112, 78, 56), (184, 146, 110),
+    ),
+    walls=(
+        (238, 238, 238), (228, 230, 234), (244, 240, 234), (214, 222, 230), (230, 220, 210), (206, 214, 204),
+        (222, 206, 200), (196, 206, 220), (246, 232, 214), (150, 150, 150), (90, 96, 104), (180, 120, 100),
+        (120, 150, 140), (60, 66, 80),
+    ),
+)  # fmt: skip
+
+STYLES: dict[str, Style] = {"studio": STUDIO, "shifted": SHIFTED, "photo": PHOTO}
 
 
 def get_style(name: StyleName | Style) -> Style:
     """Look a style up by its name.
 
     Raises:
-        `InvalidInput`: for a name that isn't `"studio"` or `"shifted"`.
+        `InvalidInput`: for a name that isn't one of `STYLES`.
     """
     if isinstance(name, Style):
         return name

@@ -1,0 +1,91 @@
+"""DensePose's view of a photographed figure: body parts, seen through the clothes, in the order in which they lie."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ..canvas import UNITS_HIGH, Canvas, Points, steps, xy
+from ..figure import arm_half_width
+from ..labels import (
+    FEET,
+    FOREARMS_IN,
+    FOREARMS_OUT,
+    HANDS,
+    HEADS,
+    LOWER_LEGS,
+    TORSO_FRONT,
+    UPPER_ARMS_IN,
+    UPPER_ARMS_OUT,
+    UPPER_LEGS,
+)
+from .body import PhotoBody
+from .head import head_outline
+from .lower import foot_outline, leg_outline
+from .pose import PosedArm
+from .skin import neck_outline, torso_outline
+
+
+def draw_densepose(body: PhotoBody, hands: list, size: tuple[int, int]) -> np.ndarray:
+    """Label the body's parts as DensePose numbers them.
+
+    Args:
+        body (`PhotoBody`): Who.
+        hands (`list`): Of `hand_shape`, the person's right one first.
+        size (`tuple[int, int]`): Height and width.
+
+    Returns:
+        `np.ndarray`: uint8 in 0..24, (H, W).
+    """
+    scale = Canvas(size, supersample=1).scale
+    labels = np.zeros(size, np.uint8)
+
+    def fill(points: Points, value: int) -> None:
+        cv2.fillPoly(labels, [np.rint((points * scale - 0.5) * 16).astype(np.int32)], value, cv2.LINE_8, 4)
+
+    for side, posed in enumerate(body.arms):
+        if posed.depth == "behind":
+            _arm(fill, side, posed, hands[side])
+    for side in (0, 1):
+        leg, knee = leg_outline(body, side), body.lower.knees[side][1]
+        fill(leg, LOWER_LEGS[side])
+        fill(np.minimum(leg, (np.inf, knee)), UPPER_LEGS[side])
+        if body.lower.ankles[side][1] < UNITS_HIGH:
+            fill(foot_outline(body, side), FEET[side])
+    fill(torso_outline(body), TORSO_FRONT)
+    fill(neck_outline(body), TORSO_FRONT)
+    over = [posed.depth == "over" for posed in body.arms]
+    for side, posed in enumerate(body.arms):
+        if posed.depth == "front":
+            _arm(fill, side, posed, hands[side])
+    _head(fill, body)
+    for side, posed in enumerate(body.arms):
+        if over[side]:
+            _arm(fill, side, posed, hands[side])
+    return labels
+
+
+def _head(fill, body: PhotoBody) -> None:
+    head = head_outline(body)
+    fill(head, HEADS[1])
+    tilt = np.radians(body.head.tilt)
+    across = np.array([np.cos(tilt), np.sin(tilt)])
+    middle = 0.6 * np.sin(body.head_yaw) * body.head.half_width
+    distance = (head - body.head.centre) @ across - middle
+    fill(head - np.maximum(distance, 0)[:, None] * across, HEADS[0])
+
+
+def _arm(fill, side: int, posed: PosedArm, hand) -> None:
+    arm = posed.arm
+    inner = -1.0 if side == 0 else 1.0  # t grows away from the body on the right arm
+    for start, end, inside, outside in (
+        (0.0, arm.elbow_at, UPPER_ARMS_IN, UPPER_ARMS_OUT),
+        (arm.elbow_at, 1.0, FOREARMS_IN, FOREARMS_OUT),
+    ):
+        fill(arm.outline(start, end, arm_half_width, cap=0.0 if start else 1.0), outside[side])
+        s = start + (end - start) * steps(12)
+        width = arm_half_width(s) * inner
+        strip = [xy(s, 0.98 * width), xy(s, 0.2 * width)[::-1]]
+        fill(arm.to_canvas(np.concatenate(strip)), inside[side])
+    for outline in () if hand is None else hand[0]:
+        fill(outline, HANDS[side])
