@@ -1,8 +1,10 @@
-"""Body analysis of rendered figures: one compact network for parse, joints and DensePose labels. Not for photos."""
+"""Body analysis by one compact network for parse, joints and DensePose labels, trained on rendered figures alone."""
 
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,21 +33,30 @@ OUTPUT_SHAPES = ((1, len(CIHP), 128, 96), (1, 25, 128, 96), (1, 25, 64 * 48 + 1)
 # joints without which no garment can be fitted; their mean confidence is a person's score
 REQUIRED_JOINTS = [Body25.NOSE, Body25.NECK, Body25.RIGHT_SHOULDER, Body25.LEFT_SHOULDER]
 MIN_CONFIDENCE = 0.5  # of a joint, and of a person
+DOUBTFUL = 0.8  # a person with a lower score is worth a warning
 MIN_PERSON_CELLS = 60  # size of a person in cells of the label maps, half a percent of the input
 # Added to the upper clothes' logit: a pixel of fabric that is taken for trousers or a hand is given back, and leaks.
 UPPER_CLOTHES_BIAS = 2.0
 ZOOM_BELOW = 0.55  # a person who fills less of the input's height and width than this is analysed in a crop
 MARGIN = 0.14  # of that crop, on each side, as a share of the person's longer side
 MAX_WINDOWS = 6  # crops that a long image is searched in
+# Views whose outputs are averaged: how much smaller the person is shown in each, and whether mirrored.
+VIEWS = ((1.0, False), (1.0, True), (1.25, False), (1.25, True))
+# What trades places in a mirror.
+MIRRORED_JOINTS = np.array([joint.mirrored for joint in Body25])
+MIRRORED_PARSING = np.arange(len(CIHP), dtype=np.uint8)
+MIRRORED_PARSING[[CIHP.LEFT_ARM, CIHP.LEFT_LEG, CIHP.LEFT_SHOE]] = CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE
+MIRRORED_PARSING[[CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE]] = CIHP.LEFT_ARM, CIHP.LEFT_LEG, CIHP.LEFT_SHOE
+MIRRORED_DENSEPOSE = np.array([0, 1, 2, *(label + 1 if label % 2 else label - 1 for label in range(3, 25))], np.uint8)
 
 Box = tuple[float, float, float, float]
 
 
 class CompactAnalyzer:
-    """Analyses rendered figures, such as `data.synthetic` draws, with one small network; implements [`BodyAnalyzer`].
+    """Analyses people who are upright and face the camera, with one small network; implements [`BodyAnalyzer`].
 
-    It finds one person in an image: the one with the highest score. A small person is analysed twice, first in the
-    whole image, then in an enlarged crop. In photos of real people it finds nobody, or nonsense.
+    It finds one person in an image: the one with the highest score. They are analysed in a crop if they are small,
+    in several views whose outputs are averaged. The network was trained on rendered figures alone.
 
     Args:
         networks (`LazyNetworks`): Where the network opens and stays; its weights go by the name in `WEIGHTS`.
@@ -97,13 +108,19 @@ class CompactAnalyzer:
             view = self._find(image)
         else:
             region = _search_region(tuple(check_box(person_box, image.size).tolist()), image.size)
-            view = self._run(image, region)
+            view = self._run(image, region, VIEWS)
             view = view if view.has_person else None
         if view is None:
             where = "in the image" if person_box is None else "at person_box"
             raise NoPersonFound(
-                f"nobody was found {where}: the bundled network knows rendered figures only, whose head and shoulders "
-                "are seen."
+                f"nobody was found {where}: pass a photo of a person who faces the camera, with head and shoulders in "
+                "the frame, or maps of your own."
+            )
+        if view.score < DOUBTFUL:
+            warnings.warn(
+                f"the bundled body network is {view.score:.0%} certain of this person's pose: check the mask, or pass one "
+                "of your own.",
+                stacklevel=2,
             )
         return BodyAnalysis(
             parsing=view.labels(view.parsing, image.size),
@@ -122,7 +139,7 @@ class CompactAnalyzer:
         return self.networks.get("body_network", open_network)
 
     def _find(self, image: Image.Image) -> _NetworkView | None:
-        """View with the person of the highest score, enlarged if they are small; None if nobody is found."""
+        """View with the person of the highest score, averaged over `VIEWS`; None if nobody is found."""
         whole = (0.0, 0.0, float(image.width), float(image.height))
         view = self._run(image, whole)
         if not view.has_person:
@@ -130,41 +147,65 @@ class CompactAnalyzer:
             view = max((view for view in views if view.has_person), key=lambda view: view.score, default=None)
             if view is None:
                 return None
-        region = _search_region(view.box, image.size)
-        if region == view.region:
-            return view
-        enlarged = self._run(image, region)
-        return enlarged if enlarged.has_person else view
+        averaged = self._run(image, _search_region(view.box, image.size), VIEWS)
+        return averaged if averaged.has_person else view
 
-    def _run(self, image: Image.Image, region: Box) -> _NetworkView:
-        """Run the network on a part of an image, padded to the input's proportions."""
+    def _run(self, image: Image.Image, region: Box, views: Sequence[tuple[float, bool]] = VIEWS[:1]) -> _NetworkView:
+        """Run the network on a part of an image, padded to the input's proportions, and average over views of it."""
         left, top, right, bottom = region
         height, width = INPUT_SHAPE
         scale = min(width / (right - left), height / (bottom - top))
         size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
         x, y = (width - size[0]) // 2, (height - size[1]) // 2
+        shown = image.resize(size, Image.Resampling.HAMMING, box=region, reducing_gap=3.0)
+        answers = [self._log_probabilities(shown, reduction, mirrored) for reduction, mirrored in views]
+        outputs = [np.mean(parts, axis=0) for parts in zip(*answers, strict=True)]
+        scales = np.divide(size, (right - left, bottom - top))
+        return _NetworkView(region, scales, np.array((x, y)) - scales * (left, top), outputs)
+
+    def _log_probabilities(self, shown: Image.Image, reduction: float, mirrored: bool) -> list[np.ndarray]:
+        """Log probabilities of the labels, (20, 128, 96) and (25, 128, 96), and of the joints' cells, (25, cells + 1).
+
+        Args:
+            shown (`PIL.Image.Image`): RGB, no larger than the input, in whose middle it belongs.
+            reduction (`float`): How much smaller it is shown to the network.
+            mirrored (`bool`): Whether it is shown mirrored. The answer is turned and enlarged back.
+        """
+        height, width = INPUT_SHAPE
+        if reduction != 1:
+            size = tuple(max(1, round(side / reduction)) for side in shown.size)
+            shown = shown.resize(size, Image.Resampling.HAMMING)
         canvas = Image.new("RGB", (width, height), (PAD, PAD, PAD))
-        canvas.paste(image.resize(size, Image.Resampling.HAMMING, box=region, reducing_gap=3.0), (x, y))
-        values = np.asarray(canvas, dtype=np.float32).transpose(2, 0, 1)[None]
+        canvas.paste(shown, ((width - shown.width) // 2, (height - shown.height) // 2))
+        values = np.asarray(canvas, dtype=np.float32)
+        values = (values[:, ::-1] if mirrored else values).transpose(2, 0, 1)[None]
         outputs = run_session(self._session(), np.ascontiguousarray(values), (0, 1, 2))
         if tuple(output.shape for output in outputs) != OUTPUT_SHAPES:
             raise IncompatibleCheckpoint(
                 f"the body network's outputs have shapes {', '.join(str(output.shape) for output in outputs)}, where "
                 f"{', '.join(map(str, OUTPUT_SHAPES))} belong: pass the body_network.onnx of the same release."
             )
-        scales = np.divide(size, (right - left, bottom - top))
-        return _NetworkView(region, scales, np.array((x, y)) - scales * (left, top), outputs)
+        parsing, densepose, joints = (output[0] for output in outputs)
+        places, missing = joints[:, :-1].reshape(-1, height // JOINTS_STRIDE, width // JOINTS_STRIDE), joints[:, -1:]
+        if mirrored:
+            parsing, densepose = parsing[MIRRORED_PARSING, :, ::-1], densepose[MIRRORED_DENSEPOSE, :, ::-1]
+            places, missing = places[MIRRORED_JOINTS, :, ::-1], missing[MIRRORED_JOINTS]
+        if reduction != 1:
+            parsing, densepose, places = (_enlarged(maps, reduction) for maps in (parsing, densepose, places))
+            missing = missing + 2 * np.log(reduction)  # a joint's probability is spread over more cells now
+        joints = np.concatenate([places.reshape(len(places), -1), missing], axis=1)
+        return [_log_softmax(parsing, 0), _log_softmax(densepose, 0), _log_softmax(joints, 1)]
 
 
 class _NetworkView:
-    """The network's outputs for a region of an image, whose point p lies at `scale * p + offset` of the input.
+    """The network's log probabilities for a region of an image, whose point p lies at `scale * p + offset` of the input.
 
     Points are measured from the image's corner here, not from the centre of its first pixel.
     """
 
     def __init__(self, region: Box, scale: np.ndarray, offset: np.ndarray, outputs: list[np.ndarray]):
         self.region, self.scale, self.offset = region, scale, offset
-        self.parsing, self.densepose, joints = (output[0] for output in outputs)
+        self.parsing, self.densepose, joints = outputs
         self.parsing[CIHP.UPPER_CLOTHES] += UPPER_CLOTHES_BIAS
         probabilities = joints - joints.max(axis=1, keepdims=True)
         np.exp(probabilities, out=probabilities)
@@ -198,6 +239,21 @@ class _NetworkView:
         corners = (np.reshape(box, (2, 2)) - self.offset) / self.scale
         left, top, right, bottom = self.region
         return tuple(corners.clip((left, top), (right, bottom)).ravel().tolist())
+
+
+def _enlarged(maps: np.ndarray, factor: float) -> np.ndarray:
+    """The middle of maps (C, H, W), enlarged to their size."""
+    import cv2
+
+    height, width = maps.shape[1:]
+    across, down = ((side - 1) / 2 * (1 - factor) for side in (width, height))
+    matrix = np.array([[factor, 0, across], [0, factor, down]])
+    return np.stack([cv2.warpAffine(np.ascontiguousarray(part), matrix, (width, height)) for part in maps])
+
+
+def _log_softmax(logits: np.ndarray, axis: int) -> np.ndarray:
+    logits = logits - logits.max(axis=axis, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=axis, keepdims=True))
 
 
 def _peaks(probabilities: np.ndarray) -> np.ndarray:

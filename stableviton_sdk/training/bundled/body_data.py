@@ -11,23 +11,17 @@ import numpy as np
 
 from ...data.synthetic import render_pair, sample_garment
 from ...data.synthetic.background import draw_background
-from ...data.synthetic.style import STYLES, pick
+from ...data.synthetic.photo.backdrop import draw_backdrop
+from ...data.synthetic.photo.camera import sample_camera
+from ...data.synthetic.style import STYLES, StyleName, pick
 from ...errors import InvalidInput
 from ...files import write_text_atomically
 from ...preprocessing.analyzers.compact import INPUT_SHAPE as SIZE
-from ...preprocessing.analyzers.compact import PAD
-from ...preprocessing.joints import Body25
-from ...preprocessing.labels import CIHP
+from ...preprocessing.analyzers.compact import MIRRORED_DENSEPOSE, MIRRORED_JOINTS, MIRRORED_PARSING, PAD
 from ..loop.config import Config, Count, CountOrZero, ValidationInfo, field_validator
 
 STATE = "rendered.json"
 FLUSH_EVERY = 200  # items
-# What trades places in a mirror.
-MIRRORED_JOINTS = np.array([joint.mirrored for joint in Body25])
-MIRRORED_PARSING = np.arange(len(CIHP), dtype=np.uint8)
-MIRRORED_PARSING[[CIHP.LEFT_ARM, CIHP.LEFT_LEG, CIHP.LEFT_SHOE]] = CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE
-MIRRORED_PARSING[[CIHP.RIGHT_ARM, CIHP.RIGHT_LEG, CIHP.RIGHT_SHOE]] = CIHP.LEFT_ARM, CIHP.LEFT_LEG, CIHP.LEFT_SHOE
-MIRRORED_DENSEPOSE = np.array([0, 1, 2, *(label + 1 if label % 2 else label - 1 for label in range(3, 25))], np.uint8)
 
 
 class FigureOptions(Config):
@@ -35,19 +29,26 @@ class FigureOptions(Config):
 
     seed: CountOrZero = 501
     """Of the renderer."""
-    studio: CountOrZero = 4800
+    studio: CountOrZero = 1500
     """Figures in the style `"studio"`, each in two garments."""
-    shifted: CountOrZero = 1200
+    shifted: CountOrZero = 500
     """Figures in the style `"shifted"`, each in two garments."""
-    empty: Count = 900
+    photo: CountOrZero = 6000
+    """Figures in the style `"photo"`, each in two garments."""
+    empty: Count = 1500
     """Images without anybody: places, flat garments, colours, noise."""
 
-    @field_validator("shifted")
+    @field_validator("photo")
     @classmethod
     def _needs_a_figure(cls, value: int, info: ValidationInfo) -> int:
-        if not value and info.data.get("studio") == 0:
-            raise ValueError("data needs a figure: pass studio or shifted from 1.")
+        if not value and info.data.get("studio") == 0 and info.data.get("shifted") == 0:
+            raise ValueError("data needs a figure: pass studio, shifted or photo from 1.")
         return value
+
+    @property
+    def figures(self) -> dict[StyleName, int]:
+        """How many figures of each style, in the order in which they are kept."""
+        return {"studio": self.studio, "shifted": self.shifted, "photo": self.photo}
 
 
 class RenderedFigures:
@@ -64,7 +65,7 @@ class RenderedFigures:
 
     def __init__(self, folder: Path, options: FigureOptions, progress: bool = True):
         self.options = options
-        self.people = 2 * (options.studio + options.shifted)
+        self.people = 2 * sum(options.figures.values())
         self._length = self.people + options.empty
         shapes = {"image": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
         wanted = {"options": options.as_mapping(), "size": list(SIZE)}
@@ -117,9 +118,11 @@ class RenderedFigures:
         bar.close()
 
     def _put_figure(self, index: int) -> None:
-        number, style = index // 2, "studio"
-        if number >= self.options.studio:
-            number, style = number - self.options.studio, "shifted"
+        number, styles = index // 2, iter(self.options.figures.items())
+        style, count = next(styles)
+        while number >= count:
+            number -= count
+            style, count = next(styles)
         sample = render_pair(self.options.seed, number, style, SIZE)
         for place, rendering in enumerate((sample.worn_rendering, sample.other_rendering)):
             self._put(
@@ -140,8 +143,10 @@ def draw_empty(seed: int, index: int) -> np.ndarray:
     import cv2
 
     rng = np.random.default_rng([seed, index, 977])
-    style = STYLES["shifted" if rng.random() < 0.25 else "studio"]
+    style = STYLES[str(rng.choice(["studio", "shifted", "photo"], p=[0.3, 0.15, 0.55]))]
     kind = rng.choice(["place", "garment", "colour", "noise"], p=[0.45, 0.35, 0.1, 0.1])
+    if kind == "place" and style.name == "photo":
+        return sample_camera(rng).develop(draw_backdrop(rng, style, SIZE))
     if kind == "place":
         return draw_background(pick(rng, style.backgrounds), style, int(rng.integers(2**31)), SIZE)
     if kind == "garment":

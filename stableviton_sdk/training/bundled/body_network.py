@@ -23,15 +23,17 @@ class BodyNetwork(nn.Module):
 
     Args:
         widths (`Sequence[int]`, *optional*, defaults to `(16, 32, 48, 80, 104)`): Channels at 1/2, 1/4 ... 1/32.
+        blocks (`Sequence[int]`, *optional*, defaults to `(1, 1, 1, 1)`):
+            Residual blocks on the way down, at 1/4 ... 1/32.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 48, 80, 104)):
+    def __init__(self, widths: Sequence[int] = (16, 32, 48, 80, 104), blocks: Sequence[int] = (1, 1, 1, 1)):
         super().__init__()
         first, second = widths[:2]
         self.stem = _block(3, first, size=4, stride=2, padding=1)
         self.down = nn.ModuleList(
-            nn.Sequential(_block(narrow, wide, stride=2), _Residual(wide))
-            for narrow, wide in itertools.pairwise(widths)
+            nn.Sequential(_block(narrow, wide, stride=2), *(_Residual(wide) for _ in range(count)))
+            for (narrow, wide), count in zip(itertools.pairwise(widths), blocks, strict=True)
         )
         self.up = nn.ModuleList(nn.Conv2d(wide, narrow, 1) for narrow, wide in itertools.pairwise(widths[1:]))
         self.merge = nn.ModuleList(_Residual(width) for width in widths[1:-1])
@@ -101,7 +103,7 @@ def body_loss(network: BodyNetwork, batch: dict[str, torch.Tensor]) -> dict[str,
     Returns:
         `dict[str, torch.Tensor]`: `loss`, and its parts.
     """
-    parsing, densepose, joints = network(batch["image"])
+    parsing, densepose, joints = (logits.float() for logits in network(batch["image"]))
     parts = {
         "parsing": label_loss(parsing, batch["parsing"]),
         "densepose": label_loss(densepose, batch["densepose"]),
