@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from ..data.viton_hd import VitonHD
 from ..errors import InvalidInput
 from .photo_pairs import PhotoPairs, pair_with_garments, read_list
 
+if TYPE_CHECKING:
+    from ..data.synthetic.style import StyleName
+
 Setting = Literal["paired", "unpaired"]
 SETTINGS = ("paired", "unpaired")
 KINDS = ("viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic")
-STYLES = ("studio", "shifted")
+STYLES = ("studio", "shifted", "photo")
 SYNTHETIC = "synthetic"
 SYNTHETIC_PAIRS = 64  # where no limit is given
 
@@ -146,7 +149,7 @@ class RenderedData(EvaluationData):
         size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width, 4:3.
         setting (`str`, *optional*, defaults to `"paired"`): Or `"unpaired"`.
         seed (`int`, *optional*, defaults to 0): Which figures.
-        style (`str`, *optional*, defaults to `"studio"`): Or `"shifted"`, another domain.
+        style (`str`, *optional*, defaults to `"studio"`): Or `"shifted"` or `"photo"`, other domains.
     """
 
     def __init__(
@@ -156,7 +159,7 @@ class RenderedData(EvaluationData):
         setting: Setting = "paired",
         *,
         seed: int = 0,
-        style: Literal["studio", "shifted"] = "studio",
+        style: StyleName = "studio",
     ):
         from ..data.synthetic import SyntheticDataset
 
@@ -191,7 +194,7 @@ def load_data(
     for_inference: bool = True,
     garments: str | os.PathLike | None = None,
     pairs: str | os.PathLike | None = None,
-    style: Literal["studio", "shifted"] = "studio",
+    style: StyleName = "studio",
     seed: int = 0,
 ) -> EvaluationData:
     """Open a data set for evaluation; every file is looked at first.

@@ -169,7 +169,7 @@ def test_images_without_anybody_are_refused(preprocessor, analyzer, sample):
     ]
     for image in empty:
         assert len(analyzer.find_people(image)[0]) == 0
-        with pytest.raises(NoPersonFound, match="rendered figures only"):
+        with pytest.raises(NoPersonFound, match="faces the camera"):
             analyzer(image)
     with pytest.raises(NoPersonFound):
         preprocessor(empty[1])

@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=200, help="figures (default %(default)s)")
     parser.add_argument("--seed", type=int, default=902, help="not the training's (default %(default)s)")
     parser.add_argument(
-        "--style", choices=("studio", "shifted"), default="studio", help="domain (default %(default)s)"
+        "--style", choices=("studio", "shifted", "photo"), default="studio", help="domain (default %(default)s)"
     )
     options = parser.parse_args(arguments)
     preprocessor = PersonPreprocessor.from_pretrained(options.folder)
