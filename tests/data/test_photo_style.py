@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stableviton_sdk.data.synthetic import (
+    SyntheticDataset,
     assemble,
     garment_from_coordinates,
     render,
@@ -190,3 +191,38 @@ def test_joints_of_a_photo_lie_on_the_parts_that_densepose_names(samples):
             seen += 1
     assert seen > 250
     assert away < 0.12 * seen  # behind the body, or behind the other arm
+
+
+def test_styles_take_turns_in_one_data_set():
+    data = SyntheticDataset(
+        6, seed=4, style=["photo", "studio", "photo"], size=(128, 96), transform=lambda sample: sample
+    )
+    assert [sample.body.style.name for sample in data] == ["photo", "studio", "photo"] * 2
+    assert np.array_equal(data[4].person, render_pair(4, 4, "studio", (128, 96)).person)
+    with pytest.raises(InvalidInput, match="no style 'cubist'"):
+        SyntheticDataset(6, style=["photo", "cubist"])
+
+
+def test_derived_maps_come_from_the_person_in_the_garment_that_is_not_shown():
+    true = SyntheticDataset(2, seed=4, style="studio", garments="both")
+    derived = SyntheticDataset(2, seed=4, style="studio", garments="both", derived=1.0)
+    sample = render_pair(4, 0)
+    for index, (person, other) in enumerate(
+        [(sample.person, sample.person_in_other), (sample.person_in_other, sample.person)]
+    ):
+        item, reference = derived[index], true[index]
+        assert np.array_equal(item["person"], person)
+        assert np.array_equal(item["correspondence"], reference["correspondence"], equal_nan=True)
+        outside = ~item["mask"]
+        assert np.array_equal(item["agnostic"][outside], other[outside])
+        assert (item["agnostic"][item["mask"]] == 128).all()
+        assert not np.array_equal(item["mask"], reference["mask"])
+        assert (item["mask"] & reference["mask"]).sum() / (item["mask"] | reference["mask"]).sum() > 0.8
+    mixed = SyntheticDataset(8, seed=4, garments="both", derived=0.5, size=(128, 96))
+    assert (
+        2
+        < sum(np.array_equal(mixed[i]["mask"], render_pair(4, i // 2, "studio", (128, 96)).mask) for i in range(16))
+        < 14
+    )
+    with pytest.raises(InvalidInput, match=r"derived is 0\.5"):
+        SyntheticDataset(8, derived=0.5)

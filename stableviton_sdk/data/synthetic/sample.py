@@ -14,6 +14,7 @@ from ...preprocessing.labels import PARULA
 from ...preprocessing.masks.agnostic import agnostic_mask
 from .body import Body, sample_body
 from .canvas import check_size
+from .derived import DerivedMaps
 from .garment import Garment, sample_garment
 from .scene import Rendering, Stage, stage_for
 from .style import StyleName, get_style
@@ -121,17 +122,25 @@ class SyntheticSample:
         flags = {"textured": self.worn.design.textured, "textured_other": self.other.design.textured}
         return {name: getattr(self, name) for name in names} | flags
 
-    def in_worn(self) -> dict[str, Any]:
-        """`as_dict` for training to put the worn garment back on."""
-        return self._item("person", "garment", "worn_mask", "correspondence")
+    def in_worn(self, derived: DerivedMaps | None = None) -> dict[str, Any]:
+        """`as_dict` for training to put the worn garment on.
 
-    def in_other(self) -> dict[str, Any]:
+        Args:
+            derived (`DerivedMaps`, *optional*):
+                Derives the maps from the person in the other garment, as a pipeline that is to change it would; the
+                true ones by default, and where nobody is found.
+        """
+        names = "person", "garment", "worn_mask", "correspondence"
+        return self._item(names, derived and derived(self.person_in_other))
+
+    def in_other(self, derived: DerivedMaps | None = None) -> dict[str, Any]:
         """Likewise for the other garment, whose wearer is the `person` then."""
-        return self._item("person_in_other", "garment_other", "worn_mask_other", "correspondence_other")
+        names = "person_in_other", "garment_other", "worn_mask_other", "correspondence_other"
+        return self._item(names, derived and derived(self.person))
 
-    def _item(self, *names: str) -> dict[str, Any]:
+    def _item(self, names: Sequence[str], maps: dict[str, np.ndarray] | None) -> dict[str, Any]:
         renamed = zip(("person", "garment", "worn_mask", "correspondence"), names, strict=True)
-        shared = {name: getattr(self, name) for name in ("agnostic", "densepose", "mask")}
+        shared = maps or {name: getattr(self, name) for name in ("agnostic", "densepose", "mask")}
         return shared | {new: getattr(self, name) for new, name in renamed}
 
 
@@ -144,33 +153,44 @@ class SyntheticDataset:
     Args:
         length (`int`): How many samples.
         seed (`int`, *optional*, defaults to 0): Which ones.
-        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
+        style (`str` or `Sequence[str]`, *optional*, defaults to `"studio"`):
+            `"studio"`, `"shifted"` or `"photo"`; several take turns.
         size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
         transform (`Callable`, *optional*):
             Makes an item of a `SyntheticSample`; by default its `as_dict`.
         garments (`str`, *optional*, defaults to `"worn"`):
             `"both"` for two training items of every sample, one in either garment (without transform): the first is
             what `"worn"` gives, reduced to what training reads, the second has the `person` in the other garment.
+        derived (`float`, *optional*, defaults to 0.0):
+            Share of these items whose maps are derived from the person in the garment that the item doesn't show.
+        preprocessor (`str`, *optional*): Folder of what derives them; the bundled one by default.
 
     Raises:
-        `InvalidInput`: for a negative length or seed, an unknown style, or a size that isn't 4:3.
+        `InvalidInput`: for a negative length or seed, an unknown style, a share that isn't within 0 and 1, or a size
+            that isn't 4:3.
     """
 
     def __init__(
         self,
         length: int,
         seed: int = 0,
-        style: StyleName = "studio",
+        style: StyleName | Sequence[StyleName] = "studio",
         size: tuple[int, int] = (256, 192),
         transform: Callable[[SyntheticSample], Any] | None = None,
         garments: Literal["worn", "both"] = "worn",
+        derived: float = 0.0,
+        preprocessor: str | None = None,
     ):
         self.length, self.seed = _natural(length, "length"), _natural(seed, "seed")
-        self.style, self.size = get_style(style), check_size(size)
+        names = list(style) if isinstance(style, (list, tuple)) and style else [style]
+        self.styles, self.size = tuple(get_style(name) for name in names), check_size(size)
         self.transform = SyntheticSample.as_dict if transform is None else transform
         if garments not in ("worn", "both") or (garments == "both" and transform is not None):
             raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
+        if not 0 <= derived <= 1 or (derived and garments != "both"):
+            raise InvalidInput(f"derived is {derived!r}: pass a share from 0 to 1, with garments='both'.")
         self.garments = garments
+        self.derived, self._maps = derived, DerivedMaps(preprocessor)
         self._latest: tuple[int, SyntheticSample] | None = None
 
     def __len__(self) -> int:
@@ -182,13 +202,18 @@ class SyntheticDataset:
         if not -length <= index < length:
             raise IndexError(f"index {index} is out of range: the data set has {length} samples.")
         if self.garments == "worn":
-            return self.transform(render_pair(self.seed, index % length, self.style, self.size))
+            return self.transform(self._render(index % length))
         number, other = divmod(index % length, 2)
         latest = self._latest
         # neighbours share a sample, and are usually asked for one after the other
         if latest is None or latest[0] != number:
-            latest = self._latest = number, render_pair(self.seed, number, self.style, self.size)
-        return latest[1].in_other() if other else latest[1].in_worn()
+            latest = self._latest = number, self._render(number)
+        lot = np.random.default_rng([self.seed, number, other, 83]).random()
+        maps = self._maps if lot < self.derived else None
+        return latest[1].in_other(maps) if other else latest[1].in_worn(maps)
+
+    def _render(self, number: int) -> SyntheticSample:
+        return render_pair(self.seed, number, self.styles[number % len(self.styles)], self.size)
 
 
 def render_pair(

@@ -146,7 +146,7 @@ def sample_photo_body(rng: np.random.Generator, style: Style) -> PhotoBody:
     unit, neck = _sample_frame(rng)
     yaw = float(np.radians(rng.uniform(18, 42) * rng.choice([-1, 1]) if rng.random() < 0.3 else rng.normal(0, 8)))
     sturdy = float(rng.beta(1.6, 2.6))  # slim to sturdy
-    trunk = rng.uniform(1.38, 1.62)
+    trunk = rng.uniform(1.34, 1.58)
     lean, tilt = rng.normal(0, 0.05), rng.normal(0, 0.05)
     torso = _sample_torso(rng, neck, unit, trunk, lean, tilt, yaw, sturdy)
     girth = (0.84 + 0.36 * sturdy) * rng.uniform(0.94, 1.06)
@@ -239,6 +239,7 @@ def _sample_torso(rng, neck, unit, trunk, lean, tilt, yaw, sturdy) -> ShapedTors
 def _sample_lower(rng, torso, neck, unit, trunk, yaw, lean, sturdy) -> Lower:
     kind = pick(rng, LOWERS)
     middle = np.array([neck[0] + lean * trunk * unit, neck[1] + trunk * unit])
+    top = rng.uniform(0.55, 0.8) if rng.random() < 0.6 else rng.uniform(0.8, 1.0)  # high waists are in fashion
     thigh, shin = rng.uniform(1.3, 1.6) * unit, rng.uniform(1.2, 1.45) * unit
     stance = rng.uniform(-0.02, 0.3, 2) if rng.random() < 0.5 else rng.uniform(-0.04, 0.14, 2)
     shift = -lean * rng.uniform(0.3, 1.0) + rng.normal(0, 0.03)
@@ -255,15 +256,15 @@ def _sample_lower(rng, torso, neck, unit, trunk, yaw, lean, sturdy) -> Lower:
         kind, (0.4, 1.3)
     )
     return Lower(
-        tuple(hips), tuple(knees), tuple(ankles), kind, float(rng.uniform(0.72, 1.0)), float(rng.uniform(*hem)),
+        tuple(hips), tuple(knees), tuple(ankles), kind, float(top), float(rng.uniform(*hem)),
         float(rng.uniform(0.92, 1.12)), pick(rng, FABRICS), bool(rng.random() < 0.2),
     )  # fmt: skip
 
 
 def _sample_head(rng, neck, unit, style: Style) -> Head:
-    height = rng.uniform(0.78, 0.94) * unit
+    height = rng.uniform(0.74, 0.91) * unit
     half_height = height / 2
-    half_width = half_height * rng.uniform(0.68, 0.8)
+    half_width = half_height * rng.uniform(0.66, 0.78)
     chin = neck[1] - rng.uniform(0.2, 0.4) * unit
     tilt = float(np.clip(rng.normal(0, 7), -18, 18))
     x = neck[0] + 0.012 * tilt * half_width + rng.normal(0, 0.03) * unit
