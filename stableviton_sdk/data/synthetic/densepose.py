@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -52,14 +54,15 @@ def draw_densepose(body: Body, size: tuple[int, int]) -> np.ndarray:
     distance = (head - centre) @ across
     fill(head - np.maximum(distance, 0)[:, None] * across, HEADS[0])
     for side, arm in enumerate(body.arms):
-        _arm(fill, side, arm)
+        fill_arm(fill, side, arm)
     for side, arm in enumerate(body.arms):
         for outline in hand_outlines(arm, side)[0]:
             fill(outline, HANDS[side])
     return labels
 
 
-def _arm(fill, side: int, arm: Arm) -> None:
+def fill_arm(fill: Callable[[Points, int], None], side: int, arm: Arm) -> None:
+    """Fill the inner and outer halves of an upper arm and a forearm with their labels; side 0 is the right one."""
     inner = -1.0 if side == 0 else 1.0  # t grows away from the body on the right arm
     for start, end, inside, outside in (
         (0.0, arm.elbow_at, UPPER_ARMS_IN, UPPER_ARMS_OUT),

@@ -126,10 +126,7 @@ class Stage:
         Raises:
             `InvalidInput`: if the garment was drawn at another size.
         """
-        if garment.size != self.size:
-            raise InvalidInput(
-                f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at one size."
-            )
+        check_garment_size(garment, self.size)
         drawing = Drawing(self._base.astype(garment.fabric.dtype, copy=True), self._labels.copy())
         self._wear(drawing, garment, "torso", self._torso, shading)
         cuffs = []
@@ -299,6 +296,18 @@ class Drawing:
             for axis in (0, 1):
                 paste(source[axis][area], panel.source[axis], wins)
         return Rendering(shrink(self.image, step), self.labels, coverage > 0, coverage, cv2.merge(source))
+
+
+def check_garment_size(garment: Garment, size: tuple[int, int]) -> None:
+    """Refuse a garment of another size, (height, width), than the figure's.
+
+    Raises:
+        `InvalidInput`
+    """
+    if garment.size != size:
+        raise InvalidInput(
+            f"the garment is {garment.size} and the figure {size} (height, width): draw both at one size."
+        )
 
 
 def stage_for(body: Body | PhotoBody, size: tuple[int, int]) -> Stage | PhotoStage:

@@ -118,8 +118,8 @@ class CompactAnalyzer:
             )
         if view.score < DOUBTFUL:
             warnings.warn(
-                f"the bundled body network is {view.score:.0%} certain of this person's pose: check the mask, or pass one "
-                "of your own.",
+                f"the bundled body network is {view.score:.0%} certain of this person's pose: check the mask, or pass "
+                "one of your own.",
                 stacklevel=2,
             )
         return BodyAnalysis(
@@ -198,7 +198,7 @@ class CompactAnalyzer:
 
 
 class _NetworkView:
-    """The network's log probabilities for a region of an image, whose point p lies at `scale * p + offset` of the input.
+    """Log probabilities for a region of an image, whose point p lies at `scale * p + offset` of the network's input.
 
     Points are measured from the image's corner here, not from the centre of its first pixel.
     """

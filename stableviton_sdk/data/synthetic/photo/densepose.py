@@ -5,20 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..canvas import UNITS_HIGH, Canvas, Points, steps, xy
-from ..figure import arm_half_width
-from ..labels import (
-    FEET,
-    FOREARMS_IN,
-    FOREARMS_OUT,
-    HANDS,
-    HEADS,
-    LOWER_LEGS,
-    TORSO_FRONT,
-    UPPER_ARMS_IN,
-    UPPER_ARMS_OUT,
-    UPPER_LEGS,
-)
+from ..canvas import UNITS_HIGH, Canvas, Points
+from ..densepose import fill_arm
+from ..labels import FEET, HANDS, HEADS, LOWER_LEGS, TORSO_FRONT, UPPER_LEGS
 from .body import PhotoBody
 from .head import head_outline
 from .lower import foot_outline, leg_outline
@@ -76,16 +65,6 @@ def _head(fill, body: PhotoBody) -> None:
 
 
 def _arm(fill, side: int, posed: PosedArm, hand) -> None:
-    arm = posed.arm
-    inner = -1.0 if side == 0 else 1.0  # t grows away from the body on the right arm
-    for start, end, inside, outside in (
-        (0.0, arm.elbow_at, UPPER_ARMS_IN, UPPER_ARMS_OUT),
-        (arm.elbow_at, 1.0, FOREARMS_IN, FOREARMS_OUT),
-    ):
-        fill(arm.outline(start, end, arm_half_width, cap=0.0 if start else 1.0), outside[side])
-        s = start + (end - start) * steps(12)
-        width = arm_half_width(s) * inner
-        strip = [xy(s, 0.98 * width), xy(s, 0.2 * width)[::-1]]
-        fill(arm.to_canvas(np.concatenate(strip)), inside[side])
+    fill_arm(fill, side, posed.arm)
     for outline in () if hand is None else hand[0]:
         fill(outline, HANDS[side])

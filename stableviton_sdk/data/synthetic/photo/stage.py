@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ....errors import InvalidInput
 from ....preprocessing.masks.agnostic import agnostic_mask
 from ..canvas import Canvas, Layer, Overlay, blend, check_size, enlarge, paste, repeated, sampled, soften, steps, xy
 from ..figure import arm_half_width
 from ..garment import Garment
 from ..labels import ARMS, CIHP, NOTHING, WHOLE, mark
-from ..scene import SLEEVES, Drawing, Rendering, Surface, WornPanel, sample_panel
+from ..scene import SLEEVES, Drawing, Rendering, Surface, WornPanel, check_garment_size, sample_panel
 from .backdrop import draw_backdrop
 from .body import PhotoBody
 from .camera import sample_camera
@@ -79,10 +78,7 @@ class PhotoStage:
         Raises:
             `InvalidInput`: if the garment was drawn at another size.
         """
-        if garment.size != self.size:
-            raise InvalidInput(
-                f"the garment is {garment.size} and the figure {self.size} (height, width): draw both at one size."
-            )
+        check_garment_size(garment, self.size)
         return self._draw(garment, shading)
 
     def undressed(self) -> np.ndarray:
