@@ -36,7 +36,7 @@ MIN_CONFIDENCE = 0.5  # of a joint, and of a person
 DOUBTFUL = 0.8  # a person with a lower score is worth a warning
 MIN_PERSON_CELLS = 60  # size of a person in cells of the label maps, half a percent of the input
 # Added to the upper clothes' logit: a pixel of fabric that is taken for trousers or a hand is given back, and leaks.
-UPPER_CLOTHES_BIAS = 2.0
+UPPER_CLOTHES_BIAS = 1.0
 ZOOM_BELOW = 0.55  # a person who fills less of the input's height and width than this is analysed in a crop
 MARGIN = 0.14  # of that crop, on each side, as a share of the person's longer side
 MAX_WINDOWS = 6  # crops that a long image is searched in
