@@ -16,7 +16,7 @@ SetMetric = Literal["fid", "kid_x1000"]
 FeatureLibrary = Literal["clean-fid", "torchmetrics"]
 DataKind = Literal["viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic"]
 Setting = Literal["paired", "unpaired"]
-Style = Literal["studio", "shifted"]
+Style = Literal["studio", "shifted", "photo"]
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 GARMENT_PHOTOS: tuple[GarmentPhoto, ...] = get_args(GarmentPhoto)

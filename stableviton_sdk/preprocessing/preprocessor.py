@@ -48,8 +48,8 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
     Args:
         analyzer (`str` or `BodyAnalyzer`, *optional*, defaults to `"photo"`):
             Who analyses the body. `"photo"`: human parsing, pose and DensePose networks. `"compact"`: the bundled
-            small network, trained on rendered figures. An object of your own that follows [`BodyAnalyzer`] works too, but
-            isn't saved.
+            small network, trained on rendered figures. An object of your own that follows [`BodyAnalyzer`] works too,
+            but isn't saved.
         weights (`dict`, *optional*):
             Other sources of the analyzer's weights than the known ones, by name: a local path; or None for weights
             to do without (`"human_parsing_atr"`, which finds the neck, can be spared for upper bodies); or a
