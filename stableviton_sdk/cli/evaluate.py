@@ -158,7 +158,7 @@ def run(arguments: argparse.Namespace) -> None:
         if tuple(pipeline.default_size) != tuple(data.size):
             sizes = ["{} x {}".format(*size) for size in (pipeline.default_size, data.size)]
             LOGGER.warning("the model was trained at %s and paints at %s: --size sets it.", *sizes)
-        pipeline.to(device)
+        pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
         painting.setdefault("steps", pipeline.config.default_steps)
     refusals = _fetch_metric_weights(arguments, consent)
     networks = load_networks(arguments.metrics, arguments.feature_library, device, refusals=refusals)

@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
             **given_preparation_options(arguments),
         )
         pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
-    pipeline.to(device)
+    pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     result = pipeline(
         person,

@@ -1,5 +1,6 @@
 """`stableviton try-on` and `prepare`, in process through `main`, and as users start them where that matters."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -61,6 +62,22 @@ def test_the_options_arrive_at_the_pipeline(tiny_folder, files, capsys):
     ).images[0]
     difference = np.asarray(Image.open("out.png")).astype(int) - np.asarray(expected)
     assert abs(difference).max() <= 1
+
+
+def test_half_precision_works_on_a_cpu_without_being_called_impossible(tiny_folder, files, capsys):
+    heard = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger("diffusers").addHandler(handler)
+    try:
+        for name in ("fp16", "fp32"):
+            assert try_on(tiny_folder, "--seed", 1, "--dtype", name, output=f"{name}.png") == 0
+    finally:
+        logging.getLogger("diffusers").removeHandler(handler)
+    assert heard == []
+    assert capsys.readouterr().err == ""
+    half, full = (np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("fp16", "fp32"))
+    assert abs(half - full).mean() < 1
 
 
 def test_show_inputs_writes_what_the_network_was_given(tiny_folder, files, capsys):
