@@ -125,6 +125,7 @@ def experiment(folder, **changes):
     return Experiment(protocol, folder / "work", folder / "results", cpu=True, tell=lines.append), lines
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_once_and_its_first_stage_is_shared(tmp_path):
     from benchmarks.ablation.report import write_report
     from benchmarks.ablation.variants import VARIANTS

@@ -83,6 +83,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_on_rendered_figures_ends_in_a_pipeline_that_paints(config, tmp_path, capsys):
     assert main(["train", str(config), "--quiet"]) == 0
     folder = tmp_path / "run" / "pipeline"
@@ -143,6 +144,7 @@ def body_config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_several_runs_of_different_tasks_follow_one_another(config, body_config, tmp_path, capsys):
     assert main(["train", str(body_config), str(config), "--quiet"]) == 0
     folders = [tmp_path / "body" / "preprocessor", tmp_path / "run" / "pipeline"]

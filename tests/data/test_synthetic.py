@@ -99,6 +99,7 @@ def test_rendering_imports_no_torch():
 # --- nothing of a garment leaks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_garment_pixel_shows_outside_of_the_mask(pairs):
     for sample in pairs:
         assert not (sample.worn_mask & ~sample.mask).any()
@@ -347,6 +348,7 @@ def test_the_person_can_put_on_any_further_garment(pairs):
 # --- loading ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loader_with_two_workers_gives_what_direct_rendering_gives():
     from torch.utils.data import DataLoader
 

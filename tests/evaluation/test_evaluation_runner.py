@@ -192,6 +192,7 @@ def test_a_run_that_lacks_images_paints_their_batches_and_reports_the_same(pipel
     assert (tmp_path / "run" / "images" / "p0_g0.png").stat().st_mtime_ns == old
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, tmp_path):
     def arguments(output):
         options = ["--limit", "8", "--setting", "unpaired", "--steps", "3", "--batch-size", "2", "--device", "cpu"]

@@ -114,6 +114,7 @@ def test_nobody_to_dress_is_said_in_one_sentence(pipe):
         pipe(Image.new("RGB", (192, 256), (200, 210, 220)), Image.open(SAMPLES / "garment_1.png"))
 
 
+@pytest.mark.slow
 def test_the_demo_runs_offline_in_a_process_of_its_own(tmp_path):
     code = (
         "import socket\n"

@@ -110,6 +110,7 @@ def test_spatial_features_equal_the_originals(stand_in_pipeline, theirs, conditi
     assert relative(features[8], theirs["spatial_feature_08"]) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance_scale", [1, 3])
 def test_ten_plms_steps_equal_the_originals(stand_in_pipeline, theirs, call, guidance_scale):
     pipeline, seen = stand_in_pipeline, {}
@@ -141,6 +142,7 @@ def test_a_person_start_equals_the_originals_noised_latent(stand_in_pipeline, th
     assert relative(start, theirs["latents_init_t999"]) <= 1e-6
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32(stand_in_folder, stand_in_pipeline, call):
     from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 
@@ -174,6 +176,7 @@ class MiddleBlock:
         self.map, self.key_size = attention_map(query, key), key_size
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_attention_maps_carry_the_originals_total_variation(stand_in_pipeline, theirs, conditions):
     from safetensors.torch import load_file

@@ -110,6 +110,7 @@ def test_memory_options_give_the_same_image(option):
     assert close(images, expected, 2e-3)
 
 
+@pytest.mark.slow
 def test_repeated_blocks_compile_and_give_the_same_image():
     expected = tiny_pipeline()(**call_arguments(num_inference_steps=1)).images
     pipeline = tiny_pipeline()

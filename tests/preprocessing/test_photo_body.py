@@ -63,6 +63,7 @@ def weights(tmp_path_factory):
     densepose.unlink()  # pytest would keep 256 MB for three runs
 
 
+@pytest.mark.slow
 def test_a_photo_goes_through_all_networks_from_their_files(weights):
     photo = photo_of(PHOTO_SIZE, PERSON)
     preprocessor = PersonPreprocessor(weights=weights, pose="dwpose")

@@ -123,6 +123,7 @@ def test_gradients_of_the_total_variation_agree_with_finite_differences():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_elements", [1, 2**25])
 def test_gradients_of_the_cross_entropy_agree_with_finite_differences(chunk_elements):
     query, key = attention()

@@ -98,6 +98,7 @@ def test_validation_images_change_nothing_in_the_training(uninterrupted, tmp_pat
     assert np.array_equal(sheet[top : top + HEIGHT, left : left + WIDTH], Pairs()[1]["person"])
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_pairs(uninterrupted, tmp_path):
     _, folder = run(config_of(tmp_path / "run", workers=1))
     assert_equal_weights(folder, uninterrupted[1])
@@ -121,6 +122,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path):
     assert all(torch.allclose(finals[0][key], finals[1][key], atol=1e-6) for key in finals[0])
 
 
+@pytest.mark.slow
 def test_training_learns_the_pairs(tmp_path):
     config = config_of(
         tmp_path / "run",
