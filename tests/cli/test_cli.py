@@ -13,8 +13,8 @@ from support.stand_ins import ARCHITECTURE, write_checkpoint
 import stableviton_sdk
 from stableviton_sdk import choices
 from stableviton_sdk.cli.entry import main
-from stableviton_sdk.conversion.convert import DTYPES
 from stableviton_sdk.data.synthetic.style import STYLES
+from stableviton_sdk.dtypes import DTYPES
 from stableviton_sdk.pipelines.checks import STARTS
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers import photo as photo_body

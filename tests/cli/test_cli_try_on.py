@@ -17,7 +17,7 @@ from support.flat_figures import FigureAnalyzer, photo_of
 from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.cli.entry import main
-from stableviton_sdk.conversion.convert import DTYPES
+from stableviton_sdk.dtypes import DTYPES
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
