@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="series of figures")
     parser.add_argument("--index", type=int, default=3, help="figure of the series")
     arguments = parser.parse_args()
-    sample = render_pair(arguments.seed, arguments.index, size=(HEIGHT, WIDTH))
+    sample = render_pair(arguments.seed, arguments.index, size=(WIDTH, HEIGHT))
     inputs = TryOnInputs.of_whole_photo(sample.person, sample.mask, sample.densepose)
     garment = place_garment(Image.fromarray(sample.garment), size=(WIDTH, HEIGHT))
     places = true_places(sample.correspondence, sample.worn_mask, CELLS, seam=0.05 * HEIGHT)

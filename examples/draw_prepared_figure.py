@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--index", type=int, default=3, help="figure of the series")
     arguments = parser.parse_args()
     height, width = 512, 384
-    sample = render_pair(arguments.seed, arguments.index, size=(height, width))
+    sample = render_pair(arguments.seed, arguments.index, size=(width, height))
     inputs = TryOnInputs.of_whole_photo(
         sample.person,
         sample.mask,

@@ -96,7 +96,7 @@ def test_a_run_on_rendered_figures_ends_in_a_pipeline_that_paints(config, tmp_pa
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.unet.config.cross_attention_dim == CONTEXT
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    sample = render_pair(9, 0, size=tuple(SIZE))
+    sample = render_pair(9, 0, size=tuple(SIZE[::-1]))
     image = pipeline(
         sample.person, sample.garment, mask=sample.mask, densepose=sample.densepose, num_inference_steps=1
     ).images[0]
@@ -276,5 +276,5 @@ def test_a_rendered_item_is_what_the_trainer_takes():
     from stableviton_sdk.data.synthetic import SyntheticDataset
     from stableviton_sdk.training.tryon.objective import check_item
 
-    check_item(SyntheticDataset(1, size=tuple(SIZE))[0], tuple(SIZE), ("worn_mask", "correspondence"))
+    check_item(SyntheticDataset(1, size=tuple(SIZE[::-1]))[0], tuple(SIZE), ("worn_mask", "correspondence"))
     assert Image.fromarray(SyntheticDataset(1)[0]["person"]).size == (192, 256)

@@ -32,7 +32,7 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def sample():
-    return render_pair(3, 1, size=(128, 96))
+    return render_pair(3, 1, size=(96, 128))
 
 
 def placed(sample):
@@ -235,14 +235,14 @@ def test_a_measurement_agrees_with_what_source_of_answers(pipeline, sample):
 
 
 def test_a_measurement_is_reproducible_and_counts_every_sample(pipeline):
-    data = SyntheticDataset(2, seed=5, size=(128, 96))
+    data = SyntheticDataset(2, seed=5, size=(96, 128))
     done = []
     options = {"steps": 1, "setting": "unpaired", "guidance_scale": 2.0}
     report = measure_correspondence(pipeline, data, **options, progress=lambda *place: done.append(place))
     assert done == [(1, 2), (2, 2)]
-    assert report.garment_size == (128, 96)
+    assert report.garment_size == (96, 128)
     again = measure_correspondence(
-        pipeline, SyntheticDataset(2, 5, size=(128, 96), transform=lambda one: one), **options
+        pipeline, SyntheticDataset(2, 5, size=(96, 128), transform=lambda one: one), **options
     )
     assert again.to_dict() == report.to_dict()
     assert json.loads(json.dumps(report.to_dict()))["protocol"]["setting"] == "unpaired"
@@ -252,7 +252,7 @@ def test_a_measurement_is_reproducible_and_counts_every_sample(pipeline):
     assert whole.mean == pytest.approx(np.average([part.mean for part in one], weights=counts))
     assert whole.entropy == pytest.approx(np.average([part.entropy for part in one], weights=counts))
     large = report.scaled_to(512)
-    assert large.garment_size == (512, 384)
+    assert large.garment_size == (384, 512)
     assert large.blocks[1].mean == pytest.approx(4 * whole.mean)
     assert large.samples[0][1].constant_percentile_90 == pytest.approx(4 * one[0].constant_percentile_90)
     assert large.blocks[1].entropy == whole.entropy

@@ -13,7 +13,7 @@ from ...errors import InvalidInput
 from ...preprocessing.labels import PARULA
 from ...preprocessing.masks.agnostic import agnostic_mask
 from .body import Body, sample_body
-from .canvas import check_size
+from .canvas import shape_of
 from .garment import Garment, sample_garment
 from .scene import Rendering, Stage
 from .style import StyleName, get_style
@@ -137,7 +137,7 @@ class SyntheticDataset:
         length (`int`): How many samples.
         seed (`int`, *optional*, defaults to 0): Which ones.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
         transform (`Callable`, *optional*):
             Makes an item of a `SyntheticSample`; by default its `as_dict`.
         garments (`str`, *optional*, defaults to `"worn"`):
@@ -145,7 +145,7 @@ class SyntheticDataset:
             what `"worn"` gives, reduced to what training reads, the second has the `person` in the other garment.
 
     Raises:
-        `InvalidInput`: for a negative length or seed, an unknown style, or a size that isn't 4:3.
+        `InvalidInput`: for a negative length or seed, an unknown style, or a size that isn't 3:4.
     """
 
     def __init__(
@@ -153,12 +153,12 @@ class SyntheticDataset:
         length: int,
         seed: int = 0,
         style: StyleName = "studio",
-        size: tuple[int, int] = (256, 192),
+        size: tuple[int, int] = (192, 256),
         transform: Callable[[SyntheticSample], Any] | None = None,
         garments: Literal["worn", "both"] = "worn",
     ):
         self.length, self.seed = _natural(length, "length"), _natural(seed, "seed")
-        self.style, self.size = get_style(style), check_size(size)
+        self.style, self.size = get_style(style), shape_of(size)[::-1]
         self.transform = SyntheticSample.as_dict if transform is None else transform
         if garments not in ("worn", "both") or (garments == "both" and transform is not None):
             raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
@@ -184,7 +184,7 @@ class SyntheticDataset:
 
 
 def render_pair(
-    seed: int, index: int, style: StyleName = "studio", size: tuple[int, int] = (256, 192)
+    seed: int, index: int, style: StyleName = "studio", size: tuple[int, int] = (192, 256)
 ) -> SyntheticSample:
     """Draw one sample; the same arguments give the same sample in any process (with the same OpenCV and numpy).
 
@@ -192,17 +192,17 @@ def render_pair(
         seed (`int`): Which series of samples; not negative.
         index (`int`): Which sample of the series; not negative.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, or `"shifted"` for a second domain.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
 
     Returns:
         `SyntheticSample`
 
     Raises:
-        `InvalidInput`: for a negative number, an unknown style, or a size that isn't 4:3.
+        `InvalidInput`: for a negative number, an unknown style, or a size that isn't 3:4.
     """
-    seed, index, style, size = _natural(seed, "seed"), _natural(index, "index"), get_style(style), check_size(size)
+    seed, index, style, shape = _natural(seed, "seed"), _natural(index, "index"), get_style(style), shape_of(size)
     body, worn, other = (np.random.default_rng([seed, index, style.code, part]) for part in range(3))
-    return assemble(sample_body(body, style), sample_garment(worn, style, size), sample_garment(other, style, size))
+    return assemble(sample_body(body, style), sample_garment(worn, style, shape), sample_garment(other, style, shape))
 
 
 def assemble(body: Body, worn: Garment, other: Garment) -> SyntheticSample:

@@ -120,7 +120,7 @@ class RenderedFigures:
         number, style = index // 2, "studio"
         if number >= self.options.studio:
             number, style = number - self.options.studio, "shifted"
-        sample = render_pair(self.options.seed, number, style, SIZE)
+        sample = render_pair(self.options.seed, number, style, SIZE[::-1])
         for place, rendering in enumerate((sample.worn_rendering, sample.other_rendering)):
             self._put(
                 index + place,

@@ -147,7 +147,7 @@ def generate_latents(
     with tqdm(total=config.length, unit="figure", disable=not progress) as bar:
         for first in range(0, config.length, config.batch_size):
             indices = range(first, min(first + config.batch_size, config.length))
-            samples = [render_pair(config.seed, index, size=pipeline.default_size) for index in indices]
+            samples = [render_pair(config.seed, index, size=pipeline.default_size[::-1]) for index in indices]
             painted = pipeline(
                 [TryOnInputs.of_whole_photo(one.person, one.mask, one.densepose, one.agnostic) for one in samples],
                 [Image.fromarray(one.garment_other) for one in samples],
