@@ -30,6 +30,10 @@ class WeightsUnavailable(TryOnError, OSError):
     """Weights could not be had: no network, not enough disk, a damaged download, or no such file."""
 
 
+class CallCancelled(TryOnError):
+    """A call was cancelled through its `cancel_event`; it leaves no result."""
+
+
 class MissingDependency(TryOnError, ImportError):
     """An optional package is not installed, or is installed in a version that can't work."""
 

@@ -154,13 +154,13 @@ def run(arguments: argparse.Namespace) -> None:
             consent,
             functools.partial(missing_networks, pose=None) if derive else None,
         )
-        model_size = pipeline.default_size[::-1]
+        model_size = pipeline.default_size
         data = data or _open_data(arguments, model_size)
         if model_size != data.size:
             sizes = ["{} x {}".format(*size) for size in (model_size, data.size)]
             LOGGER.warning("the model was trained at %s and paints at %s: --size sets it.", *sizes)
         pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
-        painting.setdefault("steps", pipeline.config.default_steps)
+        painting.setdefault("steps", pipeline.config.default_num_inference_steps)
     refusals = _fetch_metric_weights(arguments, consent)
     networks = load_networks(arguments.metrics, arguments.feature_library, device, refusals=refusals)
     report = evaluate(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import InvalidInput, SeveralProblems
 from ..images import load_image, load_mask, resize, resize_mask
-from ..preprocessing.inputs import grey_out
+from ..preprocessing.inputs import derive_agnostic
 from .file_checks import IMAGES, MASKS, Check, find_problems
 from .pair_lists import PairRow, read_pair_list
 
@@ -108,7 +108,7 @@ class PairDataset:
             else:
                 item[part] = read_correspondence(path, size)
         if "agnostic" not in images and "mask" in images:
-            images["agnostic"] = grey_out(images["person"], images["mask"])
+            images["agnostic"] = derive_agnostic(images["person"], images["mask"], size)
         for part, image in images.items():
             item[part] = np.asarray(image) >= 128 if part in MASKS else np.array(image)
         return item

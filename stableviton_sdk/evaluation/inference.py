@@ -55,8 +55,8 @@ class InferenceSettings:
         return {
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance_scale,
-            "start": self.init_from,
-            "repaint": self.paste_back,
+            "init_from": self.init_from,
+            "paste_back": self.paste_back,
         }
 
 
@@ -134,7 +134,7 @@ def describe_model(pipeline: TryOnPipeline, name: str | None = None) -> dict[str
     Raises:
         `InvalidInput`: if weights are offloaded, so that their hash can't be computed.
     """
-    trained_height, trained_width = pipeline.default_size
+    trained_width, trained_height = pipeline.default_size
     scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
     return {
         "name": name,
@@ -249,12 +249,12 @@ def _prepare(pipeline: TryOnPipeline, pair: EvalPair) -> TryOnInputs:
         inputs = pipeline.prepare(Image.fromarray(pair.person), height=height, width=width)
         given = {"mask": pair.mask, "densepose": pair.densepose}
         return inputs.replace(**{name: image for name, image in given.items() if image is not None})
-    return TryOnInputs.of_whole_photo(pair.person, pair.mask, pair.densepose, pair.agnostic)
+    return TryOnInputs.from_maps(pair.person, mask=pair.mask, densepose=pair.densepose, agnostic=pair.agnostic)
 
 
 def _mask_of(inputs: TryOnInputs) -> Image.Image:
     """A derived mask, of the whole photo."""
-    patch, corner = inputs.frame.restore(inputs.mask, resample=Image.Resampling.BILINEAR)
+    patch, corner = inputs.frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
     mask = Image.new("L", inputs.photo.size, 0)
     mask.paste(patch.point(lambda value: 255 if value >= 128 else 0), corner)
     return mask

@@ -19,7 +19,7 @@ from ..data.pair_lists import PARTS, read_pair_list
 from ..errors import shortened
 from ..images import load_image, load_mask
 from ..preprocessing.frame import choose_frame, same_aspect
-from ..preprocessing.inputs import grey_out
+from ..preprocessing.inputs import derive_agnostic
 
 LOGGER = logging.getLogger(__name__)
 MAP_FOLDERS = {
@@ -90,7 +90,7 @@ class PhotoPairs:
                 item[part] = np.array(frame.crop(image, size))
         if "mask" in item and "agnostic" not in item:
             mask = Image.fromarray(item["mask"].astype(np.uint8) * np.uint8(255))
-            item["agnostic"] = np.array(grey_out(Image.fromarray(item["person"]), mask))
+            item["agnostic"] = np.array(derive_agnostic(Image.fromarray(item["person"]), mask, self.size[::-1]))
         return item
 
 

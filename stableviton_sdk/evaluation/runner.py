@@ -97,14 +97,14 @@ def evaluate(
     require("torchmetrics.functional.image")
     output = Path(output)
     if pipeline is not None:
-        settings = settings or InferenceSettings(steps=pipeline.config.default_steps)
+        settings = settings or InferenceSettings(steps=pipeline.config.default_num_inference_steps)
         pipeline.check_inputs(  # before anything is written: a folder keeps the settings that it was begun with
             height=data.size[1],
             width=data.size[0],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance_scale,
             num_images_per_prompt=1,
-            start=settings.init_from,
+            init_from=settings.init_from,
             output_type="pil",
             feather=0.0,
         )

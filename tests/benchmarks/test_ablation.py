@@ -60,7 +60,7 @@ def test_added_features_attend_to_no_garment(pipelines):
     class Recorder:
         seen = 0
 
-        def wants(self, block):
+        def should_record(self, block):
             return True
 
         def record(self, *arguments):

@@ -18,7 +18,7 @@ from stableviton_sdk.evaluation.correspondence.recorder import (
 )
 from stableviton_sdk.models.attention_maps import attention_entropy, attention_map, coordinate_total_variation
 from stableviton_sdk.preprocessing.frame import Frame
-from stableviton_sdk.preprocessing.garment import CANVAS, place_garment
+from stableviton_sdk.preprocessing.garment import CANVAS, prepare_garment
 from stableviton_sdk.training.tryon.losses import attention_total_variation
 
 GRID = (16, 12)  # of queries and of keys
@@ -36,7 +36,7 @@ def sample():
 
 
 def placed(sample):
-    return place_garment(Image.fromarray(sample.garment), size=(96, 128))
+    return prepare_garment(Image.fromarray(sample.garment), size=(96, 128))
 
 
 def looking_at(rows, columns, sharpness=1000.0):
@@ -96,7 +96,7 @@ def test_a_shifted_map_errs_by_its_shift():
     """Person and garment are the same image, the garment cropped close: the frame must be undone."""
     flat = Image.new("RGB", (96, 128), CANVAS)
     ImageDraw.Draw(flat).rectangle((30, 40, 70, 90), fill=(30, 60, 90))
-    garment = place_garment(flat, size=(96, 128))
+    garment = prepare_garment(flat, size=(96, 128))
     assert garment.frame != Frame((96, 128), (0, 0, 96, 128))
     width, height = garment.frame.size
     rows, columns = np.indices(GRID)
@@ -300,6 +300,6 @@ def test_a_recorder_that_saw_nothing_says_so(sample):
     recorder = CorrespondenceRecorder(
         [GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))], steps=[3]
     )
-    assert not recorder.wants(0)
+    assert not recorder.should_record(0)
     with pytest.raises(InvalidInput, match="nothing was measured"):
         recorder.measures()

@@ -198,7 +198,7 @@ def test_its_own_number_of_steps_is_used_unless_another_is_asked_for(pipe):
         return tensors
 
     dress(pipe, sample, **given(sample), callback_on_step_end=count)
-    assert len(counts) == pipe.config.default_steps
+    assert len(counts) == pipe.config.default_num_inference_steps
     with pytest.raises(InvalidInput, match="num_inference_steps"):
         dress(pipe, sample, **given(sample), num_inference_steps=0)
 

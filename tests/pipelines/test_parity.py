@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from support.stand_ins import FIXTURES, expected, inputs
 
+from stableviton_sdk import TryOnInputs
 from stableviton_sdk.models.attention_maps import attention_map, expected_coordinates
 
 
@@ -77,11 +78,9 @@ def test_clip_pixels_and_embeddings_equal_the_originals(stand_in_pipeline, their
 
 @torch.no_grad()
 def test_the_conditioning_tensor_equals_the_originals(stand_in_pipeline, theirs, call):
-    from stableviton_sdk.pipelines.checks import collect_inputs
-
     maps = {name: call[name] for name in ("mask", "agnostic", "densepose")}
-    prepared = collect_inputs(call["person"], aspect=(384, 512), prepare=None, **maps)
-    conditioning = stand_in_pipeline.prepare_conditioning(prepared, (384, 512))
+    prepared = TryOnInputs.from_maps(call["person"], aspect=(384, 512), **maps)
+    conditioning = stand_in_pipeline.prepare_conditioning([prepared], (384, 512))
     assert largest(conditioning, theirs["first_stage_cond"]) <= 2e-5
 
 
@@ -124,7 +123,7 @@ def test_ten_plms_steps_equal_the_originals(stand_in_pipeline, theirs, call, gui
         latents=theirs["latents_init_t999"],
         num_inference_steps=10,
         guidance_scale=guidance_scale,
-        repaint=False,
+        paste_back=False,
         output_type="pt",
         callback_on_step_end=keep_last,
     )
@@ -168,7 +167,7 @@ def test_bfloat16_stays_near_float32(stand_in_folder, stand_in_pipeline, call):
 class MiddleBlock:
     """Keeps the map of the one block that the authors' attention loss looks at (640 channels on both sides)."""
 
-    def wants(self, block):
+    def should_record(self, block):
         return block == 4
 
     def record(self, block, query, key, query_size, key_size):

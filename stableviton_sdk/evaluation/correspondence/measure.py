@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from ...errors import InvalidInput
-from ...preprocessing.garment import place_garment
+from ...preprocessing.garment import prepare_garment
 from ...preprocessing.inputs import TryOnInputs
 from .recorder import CorrespondenceRecorder, GroundTruth, Measured
 
@@ -195,7 +195,7 @@ def measure_correspondence(
         raise InvalidInput("samples is empty: pass at least one sample to measure.")
     measured: list[dict[int, Measured]] = []
     noted = _last_half(pipe, steps)
-    height, width = pipe.default_size
+    width, height = pipe.default_size
     garment_size = None
     for index in range(len(samples)):
         inputs, garment, correspondence, worn_mask = _read_sample(samples[index], index, setting)
@@ -205,7 +205,7 @@ def measure_correspondence(
                 "pass samples of one size."
             )
         garment_size = garment.size
-        truth = GroundTruth(correspondence, worn_mask, place_garment(garment, size=(width, height)))
+        truth = GroundTruth(correspondence, worn_mask, prepare_garment(garment, size=(width, height)))
         recorder = CorrespondenceRecorder([truth], noted)
         noise = np.random.SeedSequence([int(seed), index]).generate_state(1)[0]
         pipe(
@@ -267,7 +267,10 @@ def _read_sample(sample: Any, index: int, setting: str) -> tuple[TryOnInputs, Im
             f"sample {index}: correspondence{suffix} is {correspondence.shape} and worn_mask{suffix} "
             f"{worn_mask.shape} for a person of {size}: pass both for every pixel of the person."
         )
-    inputs = TryOnInputs.of_whole_photo(
-        parts["person"], parts["mask"].astype(bool), parts["densepose"], parts["agnostic"]
+    inputs = TryOnInputs.from_maps(
+        parts["person"],
+        mask=parts["mask"].astype(bool),
+        densepose=parts["densepose"],
+        agnostic=parts["agnostic"],
     )
     return inputs, Image.fromarray(parts[f"garment{suffix}"]), correspondence, worn_mask
