@@ -127,7 +127,11 @@ def main() -> None:
         rows.append(values)
         if len(shown) < SHEET_ROWS:
             shown.append((sample.person, sample.garment_other, result, sample.person_in_other))
-    told = {"style": arguments.style, "seed": arguments.seed, "steps": arguments.steps or pipe.config.default_steps}
+    told = {
+        "style": arguments.style,
+        "seed": arguments.seed,
+        "steps": arguments.steps or pipe.config.default_num_inference_steps,
+    }
     told |= summary(rows)
     print(json.dumps(told, indent=1))
     if arguments.json:

@@ -57,7 +57,7 @@ def measure_body(pipe: TryOnPipeline, samples: Path, output: Path) -> dict:
         found = inputs.keypoints * (*image.size, 1)
         both = np.array([joint for joint in RULE_JOINTS if joints[joint, 2] > 0 and found[joint, 2] > 0])
         reference = np.asarray(Image.open(path).convert("L")) >= 128
-        mask = np.asarray(resize_mask(inputs.mask, image.size)) >= 128
+        mask = np.asarray(resize_mask(inputs.frame_mask, image.size)) >= 128
         parsing = np.asarray(Image.open(folder / "image-parse" / path.name))
         labels = np.asarray(Image.fromarray(inputs.parsing).resize(image.size, Image.Resampling.NEAREST))
         rows[path.stem] = {
@@ -139,12 +139,12 @@ def find_leaks(pipe: TryOnPipeline, samples: Path, output: Path) -> dict:
             values = np.asarray(image)
             return Image.fromarray(np.where(cloth[..., None], 255 - values, values))
 
-        other = replace(inputs, photo=recoloured(inputs.photo), person=recoloured(inputs.person))
+        other = replace(inputs, photo=recoloured(inputs.photo), frame_person=recoloured(inputs.frame_person))
         results = [
             np.asarray(pipe(one, garment, generator=torch.Generator().manual_seed(0)).images[0])
             for one in (inputs, other)
         ]
-        inside = np.asarray(resize_mask(inputs.mask, inputs.photo.size)) >= 128
+        inside = np.asarray(resize_mask(inputs.frame_mask, inputs.photo.size)) >= 128
         leaks[path.stem] = int(((results[0] != results[1]).any(axis=-1) & inside).sum())
     return {"pixels that changed": leaks}
 

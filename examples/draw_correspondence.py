@@ -16,7 +16,7 @@ from stableviton_sdk import TryOnAttention, TryOnInputs
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.evaluation.correspondence.recorder import true_places
 from stableviton_sdk.images import save_atomically
-from stableviton_sdk.preprocessing.garment import place_garment
+from stableviton_sdk.preprocessing.garment import prepare_garment
 
 HEIGHT, WIDTH = 512, 384
 CELLS = (64, 48)  # as the finest blocks have at this size
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="series of figures")
     parser.add_argument("--index", type=int, default=3, help="figure of the series")
     arguments = parser.parse_args()
-    sample = render_pair(arguments.seed, arguments.index, size=(HEIGHT, WIDTH))
-    inputs = TryOnInputs.of_whole_photo(sample.person, sample.mask, sample.densepose)
-    garment = place_garment(Image.fromarray(sample.garment), size=(WIDTH, HEIGHT))
+    sample = render_pair(arguments.seed, arguments.index, size=(WIDTH, HEIGHT))
+    inputs = TryOnInputs.from_maps(sample.person, mask=sample.mask, densepose=sample.densepose)
+    garment = prepare_garment(Image.fromarray(sample.garment), size=(WIDTH, HEIGHT))
     places = true_places(sample.correspondence, sample.worn_mask, CELLS, seam=0.05 * HEIGHT)
     worn = np.isfinite(places).all(-1)
     x, y = garment.frame.from_photo(*np.moveaxis(places, -1, 0), (1, 1))

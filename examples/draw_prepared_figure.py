@@ -24,11 +24,11 @@ def main() -> None:
     parser.add_argument("--index", type=int, default=3, help="figure of the series")
     arguments = parser.parse_args()
     height, width = 512, 384
-    sample = render_pair(arguments.seed, arguments.index, size=(height, width))
-    inputs = TryOnInputs.of_whole_photo(
+    sample = render_pair(arguments.seed, arguments.index, size=(width, height))
+    inputs = TryOnInputs.from_maps(
         sample.person,
-        sample.mask,
-        draw_labels(sample.densepose_labels),
+        mask=sample.mask,
+        densepose=draw_labels(sample.densepose_labels),
         parsing=sample.parsing,
         keypoints=(sample.keypoints / (width, height, 1)).astype(np.float32),
     )

@@ -34,8 +34,7 @@ def main() -> None:
     if arguments.prepared.is_dir():
         inputs = TryOnInputs.load(arguments.prepared)
     else:
-        # without the agnostic image, which follows from the others: a corrected mask.png is then all that counts
-        inputs = pipe.prepare(arguments.person).replace(agnostic=None)
+        inputs = pipe.prepare(arguments.person)
         inputs.save(arguments.prepared)
     for garment in arguments.garments:  # one after the other: a list in one call is quicker, and needs more memory
         generator = torch.Generator().manual_seed(arguments.seed)

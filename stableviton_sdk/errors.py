@@ -1,5 +1,14 @@
 """Everything the SDK raises on purpose. Each message is one sentence that says what was wrong and what to do."""
 
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+PROBLEMS_SHOWN = 10  # lines of a message
+ITEMS_SHOWN = 8  # of a list in a sentence
+CHARACTERS_SHOWN = 400  # of one item
+
 
 class TryOnError(Exception):
     """Base of all errors that the SDK raises on purpose."""
@@ -21,5 +30,65 @@ class WeightsUnavailable(TryOnError, OSError):
     """Weights could not be had: no network, not enough disk, a damaged download, or no such file."""
 
 
+class CallCancelled(TryOnError):
+    """A call was cancelled through its `cancel_event`; it leaves no result."""
+
+
 class MissingDependency(TryOnError, ImportError):
     """An optional package is not installed, or is installed in a version that can't work."""
+
+
+class SeveralProblems(InvalidInput):
+    """Several things are wrong at once. The message shows the first few; `problems` holds all of them.
+
+    Args:
+        summary (`str`): First line of the message, without a colon.
+        problems (`Sequence[str]` or `Mapping[str, str]`): One sentence each, by name in a mapping.
+    """
+
+    def __init__(self, summary: str, problems: Sequence[str] | Mapping[str, str]):
+        self.summary = summary
+        self.problems = dict(problems) if isinstance(problems, Mapping) else list(problems)
+        super().__init__(self.describe("`problems` of this error"))
+
+    @property
+    def lines(self) -> list[str]:
+        """All problems, each in one line."""
+        if isinstance(self.problems, dict):
+            return [f"{name}: {problem}" for name, problem in self.problems.items()]
+        return self.problems
+
+    def describe(self, whole_list: str) -> str:
+        """The message.
+
+        Args:
+            whole_list (`str`): Where all problems are listed; mentioned only where the message doesn't show them all.
+        """
+        shown = [clipped(line) for line in self.lines[:PROBLEMS_SHOWN]]
+        if rest := len(self.problems) - len(shown):
+            shown.append(f"and {rest} more: see {whole_list} for the whole list.")
+        return "\n  - ".join([f"{self.summary}:", *shown])
+
+
+def shortened(items: Collection[object], separator: str = ", ", *, most: int = ITEMS_SHOWN) -> str:
+    """A collection as part of a message: the first few items, and how many there are in all.
+
+    Args:
+        items (`Collection`): The items; each is shortened as `clipped` does.
+        separator (`str`, *optional*, defaults to `", "`): Text between two items.
+        most (`int`, *optional*, defaults to 8): Items to show.
+
+    Returns:
+        `str`: such as `"a, b, c, … (12 in all)"`.
+    """
+    shown = [clipped(str(item)) for item in itertools.islice(items, most)]
+    if len(items) > most:
+        shown.append(f"… ({len(items)} in all)")
+    return separator.join(shown)
+
+
+def clipped(text: str, *, most: int = CHARACTERS_SHOWN) -> str:
+    """A text as part of a message, in one line: its middle is left out where it's longer than `most` characters."""
+    text = " ".join(text.split())
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"

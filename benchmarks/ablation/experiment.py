@@ -48,7 +48,7 @@ class Protocol:
         learning_rate (`float`), second_learning_rate (`float`): Of either stage, each with a cosine decay to zero.
         figures (`int`): Rendered figures to train on, each in two garments.
         test_figures (`int`): Figures to measure on, of either style, each paired and unpaired.
-        size (`list[int]`): Height and width.
+        height (`int`), width (`int`): Of the images, in pixels; 4:3.
         widths (`list[int]`): Channels of the three levels.
         steps (`int`): Denoising steps.
         total_variation (`float`): Weight of the attention total variation loss.
@@ -62,7 +62,8 @@ class Protocol:
     second_learning_rate: float
     figures: int
     test_figures: int
-    size: list[int]
+    height: int
+    width: int
     widths: list[int]
     steps: int
     total_variation: float
@@ -76,8 +77,8 @@ class Protocol:
             )
         if len(self.widths) != 3 or any(width < 8 or width % 8 for width in self.widths):
             raise InvalidInput(f"widths are {self.widths}: pass three multiples of 8.")
-        if any(side < 32 or side % 8 for side in self.size):
-            raise InvalidInput(f"the size is {self.size}: pass a height and width that are multiples of 8.")
+        if any(side < 32 or side % 8 for side in (self.height, self.width)):
+            raise InvalidInput(f"the images are {self.width} x {self.height}: pass a height that is a multiple of 32.")
         for name in ("figures", "test_figures", "steps"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}: pass a number from 1.")
@@ -166,7 +167,7 @@ class Experiment:
         return TrainingConfig(
             output=str(self.work / f"seed-{seed}" / (variant.name if second else variant.first_stage)),
             stage="atv" if with_variation else "base",
-            data=DataConfig(kind="synthetic", size=tuple(reversed(protocol.size))),
+            data=DataConfig(kind="synthetic", size=(protocol.width, protocol.height)),
             loss=LossConfig(
                 total_variation=protocol.total_variation,
                 correspondence="cross-entropy" if variant.supervised else "none",
@@ -195,7 +196,7 @@ class Experiment:
 
     @property
     def architecture(self) -> dict[str, Any]:
-        return architecture(tuple(self.protocol.size), self.protocol.widths, LATENT_CHANNELS)
+        return architecture((self.protocol.width, self.protocol.height), self.protocol.widths, LATENT_CHANNELS)
 
     @property
     def vae(self) -> PatchAutoencoder:
@@ -217,7 +218,7 @@ class Experiment:
             seed = TRAINED_SEED if trained else TEST_SEED
             path = self.work / f"{style}-{seed}-{figures}.npz"
             self.tell(f"figures: {path}")
-            self._pairs[name] = render_pairs(path, figures, seed, style, tuple(self.protocol.size))
+            self._pairs[name] = render_pairs(path, figures, seed, style, (self.protocol.width, self.protocol.height))
         return self._pairs[name]
 
     def _stage(self, pipeline: TryOnPipeline, folder: Path, config: TrainingConfig) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, summaris
 from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, GroundTruth, Measured
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.garment import place_garment
+from stableviton_sdk.preprocessing.garment import prepare_garment
 from stableviton_sdk.training.bundled.assemble import few_step_scheduler
 
 from ..baselines import reference_images
@@ -109,7 +109,7 @@ def _dress(
     recorder = None
     if attention:
         truths = [
-            GroundTruth(item["correspondence"], item["worn_mask"], place_garment(garment, size=(width, height)))
+            GroundTruth(item["correspondence"], item["worn_mask"], prepare_garment(garment, size=(width, height)))
             for item, garment in zip(items, garments, strict=True)
         ]
         scheduler = copy.deepcopy(pipeline.scheduler)

@@ -46,7 +46,9 @@ class RenderedPairs:
     def inputs(self, figure: int) -> TryOnInputs:
         """The figure, with the renderer's own maps, in its first garment."""
         item = self[2 * figure]
-        return TryOnInputs.of_whole_photo(item["person"], item["mask"], item["densepose"], item["agnostic"])
+        return TryOnInputs.from_maps(
+            item["person"], mask=item["mask"], densepose=item["densepose"], agnostic=item["agnostic"]
+        )
 
 
 def render_pairs(

@@ -218,7 +218,7 @@ def describe(runs: Sequence[Run], results: Path) -> str:
         for name in VARIANTS
         if any(run["variant"] == name for run in runs)
     }
-    height, width = protocol["size"]
+    width, height = protocol["width"], protocol["height"]
     sizes = {run["variant"]: sum(run["parameters"].values()) for run in runs}
     first, second = runs[0]["optimizer_steps"]
     return "\n".join(

@@ -129,13 +129,13 @@ def architecture(size: tuple[int, int], widths: Sequence[int], latent_channels: 
     """The bundled model's architecture, as narrow as asked for, on patches of 8 pixels.
 
     Args:
-        size (`tuple[int, int]`): Height and width of the images.
+        size (`tuple[int, int]`): Width and height of the images in pixels.
         widths (`Sequence[int]`): Channels of the three levels, highest resolution first; multiples of 8.
         latent_channels (`int`, *optional*, defaults to 16): Of the autoencoder.
     """
     return {
         "unet": {
-            "sample_size": [side // 8 for side in size],
+            "sample_size": [side // 8 for side in reversed(size)],
             "in_channels": 3 * latent_channels + 1,
             "out_channels": latent_channels,
             "block_out_channels": list(widths),

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from ..errors import InvalidInput
 from ..grids import labelled_grid
 from ..preprocessing.frame import Box
-from ..preprocessing.garment import PlacedGarment, garment_area
+from ..preprocessing.garment import PreparedGarment, garment_area
 from ..preprocessing.inputs import TryOnInputs
 
 INVISIBLE, SOLID = 0.25, 0.65  # certainties: a spread of 0.31 and of 0.14 of the garment's sides
@@ -68,19 +68,19 @@ def opacity_of(certainty: np.ndarray) -> np.ndarray:
     return share * share * (3.0 - 2.0 * share)
 
 
-def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PlacedGarment) -> Image.Image:
+def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarment) -> Image.Image:
     """Draw the garment where its attention landed; see `TryOnAttention.warp`.
 
     Args:
         cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
         inputs (`TryOnInputs`): For photo, frame and mask.
-        garment (`PlacedGarment`): Whose `original` is drawn.
+        garment (`PreparedGarment`): Whose `original` is drawn.
 
     Returns:
         `PIL.Image.Image`: RGBA, of the photo's size.
     """
     frame, photo_size = inputs.frame, inputs.photo.size
-    mask, (left, top) = frame.restore(inputs.mask, resample=Image.Resampling.BILINEAR)
+    mask, (left, top) = frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
     warped = Image.new("RGBA", photo_size)
     box = mask.getbbox()
     if box is None:
@@ -113,14 +113,14 @@ def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PlacedGarment)
 
 
 def draw_correspondence(
-    cells: np.ndarray, result: Image.Image, inputs: TryOnInputs, garment: PlacedGarment, height: int
+    cells: np.ndarray, result: Image.Image, inputs: TryOnInputs, garment: PreparedGarment, height: int
 ) -> Image.Image:
     """Colours and a grid on the garment, and where they landed; see `TryOnAttention.to_image`.
 
     Args:
         cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
         result (`PIL.Image.Image`): Of the photo's size.
-        inputs (`TryOnInputs`), garment (`PlacedGarment`): What it was made of.
+        inputs (`TryOnInputs`), garment (`PreparedGarment`): What it was made of.
         height (`int`): Of each of the two images, in pixels.
 
     Returns:
@@ -139,7 +139,7 @@ def draw_correspondence(
     x, y = np.ascontiguousarray(values[..., 0]), np.ascontiguousarray(values[..., 1])
     opacity = cv2.remap(known, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     opacity *= opacity_of(values[..., 2])
-    opacity *= np.asarray(inputs.mask.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255
+    opacity *= np.asarray(inputs.frame_mask.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255
     body = inputs.frame.crop(result, size)
     right = _paint(body, _colour_field(x, y, box), opacity, dimmed=0.62)
     return labelled_grid([("the garment", left), ("where it landed", right)], size)
@@ -150,7 +150,7 @@ def draw_map(
     pixel: tuple[float, float],
     result: Image.Image,
     inputs: TryOnInputs,
-    garment: PlacedGarment,
+    garment: PreparedGarment,
     height: int,
 ) -> Image.Image:
     """One pixel's attention as heat on the garment, and the pixel on the result; see `TryOnAttention.draw_map`.
@@ -181,7 +181,7 @@ def draw_map(
 
 
 def _matching_resolution(
-    cells: np.ndarray, inputs: TryOnInputs, garment: PlacedGarment
+    cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarment
 ) -> tuple[Image.Image, tuple[float, float]]:
     """The garment's image, shrunk where a pixel of the result covers several of it, and the scale of x and y."""
     original = garment.original
@@ -202,7 +202,7 @@ def _matching_resolution(
     return shrunk, (size[0] / original.width, size[1] / original.height)
 
 
-def _panel_size(garment: PlacedGarment, height: int) -> tuple[int, int]:
+def _panel_size(garment: PreparedGarment, height: int) -> tuple[int, int]:
     if isinstance(height, bool) or not isinstance(height, (int, np.integer)) or not 32 <= height <= 8192:
         raise InvalidInput(f"height is {height!r}: pass a whole number of pixels from 32 to 8192.")
     width, canvas_height = garment.image.size
@@ -214,7 +214,7 @@ def _centres(side: int, count: int) -> np.ndarray:
     return ((np.arange(count) + 0.5) * (side / count) - 0.5).astype(np.float32)
 
 
-def _canvas_at(garment: PlacedGarment, size: tuple[int, int]) -> Image.Image:
+def _canvas_at(garment: PreparedGarment, size: tuple[int, int]) -> Image.Image:
     """The prepared garment at another size."""
     return garment.image.resize(size, Image.Resampling.LANCZOS)
 

@@ -68,7 +68,7 @@ class AttentionRequest:
             )
         object.__setattr__(self, "queries", queries)
 
-    def check(self, block_count: int, frames: Sequence[Frame]) -> AttentionRequest:
+    def resolve(self, block_count: int, frames: Sequence[Frame]) -> AttentionRequest:
         """This request, with the block of the full maps settled.
 
         Args:
@@ -88,7 +88,7 @@ class AttentionRequest:
         return AttentionRequest(self.steps, self.blocks, self.queries, query_block)
 
 
-class StepRecorder(AttentionRecorder, Protocol):
+class CallRecorder(AttentionRecorder, Protocol):
     """An `AttentionRecorder` for a whole call, which the pipeline tells the denoising step.
 
     It is shown the images' own part of the network's batch: not guidance's unconditional branch.
@@ -123,10 +123,10 @@ class CoordinateRecorder:
         self.map_cells: np.ndarray | None = None
         self.map_size: tuple[int, int] | None = None
 
-    def wants(self, block: int) -> bool:
+    def should_record(self, block: int) -> bool:
         if self.steps is not None and self.step not in self.steps:
             return False
-        return self._notes(block) or block == self.query_block
+        return self._keeps(block) or block == self.query_block
 
     def record(
         self,
@@ -136,7 +136,7 @@ class CoordinateRecorder:
         query_size: tuple[int, int],
         key_size: tuple[int, int],
     ) -> None:
-        if self._notes(block):
+        if self._keeps(block):
             mean, spread = expected_coordinates(query, key, key_size, CHUNK_SCORES)
             note = torch.cat([mean, spread[..., None]], dim=-1).unflatten(1, query_size)  # (images, h, w, 3)
             # half precision resolves 1/2000 of the garment's sides and halves what a long run keeps
@@ -151,59 +151,61 @@ class CoordinateRecorder:
                 maps.append(attention_map(query[one], key[one], places).unflatten(2, key_size).float().cpu().numpy())
             self.maps[self.step] = np.concatenate(maps)  # (images, queries, h', w')
 
-    def _notes(self, block: int) -> bool:
+    def _keeps(self, block: int) -> bool:
         return self.blocks is None or block in self.blocks
 
 
-class ImagesBranch:
+class ConditionalBranch:
     """Shows a recorder the last part of the network's batch, where guidance has the branch with the garment.
 
     Args:
-        recorder (`StepRecorder`): Is told the step, and shown the rest.
+        recorder (`CallRecorder`): Is told the step, and shown the rest.
         count (`int`): How many images the call makes.
     """
 
-    def __init__(self, recorder: StepRecorder, count: int):
+    def __init__(self, recorder: CallRecorder, count: int):
         self.recorder, self.count = recorder, count
 
     def start_step(self, step: int) -> None:
         self.recorder.step = step
 
-    def wants(self, block: int) -> bool:
-        return self.recorder.wants(block)
+    def should_record(self, block: int) -> bool:
+        return self.recorder.should_record(block)
 
     def record(self, block: int, query: torch.Tensor, key: torch.Tensor, *sizes: tuple[int, int]) -> None:
         self.recorder.record(block, query[-self.count :], key[-self.count :], *sizes)
 
 
-def read_request(value: Any, block_count: int, frames: Sequence[Frame]) -> AttentionRequest | StepRecorder | None:
+def parse_attention_request(
+    value: Any, block_count: int, frames: Sequence[Frame]
+) -> AttentionRequest | CallRecorder | None:
     """What `output_attention` asks for; None for nothing.
 
     Args:
-        value (`bool`, `Collection[int]`, `AttentionRequest` or `StepRecorder`): As passed to the call.
-        block_count (`int`), frames (`Sequence[Frame]`): As for `AttentionRequest.check`.
+        value (`bool`, `Collection[int]`, `AttentionRequest` or `CallRecorder`): As passed to the call.
+        block_count (`int`), frames (`Sequence[Frame]`): As for `AttentionRequest.resolve`.
 
     Raises:
         `InvalidInput`: if it is none of these, or asks for what there isn't.
     """
     if value is False or value is None:
         return None
-    if callable(getattr(value, "record", None)) and callable(getattr(value, "wants", None)):
+    if callable(getattr(value, "record", None)) and callable(getattr(value, "should_record", None)):
         return value
     if not isinstance(value, AttentionRequest):
         if value is not True and (not isinstance(value, Collection) or isinstance(value, str)):
             raise InvalidInput(f"output_attention is {value!r}: pass True, some steps, or an AttentionRequest.")
         value = AttentionRequest(steps=None if value is True else value)
-    return value.check(block_count, frames)
+    return value.resolve(block_count, frames)
 
 
-def open_recorder(
-    request: AttentionRequest | StepRecorder | None, frames: Sequence[Frame], step_count: int
-) -> StepRecorder | None:
+def make_recorder(
+    request: AttentionRequest | CallRecorder | None, frames: Sequence[Frame], step_count: int
+) -> CallRecorder | None:
     """The recorder that notes a request.
 
     Args:
-        request (`AttentionRequest`, `StepRecorder` or None): From `read_request`; a recorder is its own.
+        request (`AttentionRequest`, `CallRecorder` or None): From `parse_attention_request`; a recorder is its own.
         frames (`Sequence[Frame]`): One for each image of the call.
         step_count (`int`): How many times the network runs.
 
@@ -217,14 +219,14 @@ def open_recorder(
         if not all(-step_count <= step < step_count for step in steps):
             raise InvalidInput(f"output_attention names steps {steps}: pass some between 0 and {step_count - 1}.")
         steps = {step % step_count for step in steps}
-    places = [[place_in_frame(frame, x, y) for x, y in request.queries] for frame in frames]
+    places = [[point_in_frame(frame, x, y) for x, y in request.queries] for frame in frames]
     queries = np.array(places, dtype=np.float64).reshape(len(frames), -1, 2)
     return CoordinateRecorder(steps, request.blocks, queries, request.query_block)
 
 
 def check_pixel(frame: Frame, x: float, y: float) -> None:
     """Refuse a pixel of the result that the network didn't see."""
-    left, top, right, bottom = frame.inside
+    left, top, right, bottom = frame.visible_box
     if not (left <= x < right and top <= y < bottom):
         raise InvalidInput(
             f"({x:g}, {y:g}) lies outside what the network saw of the photo: "
@@ -232,7 +234,7 @@ def check_pixel(frame: Frame, x: float, y: float) -> None:
         )
 
 
-def place_in_frame(frame: Frame, x: float, y: float) -> tuple[float, float]:
+def point_in_frame(frame: Frame, x: float, y: float) -> tuple[float, float]:
     """y and x of a photo pixel's centre, in [0, 1] of the frame's height and width."""
     return (y + 0.5 - frame.box[1]) / frame.size[1], (x + 0.5 - frame.box[0]) / frame.size[0]
 

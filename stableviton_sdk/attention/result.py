@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,10 +13,10 @@ from PIL import Image
 from ..errors import InvalidInput
 from ..images import load_image
 from ..preprocessing.frame import Frame
-from ..preprocessing.garment import PlacedGarment
+from ..preprocessing.garment import PreparedGarment
 from ..preprocessing.inputs import TryOnInputs
 from .drawing import draw_correspondence, draw_map, places_between, warp_garment
-from .recorder import AttentionRequest, CoordinateRecorder, cells_of, check_pixel, place_in_frame
+from .recorder import AttentionRequest, CoordinateRecorder, cells_of, check_pixel, point_in_frame
 
 # the root of the variances' sum of an even spread over the unit square
 EVEN_SPREAD = float(np.sqrt(2.0 / 12.0))
@@ -44,7 +45,7 @@ class TryOnAttention:
             By block and step: float16, (images, height, width, 3): expected y and x in [0, 1] of the prepared
             garment's height and width, and the standard deviation in the same unit.
         inputs (`list[TryOnInputs]`): What the network was given for each image.
-        garments (`list[PlacedGarment]`): Each image's garment: as passed in, as prepared, and the way between them.
+        garments (`list[PreparedGarment]`): Each image's garment: as passed in, as prepared, and the way between them.
         results (`Sequence`, *optional*):
             The call's images, for `to_image`; none where it returned latents: the photos then stand in for them.
         request (`AttentionRequest`, *optional*): What was asked for.
@@ -52,18 +53,18 @@ class TryOnAttention:
             By step: float32, (images, queries, height, width): the full maps asked for; each sums to 1.
         map_cells (`np.ndarray`, *optional*): Row and column of each query in its block, (images, queries, 2).
         map_size (`tuple[int, int]`, *optional*): Height and width of that block.
-        own_block (`int`, *optional*): The block that answers by default, where the weights name one.
+        default_block (`int`, *optional*): The block that answers by default, where the weights name one.
     """
 
     records: dict[int, dict[int, np.ndarray]]
     inputs: list[TryOnInputs] = field(default_factory=list)
-    garments: list[PlacedGarment] = field(default_factory=list)
+    garments: list[PreparedGarment] = field(default_factory=list)
     results: Sequence[Any] = ()
     request: AttentionRequest = field(default_factory=AttentionRequest)
     maps: dict[int, np.ndarray] = field(default_factory=dict)
     map_cells: np.ndarray | None = None
     map_size: tuple[int, int] | None = None
-    own_block: int | None = None
+    default_block: int | None = None
 
     @classmethod
     def of_call(
@@ -71,13 +72,45 @@ class TryOnAttention:
         recorder: CoordinateRecorder,
         request: AttentionRequest,
         inputs: list[TryOnInputs],
-        garments: list[PlacedGarment],
+        garments: list[PreparedGarment],
         results: Sequence[Any],
-        own_block: int | None = None,
+        default_block: int | None = None,
     ) -> TryOnAttention:
         """What a recorder noted of a call, with the images that belong to it."""
         maps = recorder.maps, recorder.map_cells, recorder.map_size
-        return cls(recorder.records, inputs, garments, results, request, *maps, own_block)
+        return cls(recorder.records, inputs, garments, results, request, *maps, default_block)
+
+    def spread(self, kept: Sequence[int], total: int) -> TryOnAttention:
+        """The same record where only some of a call's images were made, numbered as all of them.
+
+        Args:
+            kept (`Sequence[int]`): Places of the images that were made.
+            total (`int`): How many places there are.
+        """
+
+        def in_places(values: Sequence[Any]) -> list[Any]:
+            placed: list[Any] = [None] * total
+            for place, value in zip(kept, values, strict=True):
+                placed[place] = value
+            return placed
+
+        def by_image(values: np.ndarray) -> np.ndarray:
+            placed = np.zeros((total, *values.shape[1:]), values.dtype)
+            placed[list(kept)] = values
+            return placed
+
+        return dataclasses.replace(
+            self,
+            records={
+                block: {step: by_image(record) for step, record in records.items()}
+                for block, records in self.records.items()
+            },
+            inputs=in_places(self.inputs),
+            garments=in_places(self.garments),
+            results=in_places(self.results) if len(self.results) else (),
+            maps={step: by_image(record) for step, record in self.maps.items()},
+            map_cells=None if self.map_cells is None else by_image(self.map_cells),
+        )
 
     @property
     def blocks(self) -> list[int]:
@@ -103,7 +136,9 @@ class TryOnAttention:
 
     def answering_block(self, *, step: int | None = None, image: int = 0) -> int:
         """What `block=None` stands for: the block that the weights name, if it was noted, else the sharpest."""
-        return self.own_block if self.own_block in self.records else self.sharpest_block(step=step, image=image)
+        return (
+            self.default_block if self.default_block in self.records else self.sharpest_block(step=step, image=image)
+        )
 
     def coordinates(self, block: int | None = None, *, step: int | None = None, image: int = 0) -> np.ndarray:
         """Garment place that every cell of a block's map expects, in pixels of the prepared garment.
@@ -152,7 +187,7 @@ class TryOnAttention:
         cells = self.coordinates(block, step=step, image=image)
         frame, garment = self.inputs[image].frame, self.garments[image]
         check_pixel(frame, x, y)
-        row, column = np.multiply(place_in_frame(frame, x, y), cells.shape[:2]) - 0.5
+        row, column = np.multiply(point_in_frame(frame, x, y), cells.shape[:2]) - 0.5
         canvas_x, canvas_y, certainty = places_between(cells, np.array([row]), np.array([column]))[0, 0]
         width, height = garment.original.size
         garment_x, garment_y = garment.to_original(float(canvas_x), float(canvas_y))
@@ -214,7 +249,7 @@ class TryOnAttention:
             raise InvalidInput(
                 f"no full maps were noted: call with output_attention=AttentionRequest(queries=[({x:g}, {y:g})])."
             )
-        cell = cells_of(np.array(place_in_frame(self.inputs[image].frame, x, y)), self.map_size)
+        cell = cells_of(np.array(point_in_frame(self.inputs[image].frame, x, y)), self.map_size)
         matches = np.flatnonzero((self.map_cells[image] == cell).all(axis=1))
         if matches.size == 0:
             raise InvalidInput(f"no map was asked for at ({x:g}, {y:g}): the queries were {self.request.queries}.")
@@ -243,6 +278,8 @@ class TryOnAttention:
     def _check_image(self, image: int) -> None:
         if not 0 <= image < len(self.garments):
             raise InvalidInput(f"there is no image {image}: the call made {len(self.garments)}.")
+        if self.garments[image] is None:
+            raise InvalidInput(f"image {image} was skipped, since its person or garment couldn't be used.")
 
     def _note(self, block: int, step: int | None, image: int) -> np.ndarray:
         if block not in self.records:

@@ -11,7 +11,7 @@ from typing import Any
 from ..choices import CATEGORIES, DTYPE_NAMES, POSE_METHODS
 from ..errors import InvalidInput
 
-PREPARATION = ("person_box", "pose", "mask_grow")
+PREPARATION = ("person_box", "pose", "mask_dilation")
 
 
 def add_device(parser: Any) -> None:
@@ -52,7 +52,7 @@ def add_preparation(parser: Any) -> None:
     )
     parser.add_argument("--pose", choices=POSE_METHODS, help="which network finds the joints (openpose)")
     parser.add_argument(
-        "--mask-grow",
+        "--mask-dilation",
         type=parse_share,
         metavar="SHARE",
         help="widen the mask by this share of the shoulder distance, 0 to 1, against an old sleeve's outline (0)",

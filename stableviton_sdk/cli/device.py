@@ -37,6 +37,6 @@ def choose_device(name: str | None) -> torch.device:
 
 def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     """The number type of a name; by default half precision on CUDA, where it pays, and float32 elsewhere."""
-    from ..conversion.convert import DTYPES
+    from ..dtypes import resolve_dtype
 
-    return DTYPES[name or ("fp16" if device.type == "cuda" else "fp32")]
+    return resolve_dtype(name or ("fp16" if device.type == "cuda" else "fp32"), device)

@@ -20,7 +20,7 @@ from .loading import DEFAULT_MODEL, load_pipeline
 if TYPE_CHECKING:
     from ..evaluation.data import EvaluationData
 
-RENDERED_SIZE = (256, 192)  # of rendered figures, where no model says how it was trained
+RENDERED_SIZE = (192, 256)  # of rendered figures, where no model says how it was trained
 LOGGER = logging.getLogger(__name__)
 USAGE = """%(prog)s DATA --output FOLDER [--model PLACE] [options]
        %(prog)s DATA --output FOLDER --results FOLDER [options]
@@ -60,8 +60,8 @@ def add_parser(commands: Any, **options: Any) -> None:
     data.add_argument(
         "--size",
         type=parse_size,
-        metavar="HEIGHTxWIDTH",
-        help="to paint and measure at; default: 512x384, for rendered figures the model's",
+        metavar="WIDTHxHEIGHT",
+        help="to paint and measure at; default: 384x512, for rendered figures the model's",
     )
     data.add_argument("--limit", type=parse_count, metavar="N", help="the first N pairs only")
     data.add_argument("--garments", metavar="FOLDER", help="for a folder of persons: another set's garments")
@@ -105,10 +105,10 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a height and a width, such as 512x384")
-    return int(height), int(width)
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a width and a height, such as 384x512")
+    return int(width), int(height)
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
@@ -154,12 +154,13 @@ def run(arguments: argparse.Namespace) -> None:
             consent,
             functools.partial(missing_networks, pose=None) if derive else None,
         )
-        data = data or _open_data(arguments, pipeline.default_size)
-        if tuple(pipeline.default_size) != tuple(data.size):
-            sizes = ["{} x {}".format(*size) for size in (pipeline.default_size, data.size)]
+        model_size = pipeline.default_size
+        data = data or _open_data(arguments, model_size)
+        if model_size != data.size:
+            sizes = ["{} x {}".format(*size) for size in (model_size, data.size)]
             LOGGER.warning("the model was trained at %s and paints at %s: --size sets it.", *sizes)
-        pipeline.to(device)
-        painting.setdefault("steps", pipeline.config.default_steps)
+        pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
+        painting.setdefault("steps", pipeline.config.default_num_inference_steps)
     refusals = _fetch_metric_weights(arguments, consent)
     networks = load_networks(arguments.metrics, arguments.feature_library, device, refusals=refusals)
     report = evaluate(
@@ -192,7 +193,7 @@ def _open_data(arguments: argparse.Namespace, model_size: tuple[int, int] | None
     from ..evaluation.data import load_data
 
     kind = _kind(arguments)
-    size = arguments.size or ((model_size or RENDERED_SIZE) if kind == "synthetic" else (512, 384))
+    size = arguments.size or ((model_size or RENDERED_SIZE) if kind == "synthetic" else (384, 512))
     return load_data(
         arguments.data,
         kind=kind,
@@ -209,9 +210,10 @@ def _open_data(arguments: argparse.Namespace, model_size: tuple[int, int] | None
 
 def _painting_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Those that were given."""
-    names = ("steps", "guidance_scale", "start", "seed", "batch_size")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return given | ({"repaint": False} if arguments.no_repaint else {})
+    names = {name: name for name in ("steps", "guidance_scale", "seed", "batch_size")} | {"init_from": "start"}
+    given = {name: getattr(arguments, option) for name, option in names.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    return given | ({"paste_back": False} if arguments.no_repaint else {})
 
 
 def _fetch_metric_weights(arguments: argparse.Namespace, consent: Consent) -> dict[str, str]:

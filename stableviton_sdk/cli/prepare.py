@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
     preprocessor = PersonPreprocessor()
     Consent(arguments.yes).ask(missing_networks(preprocessor, arguments.pose))
     inputs = preprocessor(photo, category=arguments.category, device=device, **given_preparation_options(arguments))
-    # Without the agnostic image, which follows from the others: so a mask corrected by hand is all that counts.
-    inputs.replace(agnostic=None).save(folder)
+    inputs.save(folder)
     save_atomically(inputs.to_image(), folder / SHEET)
     print(f"{folder} (look at {folder / SHEET})")

@@ -79,13 +79,13 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="above 1: nearer to the garment, twice the time",
     )
     painting.add_argument(
-        "--start",
+        "--init-from",
         choices=INIT_FROM,
         default="agnostic",
-        help="what is noised to start from (%(default)s); person is the authors' way",
+        help="what is noised to denoise from (%(default)s); person is the authors' way",
     )
     painting.add_argument(
-        "--no-repaint", action="store_true", help="keep all that the network painted, also outside the mask"
+        "--no-paste-back", action="store_true", help="keep all that the network painted, also outside the mask"
     )
 
     add_model(
@@ -101,7 +101,9 @@ def run(arguments: argparse.Namespace) -> None:
     _sort_images(arguments)
     needed = _networks_needed(arguments)
     if needed is None and given_preparation_options(arguments):
-        arguments.usage_error("--person-box, --pose and --mask-grow are for deriving the maps, and none is derived")
+        arguments.usage_error(
+            "--person-box, --pose and --mask-dilation are for deriving the maps, and none is derived"
+        )
     # Everything that can be refused is refused before the long work begins.
     sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]
     if arguments.inputs is not None:
@@ -122,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
         networks = functools.partial(missing_networks, pose=arguments.pose, wanted=needed)
     pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, Consent(arguments.yes), networks)
     if needed == ALL:
-        height, width = pipeline.default_size
+        width, height = pipeline.default_size
         person = pipeline.preprocessor(
             person,
             category=arguments.category,
@@ -131,7 +133,7 @@ def run(arguments: argparse.Namespace) -> None:
             **given_preparation_options(arguments),
         )
         pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
-    pipeline.to(device)
+    pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     result = pipeline(
         person,
@@ -142,8 +144,8 @@ def run(arguments: argparse.Namespace) -> None:
         num_inference_steps=arguments.steps,
         guidance_scale=arguments.guidance_scale,
         generator=generator,
-        start=arguments.start,
-        repaint=not arguments.no_repaint,
+        init_from=arguments.init_from,
+        paste_back=not arguments.no_paste_back,
     )
 
     from ..images import save_atomically
@@ -175,12 +177,10 @@ def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Im
     """The photo, or the prepared inputs, and the maps that are given."""
     from ..images import load_image, load_mask
     from ..preprocessing.frame import same_aspect
-    from ..preprocessing.inputs import TryOnInputs, grey_out
+    from ..preprocessing.inputs import TryOnInputs
 
     if arguments.inputs is not None:
         person = TryOnInputs.load(arguments.inputs)
-        if person.agnostic is None:
-            person = person.replace(agnostic=grey_out(person.person, person.mask))
         size = person.photo.size
     else:
         person = load_image(arguments.person, name="PERSON")

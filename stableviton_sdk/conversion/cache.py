@@ -15,13 +15,13 @@ import torch
 from diffusers.utils import logging
 from safetensors import SafetensorError
 
+from ..dtypes import DTYPES, resolve_dtype
 from ..errors import InvalidInput, WeightsUnavailable
 from ..files import remove_leftovers, write_text_atomically
 from ..hub import download as hub
 from ..hub.errors import is_disk_full
 from ..hub.known_repos import Checkpoint, KnownRepo
 from . import convert_checkpoint
-from .convert import DTYPES, parse_dtype
 
 logger = logging.get_logger(__name__)
 
@@ -60,7 +60,7 @@ def fetch_converted(
         `WeightsUnavailable`, `IncompatibleCheckpoint`, `InvalidInput`: one sentence on what failed.
     """
     name, entry = repo.pick(checkpoint)
-    stored = parse_dtype(dtype) if isinstance(dtype, (torch.dtype, str)) else torch.float32
+    stored = resolve_dtype(dtype) if isinstance(dtype, (torch.dtype, str)) else torch.float32
     overrides = _overrides(architecture, entry)
     place = {
         "repo_type": repo.repo_type,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
+from ..dtypes import resolve_dtype
+from ..errors import IncompatibleCheckpoint, WeightsUnavailable
 from ..files import check_new_folder, format_bytes, replacing_folder
 from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, component_class, infer_architecture
 from .key_mapping import COMPONENTS, KeyPlan, Rename, plan_keys
+from .model_card import model_card
 from .reading import SafetensorsCheckpoint, read_checkpoint
 
 LIBRARY = {
@@ -29,10 +30,8 @@ LIBRARY = {
     "scheduler": ["diffusers", "PNDMScheduler"],
     "preprocessor": ["stableviton_sdk.preprocessing.preprocessor", "PersonPreprocessor"],
 }
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WEIGHTS_NAME = "diffusion_pytorch_model"
 MAX_SHARD_BYTES = 10 * 10**9  # diffusers' own default
-UNKNOWN_LICENCE = "unknown: the licence of the checkpoint that this was converted from applies"
 
 
 @dataclass
@@ -103,7 +102,7 @@ def convert_checkpoint(
         source (`str` or `Path`): The authors' `.ckpt`, or a safetensors file of the same keys.
         target (`str` or `Path`): Folder to write; must not exist, or be empty.
         dtype (`torch.dtype` or `str`, *optional*):
-            Type to store floating-point weights in: `"fp32"`, `"fp16"`, `"bf16"` or torch's; by default as they are.
+            Type to store floating-point weights in, or its name (see `dtypes.resolve_dtype`); by default as they are.
         architecture (`Mapping`, *optional*): What shapes can't tell; see `infer_architecture`.
         licence (`str`, *optional*): The weights' licence, written into the folder's model card.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
@@ -117,7 +116,7 @@ def convert_checkpoint(
         `WeightsUnavailable`: if the disk has no room for the result.
     """
     target = Path(target)
-    dtype = parse_dtype(dtype)
+    dtype = resolve_dtype(dtype)
     check_new_folder(target)
     tensors, plan, report = _inspect(source, architecture)
     report.target = target
@@ -190,15 +189,6 @@ def _inspect(
     for component, part in shapes.items():
         report.parameters[component] = sum(torch.Size(shape).numel() for shape in part.values())
     return tensors, plan, report
-
-
-def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """`"fp16"` and its like, or torch's own types; None stays None."""
-    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in DTYPES.values()):
-        return dtype
-    if isinstance(dtype, str) and dtype in DTYPES:
-        return DTYPES[dtype]
-    raise InvalidInput(f"dtype is {dtype!r}: pass one of {', '.join(DTYPES)}, or torch.float16 and its like.")
 
 
 def _shape(tensors: Mapping[str, torch.Tensor], key: str) -> tuple[int, ...]:
@@ -286,30 +276,3 @@ def _write_index(folder: Path, licence: str | None) -> None:
     if licence:
         index["weights_licence"] = licence
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def model_card(source: str | None, licence: str | None) -> str:
-    """Text of the README.md that goes with weights; `source` is the name of the file they come from."""
-    terms = licence or UNKNOWN_LICENCE
-    # the Hub's own words for licences, which it shows and filters by
-    known = {"CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0", "Apache-2.0": "apache-2.0"}
-    tag = next((tag for name, tag in known.items() if terms.startswith(name)), "other")
-    return (
-        f"---\nlicense: {tag}\nlibrary_name: stableviton_sdk\npipeline_tag: image-to-image\n"
-        "tags: [virtual-try-on, stableviton]\n---\n"
-        "\n# StableVITON weights for stableviton_sdk\n"
-        + (f"\nConverted from `{source}`.\n" if source else "")
-        + f"\nLicence of the weights: {terms}.\n\n"
-        "```python\nfrom stableviton_sdk import TryOnPipeline\n\n"
-        'pipe = TryOnPipeline.from_pretrained("this folder or repository")\n'
-        'image = pipe("person.jpg", "garment.jpg").images[0]\n```\n'
-    )
-
-
-def licence_of_card(path: Path) -> str | None:
-    """The licence that a README.md names if it is a `model_card` that nobody has changed since; None otherwise."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    source = re.search(r"^Converted from `(.*)`\.$", text, re.MULTILINE)
-    licence = re.search(r"^Licence of the weights: (.*)\.$", text, re.MULTILINE)
-    unchanged = licence is not None and text == model_card(source and source[1], licence[1])
-    return licence[1] if unchanged else None

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Literal
 
 from ..errors import InvalidInput
-from .folder import Check, FileFinder, PairDataset, Record, check_root, read_pairs
+from .file_checks import Check
+from .image_files import ImageFinder, file_name, stem_of
+from .pair_dataset import PairDataset, Record, check_root, read_pairs
 
 
 class VitonHD(PairDataset):
-    """Reads `ROOT/{train,test}_pairs.txt` and, in `ROOT/train` or `ROOT/test`, the folders `image`,
+    """Reader of `ROOT/{train,test}_pairs.txt` and, in `ROOT/train` or `ROOT/test`, the folders `image`,
     `image-densepose`, `agnostic-mask` (`NAME_mask.png`, white = repaint), `cloth`, and where they are there
-    `agnostic-v3.2`, `gt_cloth_warped_mask` (paired only) and, if asked for, `cloth-mask`.
+    `agnostic-v3.2`, `gt_cloth_warped_mask` (paired only) and, if wanted, `cloth-mask`.
+
+    Instead of `test_pairs.txt`, whose garments are those of unpaired pairs, there may be `test_pairs_paired.txt` and
+    `test_pairs_unpaired.txt`.
 
     Args:
-        root (`str` or `os.PathLike`): The folder that holds the lists of pairs.
+        root (`str` or `os.PathLike`): The folder of the lists of pairs.
         split (`str`, *optional*, defaults to `"train"`): `"train"` or `"test"`.
         paired (`bool`, *optional*, defaults to `True`):
-            Every person with the garment that it wears, instead of the one that the list names.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width of the items' images.
-        garment_mask (`bool`, *optional*, defaults to `False`): Read the garment's outline too.
-        check (`str`, *optional*, defaults to `"full"`): See `PairDataset`.
-        limit (`int`, *optional*): Use the first pairs only.
-        parts (`Collection[str]`, *optional*): Read these only, so that the others may be missing; by default all.
+            Whether every person gets the garment that it wears, instead of the one that the list names.
+        size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height of the items' images.
+        garment_mask (`bool`, *optional*, defaults to `False`): Whether to read the garment's outline too.
+        check (`str`, *optional*, defaults to `"full"`): `"full"` decodes every file once, `"quick"` doesn't.
+        limit (`int`, *optional*): Number of pairs to read, from the first; all by default.
+        parts (`Collection[str]`, *optional*): Parts to read; by default all. The others may be missing.
 
     Raises:
-        `BadDataSet`: naming every missing or unusable file.
+        `BadDataSet`: if files are missing, ambiguous, unreadable, or of other proportions than `size`.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class VitonHD(PairDataset):
         split: Literal["train", "test"] = "train",
         *,
         paired: bool = True,
-        size: tuple[int, int] = (512, 384),
+        size: tuple[int, int] = (384, 512),
         garment_mask: bool = False,
         check: Check = "full",
         limit: int | None = None,
@@ -46,28 +50,32 @@ class VitonHD(PairDataset):
         if split not in ("train", "test"):
             raise InvalidInput(f"split is {split!r}: pass 'train' or 'test'.")
         root = check_root(root)
-        problems: list[str] = []
-        pairs = read_pairs(root / f"{split}_pairs.txt", problems)
-        folder, find = root / split, FileFinder()
+        find, problems = ImageFinder(), []
+        kind = "paired" if paired else "unpaired"
+        listed = root / f"{split}_pairs.txt"
+        own_garments = paired
+        if not listed.is_file() and (root / f"{split}_pairs_{kind}.txt").is_file():
+            listed, own_garments = root / f"{split}_pairs_{kind}.txt", False
+        folder = root / split
         agnostic, worn = folder / "agnostic-v3.2", folder / "gt_cloth_warped_mask"
         has_agnostic, has_worn = agnostic.is_dir(), paired and worn.is_dir()
         records = []
-        for person, garment in pairs[:limit]:
-            name = Path(person).stem
-            garment_name = name if paired else Path(garment).stem
+        for row in read_pairs(listed, problems)[:limit]:
+            person = file_name(row.person)
+            garment = person if own_garments else file_name(row.garment)
             places = {
-                "person": (folder / "image", name),
-                "densepose": (folder / "image-densepose", name),
-                "mask": (folder / "agnostic-mask", f"{name}_mask", ".png"),
-                "garment": (folder / "cloth", garment_name),
+                "person": (folder / "image", person),
+                "densepose": (folder / "image-densepose", person),
+                "mask": (folder / "agnostic-mask", f"{stem_of(person)}_mask.png"),
+                "garment": (folder / "cloth", garment),
             }
             if has_agnostic:
-                places["agnostic"] = (agnostic, name)
+                places["agnostic"] = (agnostic, person)
             if has_worn:
-                places["worn_mask"] = (worn, name)
+                places["worn_mask"] = (worn, person)
             if garment_mask:
-                places["garment_mask"] = (folder / "cloth-mask", garment_name)
+                places["garment_mask"] = (folder / "cloth-mask", garment)
             files = {part: find(*place) for part, place in places.items() if parts is None or part in parts}
-            records.append(Record(name, garment_name, files))
-        what = f"VITON-HD in {root} ({split}, {'paired' if paired else 'unpaired'})"
-        super().__init__(records, size, what=what, check=check, problems=problems + find.report())
+            records.append(Record(stem_of(person), stem_of(garment), files))
+        what = f"VITON-HD in {root} ({split}, {kind})"
+        super().__init__(records, size, what=what, check=check, problems=problems + find.problems())

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
+from ..files import differences
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, has_enough_persons, intervals, resampled_means
-from .inference import differences
 from .metrics import IMAGE_METRICS, METRICS, SET_METRICS
 from .report import LABELS, format_value, load_report
 

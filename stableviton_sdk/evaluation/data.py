@@ -1,4 +1,4 @@
-"""What is evaluated: pairs of a person and a garment from any data set, one at a time, all images at one size."""
+"""Pairs of a person and a garment to evaluate, from any kind of data set, all images at one size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..data.dress_code import DressCode
-from ..data.folder import FolderDataset, PairDataset, check_root, check_size
+from ..data.folder import FolderDataset
+from ..data.pair_dataset import PairDataset, check_root, check_size
 from ..data.viton_hd import VitonHD
-from ..errors import InvalidInput
-from .photo_pairs import PhotoPairs, pair_with_garments, read_list
+from ..errors import InvalidInput, shortened
+from .photo_pairs import PhotoPairs, pair_with_garments, read_photo_pairs
 
 if TYPE_CHECKING:
     from ..data.synthetic.style import StyleName
@@ -25,21 +26,22 @@ SETTINGS = ("paired", "unpaired")
 KINDS = ("viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic")
 STYLES = ("studio", "shifted", "photo")
 SYNTHETIC = "synthetic"
+LIST_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 SYNTHETIC_PAIRS = 64  # where no limit is given
 
 
 @dataclass(frozen=True, eq=False)
 class EvalPair:
-    """One pair. Images are uint8 RGB, (H, W, 3), masks bool, (H, W); what the data lacks is None.
+    """One pair to evaluate. Images are uint8 RGB, (H, W, 3), masks bool, (H, W); parts that the data lacks are None.
 
     Args:
-        name (`str`): Unlike any other pair's; the result is stored under it.
-        person_name (`str`), garment_name (`str`): Of the images, without ending.
+        name (`str`): Name of the pair, different from any other's; the result is stored under it.
+        person_name (`str`), garment_name (`str`): Names of the images, without ending.
         person (`np.ndarray`): The photo.
-        garment (`np.ndarray`, *optional*): The garment to try on, of any size.
+        garment (`np.ndarray`, *optional*): Image of the garment to try on, of any size.
         truth (`np.ndarray`, *optional*): What the result should look like.
-        mask (`np.ndarray`, *optional*): True = repaint.
-        agnostic (`np.ndarray`, *optional*), densepose (`np.ndarray`, *optional*): The network's other maps.
+        mask (`np.ndarray`, *optional*): Agnostic mask, True = repaint.
+        agnostic (`np.ndarray`, *optional*), densepose (`np.ndarray`, *optional*): The network's other inputs.
     """
 
     name: str
@@ -58,10 +60,10 @@ class EvaluationData:
 
     Args:
         pairs (`Sequence[tuple[str, str]]`): Names of each pair's person and garment.
-        size (`tuple[int, int]`): Height and width of all images but the garments'.
+        size (`tuple[int, int]`): Width and height in pixels of all images but the garments'.
         setting (`str`): `"paired"` (the garment that the person wears) or `"unpaired"`.
-        kind (`str`): Which sort of data, for the report.
-        details (`dict`, *optional*): What else says which data it is, for the report.
+        kind (`str`): Kind of data set, one of `KINDS`.
+        details (`dict`, *optional*): Further description of the data, for the report.
 
     Raises:
         `InvalidInput`: if two pairs have one name.
@@ -101,13 +103,15 @@ class EvaluationData:
         return False
 
     def describe(self) -> dict[str, Any]:
-        """Which data this is, in words that are the same on every machine."""
+        """Description of the data for a report, the same on every machine."""
+        width, height = self.size
         listing = "\n".join(sorted(self.names)).encode()
         return {
             "kind": self.kind,
             **self.details,
             "setting": self.setting,
-            "size": list(self.size),
+            "width": width,
+            "height": height,
             "pairs": len(self),
             "pairs_sha256": hashlib.sha256(listing).hexdigest(),
         }
@@ -117,8 +121,8 @@ class ImageData(EvaluationData):
     """Pairs of a data set of images.
 
     Args:
-        images (`PairDataset` or `PhotoPairs`): Reads them.
-        setting (`str`), kind (`str`), details (`dict`, *optional*): See `EvaluationData`.
+        images (`PairDataset` or `PhotoPairs`): The data set.
+        setting (`str`), kind (`str`), details (`dict`, *optional*): As for `EvaluationData`.
     """
 
     def __init__(
@@ -145,17 +149,17 @@ class RenderedData(EvaluationData):
     """Rendered figures, whose truth is known in the unpaired setting too.
 
     Args:
-        length (`int`): How many pairs.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width, 4:3.
-        setting (`str`, *optional*, defaults to `"paired"`): Or `"unpaired"`.
-        seed (`int`, *optional*, defaults to 0): Which figures.
-        style (`str`, *optional*, defaults to `"studio"`): Or `"shifted"` or `"photo"`, other domains.
+        length (`int`): Number of pairs.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height in pixels, 3:4.
+        setting (`str`, *optional*, defaults to `"paired"`): `"paired"` or `"unpaired"`.
+        seed (`int`, *optional*, defaults to 0): Seed of the figures.
+        style (`str`, *optional*, defaults to `"studio"`): Style of the renderer, one of `STYLES`.
     """
 
     def __init__(
         self,
         length: int,
-        size: tuple[int, int] = (256, 192),
+        size: tuple[int, int] = (192, 256),
         setting: Setting = "paired",
         *,
         seed: int = 0,
@@ -189,7 +193,7 @@ def load_data(
     *,
     kind: str | None = None,
     setting: Setting = "paired",
-    size: tuple[int, int] = (512, 384),
+    size: tuple[int, int] = (384, 512),
     limit: int | None = None,
     for_inference: bool = True,
     garments: str | os.PathLike | None = None,
@@ -197,30 +201,31 @@ def load_data(
     style: StyleName = "studio",
     seed: int = 0,
 ) -> EvaluationData:
-    """Open a data set for evaluation; every file is looked at first.
+    """Data of any kind to evaluate, every file of it checked.
 
     Args:
         source (`str` or `os.PathLike`):
             The folder of VITON-HD, of DressCode (upper bodies), of `person`, `garment`, `mask` and `densepose`; a
-            list of pairs (`.csv`, `.jsonl`); a folder of photos of persons, with `garments`; or `"synthetic"`.
-        kind (`str`, *optional*): One of `KINDS`; by default what the source looks like.
+            list of pairs (see `read_pair_list`); a folder of photos of persons, with `garments`; or `"synthetic"`.
+        kind (`str`, *optional*): Kind of data set, one of `KINDS`; by default what the source looks like.
         setting (`str`, *optional*, defaults to `"paired"`): `"paired"` or `"unpaired"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): Height and width to generate and measure at.
-        limit (`int`, *optional*): The first pairs only; for rendered figures, how many (64).
+        size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`):
+            Width and height in pixels to generate and measure at.
+        limit (`int`, *optional*): Number of pairs, from the first; all by default, of rendered figures 64.
         for_inference (`bool`, *optional*, defaults to `True`):
             Whether maps and garments are needed; False where results exist already.
-        garments (`str` or `os.PathLike`, *optional*): For a folder of persons: another set's garments.
+        garments (`str` or `os.PathLike`, *optional*): For a folder of persons: folder of another set's garments.
         pairs (`str` or `os.PathLike`, *optional*):
-            For a folder of persons: lines of a person's and a garment's file name. Without it every person gets the
-            garment whose place in the sorted folder follows from `seed` and the person's name.
-        style (`str`, *optional*, defaults to `"studio"`), seed (`int`, *optional*, defaults to 0):
-            Of rendered figures, and of that choice of garments.
+            For a folder of persons: list of a person's and a garment's file name for each pair. Without it every
+            person gets the garment whose number in the sorted folder follows from `seed` and the person's name.
+        style (`str`, *optional*, defaults to `"studio"`): Style of rendered figures.
+        seed (`int`, *optional*, defaults to 0): Seed of rendered figures, or of the choice of garments.
 
     Returns:
         `EvaluationData`
 
     Raises:
-        `BadDataSet`: naming every missing or unusable file.
+        `BadDataSet`: if files are missing, ambiguous or unusable.
         `InvalidInput`: if it's no data set, or an option doesn't go with it.
     """
     if setting not in SETTINGS:
@@ -235,7 +240,8 @@ def load_data(
     if kind == "synthetic":
         return RenderedData(limit or SYNTHETIC_PAIRS, size, setting, seed=seed, style=style)
     if kind == "pairs":
-        images = PhotoPairs(read_list(source, for_inference=for_inference), size, what=os.fspath(source), limit=limit)
+        records, problems = read_photo_pairs(source, limit, for_inference=for_inference)
+        images = PhotoPairs(records, size, what=os.fspath(source), problems=problems)
         return ImageData(images, setting, kind)
     root, paired = check_root(source), setting == "paired"
     if kind == "persons":
@@ -243,8 +249,8 @@ def load_data(
             raise InvalidInput("persons with another set's garments are unpaired: pass setting='unpaired'.")
         if garments is None:
             raise InvalidInput("a folder of persons needs a folder of garments to try on them.")
-        records, problems = pair_with_garments(root, check_root(garments), pairs, seed)
-        images = PhotoPairs(records, size, what=str(root), limit=limit, problems=problems)
+        records, problems = pair_with_garments(root, check_root(garments), pairs, seed, limit)
+        images = PhotoPairs(records, size, what=str(root), problems=problems)
         return ImageData(images, setting, kind, {"choice": "list"} if pairs else {"choice_seed": seed})
     if kind == "viton-hd":
         parts = None if for_inference else _parts(root / "test", mask="agnostic-mask", garment="cloth")
@@ -259,14 +265,14 @@ def load_data(
     images = FolderDataset(root, size, limit=limit, parts=parts)
     foreign = [record.name for record in images.records if record.name != record.garment_name]
     if paired and foreign:
-        raise InvalidInput(f"{root} lists pairs of other garments ({foreign[0]}, …): pass setting='unpaired'.")
+        raise InvalidInput(f"{root} lists pairs of other garments ({shortened(foreign)}): pass setting='unpaired'.")
     if not paired and not foreign:
         raise InvalidInput(f"{root} lists only the persons' own garments: pass setting='paired', or a pairs.txt.")
     return ImageData(images, setting, kind)
 
 
 def recognise(source: str | os.PathLike, garments: Any = None) -> str:
-    """Which kind of data a source looks like.
+    """Kind of data set that a source looks like, one of `KINDS`.
 
     Raises:
         `InvalidInput`: if it looks like none.
@@ -276,10 +282,10 @@ def recognise(source: str | os.PathLike, garments: Any = None) -> str:
         return "persons"
     if os.fspath(source) == SYNTHETIC and not path.exists():
         return "synthetic"
-    if path.suffix.lower() in (".csv", ".jsonl"):
+    if path.is_file() or path.suffix.lower() in LIST_ENDINGS:
         return "pairs"
     check_root(source)
-    if (path / "test_pairs.txt").is_file():
+    if (path / "test_pairs.txt").is_file() or (path / "test" / "image").is_dir():
         return "viton-hd"
     if (path / "upper_body").is_dir() or (path / "test_pairs_paired.txt").is_file():
         return "dress-code"
@@ -287,7 +293,7 @@ def recognise(source: str | os.PathLike, garments: Any = None) -> str:
         return "folder"
     raise InvalidInput(
         f"{path} looks like no known data set: it has no test_pairs.txt (VITON-HD), upper_body (DressCode) or person "
-        "folder; say what it is by its kind, or pass a .csv or .jsonl list of pairs."
+        "folder; name its kind, or pass a list of pairs."
     )
 
 
@@ -302,5 +308,5 @@ def _check_kind(kind: str | None, source: str | os.PathLike, garments: Any) -> s
 
 
 def _parts(folder: Path, **folders: str) -> Collection[str]:
-    """The person, and those other parts whose folders are there."""
+    """Names of the parts to score with: the person, and those others whose folders exist."""
     return ["person", *(part for part, name in folders.items() if (folder / name).is_dir())]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..errors import InvalidInput
-from ..files import write_text_atomically
+from ..errors import InvalidInput, shortened
+from ..files import RunManifest, remove_leftovers, write_text_atomically
 from ..images import save_atomically
 from .data import EvalPair, EvaluationData
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from ..pipelines.pipeline_tryon import TryOnPipeline
     from ..preprocessing.inputs import TryOnInputs
 
-MANIFEST = "manifest.json"
 IMAGES, MASKS = "images", "masks"
 
 
@@ -31,20 +29,20 @@ class InferenceSettings:
     """Options of the pipeline's call, the same for all pairs of a run.
 
     Args:
-        steps (`int`, *optional*, defaults to 50): Denoising steps.
-        guidance_scale (`float`, *optional*, defaults to 1.0): 1 turns guidance off.
-        start (`str`, *optional*, defaults to `"agnostic"`): What is noised to start from; see the pipeline.
-        seed (`int`, *optional*, defaults to 0): Of the noise, together with each pair's name.
+        steps (`int`, *optional*, defaults to 50): Number of denoising steps.
+        guidance_scale (`float`, *optional*, defaults to 1.0): Weight of the garment; 1 turns guidance off.
+        init_from (`str`, *optional*, defaults to `"agnostic"`): Image that is noised first, as for the pipeline.
+        seed (`int`, *optional*, defaults to 0): Seed of the noise, together with each pair's name.
         batch_size (`int`, *optional*, defaults to 1): Pairs at once. It changes no noise, and pixels by rounding only.
-        repaint (`bool`, *optional*, defaults to `True`): Keep the photo's pixels outside the mask.
+        paste_back (`bool`, *optional*, defaults to `True`): Whether the photo's pixels outside the mask are kept.
     """
 
     steps: int = 50
     guidance_scale: float = 1.0
-    start: str = "agnostic"
+    init_from: str = "agnostic"
     seed: int = 0
     batch_size: int = 1
-    repaint: bool = True
+    paste_back: bool = True
 
     def __post_init__(self):
         for name, least in (("batch_size", 1), ("seed", 0)):
@@ -52,13 +50,22 @@ class InferenceSettings:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InvalidInput(f"{name} is {value!r}: pass a whole number from {least}.")
 
+    def call_options(self) -> dict[str, Any]:
+        """Arguments of the pipeline's call that the images depend on."""
+        return {
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+            "init_from": self.init_from,
+            "paste_back": self.paste_back,
+        }
+
 
 def pair_generator(seed: int, name: str) -> torch.Generator:
-    """The generator of one pair's noise, on the CPU: the same in every batch, order and run, on every device.
+    """Generator of one pair's noise, on the CPU: the same in every batch, order and run, on every device.
 
     Args:
-        seed (`int`): Of the run.
-        name (`str`): Of the pair.
+        seed (`int`): Seed of the run.
+        name (`str`): Name of the pair.
     """
     import torch
 
@@ -95,8 +102,8 @@ def run_inference(
     from tqdm import tqdm
 
     pipeline.set_progress_bar_config(disable=True)
-    for leftover in folder.glob("*/.*.partial*"):  # of a run that was killed while it wrote
-        leftover.unlink()
+    for part in (IMAGES, MASKS):
+        remove_leftovers(folder / part)
     problems: dict[str, str] = {}
     with tqdm(total=len(data), desc="generating", unit="pair", disable=not progress) as bar:
         for first in range(0, len(data), settings.batch_size):
@@ -108,39 +115,41 @@ def run_inference(
 
 
 def image_path(folder: Path, name: str) -> Path:
-    """Where a pair's result is stored."""
+    """Path of a pair's result."""
     return folder / IMAGES / f"{name}.png"
 
 
 def mask_path(folder: Path, name: str) -> Path:
-    """Where a pair's mask is stored if the data had none."""
+    """Path of a pair's mask, where it is derived because the data has none."""
     return folder / MASKS / f"{name}.png"
 
 
 def describe_model(pipeline: TryOnPipeline, name: str | None = None) -> dict[str, Any]:
-    """What makes one model's results differ from another's: weights, number types, scheduler.
+    """Description of a model by all that its results depend on: weights, number type, scheduler.
 
     Args:
-        pipeline (`TryOnPipeline`): Whose weights are all on a device, none offloaded.
-        name (`str`, *optional*): What its user calls it.
+        pipeline (`TryOnPipeline`): The model, whose weights are all on a device, none offloaded.
+        name (`str`, *optional*): Name of the model, for the report.
 
     Raises:
-        `InvalidInput`: if weights are offloaded, so that there is nothing to take the hash of.
+        `InvalidInput`: if weights are offloaded, so that their hash can't be computed.
     """
+    trained_width, trained_height = pipeline.default_size
     scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
     return {
         "name": name,
         "weights_sha256": weights_sha256(pipeline),
         "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
-        "trained_size": list(pipeline.default_size),
+        "trained_width": trained_width,
+        "trained_height": trained_height,
         "scheduler": {"class": type(pipeline.scheduler).__name__, **json.loads(json.dumps(scheduler, default=str))},
     }
 
 
 def weights_sha256(pipeline: TryOnPipeline) -> str:
-    """sha256 over the networks' tensors: names, shapes, types and values, in the order of their names.
+    """sha256 of the networks' tensors: names, shapes, types and values, in the order of their names.
 
-    It's the same however the weights are stored, and another one for another number type.
+    It doesn't depend on how the weights are stored; it does on their number type.
     """
     import torch
 
@@ -157,91 +166,73 @@ def weights_sha256(pipeline: TryOnPipeline) -> str:
     return digest.hexdigest()
 
 
-def begin_or_resume(folder: Path, manifest: dict[str, Any]) -> None:
+def begin_or_resume(folder: Path, content: dict[str, Any]) -> None:
     """Begin a run in a folder, or go on with the one that it holds.
 
     Args:
-        folder (`Path`): New, empty, or of a run.
-        manifest (`dict`): All that the images follow from.
+        folder (`Path`): A new or empty folder, or one of a run.
+        content (`dict`): All that the images follow from, as JSON holds it.
 
     Raises:
         `InvalidInput`: if the folder holds a run that differs, or something else.
     """
-    manifest = json.loads(json.dumps(manifest))
-    path = folder / MANIFEST
-    if path.is_file():
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InvalidInput(f"{path} is damaged ({error}): pass another folder.") from error
-        differing = list(differences(old, manifest))
-        if differing:
-            name, before, now = differing[0]
-            if isinstance(before, dict) or isinstance(now, dict):
-                raise InvalidInput(
-                    f"{folder} holds a run of another sort (a model's, or about existing results): pass another one."
-                )
-            more = f" (and {len(differing) - 1} more differences)" if differing[1:] else ""
-            raise InvalidInput(
-                f"{folder} holds a run whose {name} is {before}, not {now}{more}: pass another folder, or the same "
-                "settings to go on with it."
-            )
-        return
-    for leftover in folder.glob(f".{path.stem}.*.partial*"):  # of a run that was killed while it wrote this file
-        leftover.unlink()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InvalidInput(f"{folder} holds something else than an evaluation: pass a new or empty folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, json.dumps(manifest, indent=2) + "\n")
+    manifest = RunManifest(folder, kind="evaluation")
+    before = manifest.read()
+    if before is not None and (renamed := _in_todays_names(before)) != before:
+        write_text_atomically(manifest.path, json.dumps(renamed, indent=2) + "\n")
+    manifest.open_or_refuse(content)
 
 
-def differences(first: Any, second: Any, name: str = "") -> Iterable[tuple[str, Any, Any]]:
-    """Where two nested dictionaries differ: dotted name, and either value."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        for key in dict.fromkeys([*first, *second]):
-            yield from differences(first.get(key), second.get(key), f"{name}.{key}" if name else str(key))
-    elif first != second:
-        yield name, first, second
+def _in_todays_names(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A run's manifest, with names of before replaced and settings added that were unknown when it began."""
+    manifest = {name: dict(part) if isinstance(part, dict) else part for name, part in manifest.items()}
+    for part, old, new in (("data", "size", "{}"), ("model", "trained_size", "trained_{}")):
+        if old in manifest.get(part, {}):
+            height, width = manifest[part].pop(old)
+            manifest[part] |= {new.format("width"): width, new.format("height"): height}
+    if settings := manifest.get("settings"):
+        for old, new in (("start", "init_from"), ("repaint", "paste_back")):
+            if old in settings:
+                settings[new] = settings.pop(old)
+        manifest["settings"] = asdict(InferenceSettings()) | settings
+    return manifest
 
 
 def _generate_batch(
-    pipeline: TryOnPipeline, cases: list[EvalPair], folder: Path, settings: InferenceSettings, problems: dict[str, str]
+    pipeline: TryOnPipeline, pairs: list[EvalPair], folder: Path, settings: InferenceSettings, problems: dict[str, str]
 ) -> None:
     ready: list[tuple[EvalPair, TryOnInputs]] = []
-    for case in cases:
-        if pipeline.preprocessor is None and (case.mask is None or case.densepose is None):
+    for pair in pairs:
+        if pipeline.preprocessor is None and (pair.mask is None or pair.densepose is None):
             raise InvalidInput(
-                f"{case.name} has no mask or DensePose image, and the pipeline has no preprocessor to derive them: "
+                f"{pair.name} has no mask or DensePose image, and the pipeline has no preprocessor to derive them: "
                 "add them to the data, or load the pipeline with a preprocessor."
             )
         try:
-            ready.append((case, _prepare(pipeline, case)))
+            ready.append((pair, _prepare(pipeline, pair)))
         except InvalidInput as error:
-            problems[case.name] = str(error)
+            problems[pair.name] = str(error)
     if not ready:
         return
     height, width = ready[0][0].person.shape[:2]
     try:
         images = pipeline(
             [inputs for _, inputs in ready],
-            [Image.fromarray(case.garment) for case, _ in ready],
+            [Image.fromarray(pair.garment) for pair, _ in ready],
             height=height,
             width=width,
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance_scale,
-            start=settings.start,
-            repaint=settings.repaint,
-            generator=[pair_generator(settings.seed, case.name) for case, _ in ready],
+            generator=[pair_generator(settings.seed, pair.name) for pair, _ in ready],
+            **settings.call_options(),
         ).images
     except InvalidInput as error:
-        raise InvalidInput(f"{', '.join(case.name for case, _ in ready)}: {error}") from error
-    for (case, inputs), image in zip(ready, images, strict=True):
-        if case.mask is None:
-            save_atomically(_mask_of(inputs), mask_path(folder, case.name))
-        save_atomically(image, image_path(folder, case.name))
+        raise InvalidInput(f"{shortened([pair.name for pair, _ in ready])}: {error}") from error
+    for (pair, inputs), image in zip(ready, images, strict=True):
+        if pair.mask is None:
+            save_atomically(_mask_of(inputs), mask_path(folder, pair.name))
+        save_atomically(image, image_path(folder, pair.name))
 
 
-def _prepare(pipeline: TryOnPipeline, case: EvalPair) -> TryOnInputs:
+def _prepare(pipeline: TryOnPipeline, pair: EvalPair) -> TryOnInputs:
     """The person with all maps; what the data lacks is derived.
 
     Raises:
@@ -249,21 +240,21 @@ def _prepare(pipeline: TryOnPipeline, case: EvalPair) -> TryOnInputs:
     """
     from ..preprocessing.inputs import TryOnInputs
 
-    if case.garment is None:
+    if pair.garment is None:
         raise InvalidInput("there is no image of the garment.")
-    if case.mask is not None and (case.mask.all() or not case.mask.any()):
+    if pair.mask is not None and (pair.mask.all() or not pair.mask.any()):
         raise InvalidInput("its mask is all of one value, so there is nothing to repaint, or nothing to keep.")
-    if case.mask is None or case.densepose is None:
-        height, width = case.person.shape[:2]
-        inputs = pipeline.prepare(Image.fromarray(case.person), height=height, width=width)
-        given = {"mask": case.mask, "densepose": case.densepose}
+    if pair.mask is None or pair.densepose is None:
+        height, width = pair.person.shape[:2]
+        inputs = pipeline.prepare(Image.fromarray(pair.person), height=height, width=width)
+        given = {"mask": pair.mask, "densepose": pair.densepose}
         return inputs.replace(**{name: image for name, image in given.items() if image is not None})
-    return TryOnInputs.of_whole_photo(case.person, case.mask, case.densepose, case.agnostic)
+    return TryOnInputs.from_maps(pair.person, mask=pair.mask, densepose=pair.densepose, agnostic=pair.agnostic)
 
 
 def _mask_of(inputs: TryOnInputs) -> Image.Image:
     """A derived mask, of the whole photo."""
-    patch, corner = inputs.frame.restore(inputs.mask, resample=Image.Resampling.BILINEAR)
+    patch, corner = inputs.frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
     mask = Image.new("L", inputs.photo.size, 0)
     mask.paste(patch.point(lambda value: 255 if value >= 128 else 0), corner)
     return mask

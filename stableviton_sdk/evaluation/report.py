@@ -1,4 +1,4 @@
-"""The report: what was measured, by which protocol, and how sure it is; as JSON and as Markdown."""
+"""Report of an evaluation: numbers, intervals and protocol, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMAT, VERSION = "stableviton-evaluation", 1
 LABELS = {"ssim": "SSIM", "psnr": "PSNR, dB", "lpips": "LPIPS", "fid": "FID", "kid_x1000": "KID x 1000"}
 LABELS |= {"ssim_region": "SSIM, repainted region", "psnr_region": "PSNR, repainted region, dB"}
 DIGITS = {"ssim": 4, "psnr": 2, "lpips": 4, "ssim_region": 4, "psnr_region": 2, "fid": 3, "kid_x1000": 3}
-PUBLISHED_SIZE, VITON_HD_TEST_PAIRS = (512, 384), 2032
+PUBLISHED_SIZE, VITON_HD_TEST_PAIRS = (384, 512), 2032
 INFERENCE_PACKAGES = ("torch", "diffusers", "transformers", "pillow", "numpy")
 MEASURING_PACKAGES = ("torchvision", "torchmetrics", "torch-fidelity", "clean-fid", "scipy")
 
@@ -38,17 +38,19 @@ def build_report(
     feature_library: FeatureLibrary,
     timings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Put a report together.
+    """Report of an evaluation as JSON types.
 
     Args:
-        data (`EvaluationData`), scores (`Scores`), networks (`MetricNetworks`): What was measured, and with what.
+        data (`EvaluationData`): The pairs.
+        scores (`Scores`): Their scores.
+        networks (`MetricNetworks`): Networks that were used.
         source (`dict`): `model` and `settings`, or `results`.
         metrics (`Collection[str]`): Names of the metrics requested.
-        feature_library (`str`): Whose FID and KID.
-        timings (`dict`): All that differs between two runs of the same.
+        feature_library (`str`): Library of FID and KID, `"clean-fid"` or `"torchmetrics"`.
+        timings (`dict`): Values that differ between two equal runs, such as seconds.
 
     Returns:
-        `dict`: holds nothing but JSON.
+        `dict`: the report.
     """
     persons = [entry["person"] for entry in scores.images]
     measured = [name for name in IMAGE_METRICS if scores.images and name in scores.images[0]]
@@ -86,12 +88,12 @@ def build_report(
 
 
 def describe_protocol(data: EvaluationData, feature_library: FeatureLibrary) -> dict[str, Any]:
-    """How everything is measured, in words that are equal wherever the numbers may be compared."""
+    """Description of how everything is measured, equal wherever numbers may be compared."""
     clean = "clean-fid, mode clean" if feature_library == "clean-fid" else "torchmetrics, torch-fidelity's Inception"
     return {
         "setting": data.setting,
-        "height": data.size[0],
-        "width": data.size[1],
+        "height": data.size[1],
+        "width": data.size[0],
         "images": "8-bit RGB; photos brought to the size by Pillow's Lanczos filter, results of exactly the size",
         "ssim": "torchmetrics, Gaussian window 11 x 11, sigma 1.5, data range 1.0; mean over images",
         "psnr": f"of each image, {PSNR_CAP:g} dB where nothing differs; mean over images",
@@ -104,13 +106,13 @@ def describe_protocol(data: EvaluationData, feature_library: FeatureLibrary) -> 
 
 
 def protocol_deviations(data: EvaluationData, feature_library: FeatureLibrary) -> list[str]:
-    """Why numbers can't stand beside the published ones of the StableVITON family; empty if they can."""
+    """Differences from the protocol of the StableVITON family's published numbers; empty if there are none."""
     reasons = []
     if data.kind != "viton-hd":
         reasons.append(f"the data is {data.kind}, not VITON-HD's test split")
     elif len(data) != VITON_HD_TEST_PAIRS:
         reasons.append(f"{len(data)} pairs instead of {VITON_HD_TEST_PAIRS}")
-    if tuple(data.size) != PUBLISHED_SIZE:
+    if data.size != PUBLISHED_SIZE:
         reasons.append(f"{data.size[0]} x {data.size[1]} pixels instead of {PUBLISHED_SIZE[0]} x {PUBLISHED_SIZE[1]}")
     if feature_library != "clean-fid":
         reasons.append(f"FID and KID by {feature_library} instead of clean-fid")
@@ -118,7 +120,7 @@ def protocol_deviations(data: EvaluationData, feature_library: FeatureLibrary) -
 
 
 def versions(*, inference: bool = False) -> dict[str, str]:
-    """Of everything that the numbers depend on; with `inference`, of what the images depend on."""
+    """Versions of the packages that numbers depend on; with `inference`, of those that images depend on."""
     found = {"stableviton_sdk": __version__}
     if not inference:
         found["python"] = platform.python_version()
@@ -131,12 +133,12 @@ def versions(*, inference: bool = False) -> dict[str, str]:
 
 
 def to_json(report: dict[str, Any]) -> str:
-    """JSON text; a number that JSON can't hold is a defect and raises `ValueError`."""
+    """The report as JSON text; raises `ValueError` for a number that JSON can't hold, which is a defect."""
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def load_report(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what `evaluate` wrote.
+    """A report that `evaluate` wrote.
 
     Raises:
         `InvalidInput`: if it's no report of this version.
@@ -158,10 +160,10 @@ def load_report(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def to_markdown(report: dict[str, Any]) -> str:
-    """The report as a table, with everything that must be said beside it."""
+    """The report as Markdown: a table, what it leaves out, and the protocol."""
     data, lines = report["data"], []
     lines += [f"# Evaluation of {_subject(report)}", ""]
-    lines.append(f"{data['kind']}, {data['setting']}, {data['size'][0]} x {data['size'][1]}: {_coverage(report)}")
+    lines.append(f"{data['kind']}, {data['setting']}, {data['width']} x {data['height']}: {_coverage(report)}")
     lines += ["", *_table(report), ""]
     persons = {image["person"] for image in report["images"]}
     if len(persons) < MIN_PERSONS:
@@ -193,7 +195,7 @@ def to_markdown(report: dict[str, Any]) -> str:
 
 
 def format_value(name: str, value: float) -> str:
-    """A metric's value with its digits."""
+    """A metric's value as text, with as many digits as it deserves."""
     return f"{value:.{DIGITS[name]}f}"
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, SeveralProblems
 from ..files import write_text_atomically
 from ..images import save_atomically
 from .data import EvaluationData
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
 REPORT, TABLE, SHEET = "report.json", "report.md", "contact.png"
 
 
-class IncompleteResults(InvalidInput):
+class IncompleteResults(SeveralProblems):
     """Some pairs have no result that can be measured.
 
     Args:
         problems (`dict[str, str]`): One sentence for each, by the pair's name.
-        count (`int`): How many pairs there are in all.
-        outcome (`str`): What that means for the report.
+        count (`int`): Number of all pairs.
+        outcome (`str`): What follows for the report.
     """
 
     def __init__(self, problems: dict[str, str], count: int, outcome: str):
-        self.problems, self.count, self.outcome = dict(problems), count, outcome
-        head = f"{len(problems)} of {count} pairs have no result that can be measured, so {outcome}:"
-        super().__init__("\n  - ".join([head, *(f"{name}: {why}" for name, why in problems.items())]))
+        self.count, self.outcome = count, outcome
+        super().__init__(
+            f"{len(problems)} of {count} pairs have no result that can be measured, so {outcome}", problems
+        )
 
     def __reduce__(self):
         return IncompleteResults, (self.problems, self.count, self.outcome)
@@ -62,27 +63,28 @@ def evaluate(
     """Evaluate a pipeline, or results that exist.
 
     Args:
-        data (`EvaluationData`): The pairs; see `load_data`.
+        data (`EvaluationData`): The pairs, such as `load_data` opens.
         output (`str` or `os.PathLike`):
-            Folder for `report.json`, `report.md`, `contact.png`, and a pipeline's results in `images`. A run that
-            was interrupted goes on in it; one with other settings is refused.
+            Folder for `report.json`, `report.md`, `contact.png`, and a pipeline's results in `images`. An interrupted
+            run goes on in it; one with other settings is refused.
         pipeline (`TryOnPipeline`, *optional*): Model to evaluate, on its device already.
         results (`str` or `os.PathLike`, *optional*):
-            Instead: a folder of images of the data's size, called `PERSON_GARMENT` or `PERSON`.
+            Folder of images of the data's size instead of a pipeline, called `PERSON_GARMENT` or `PERSON`.
         settings (`InferenceSettings`, *optional*): Options of the pipeline's call.
-        metrics (`Collection[str]`, *optional*): Some of `METRICS`; all by default.
-        feature_library (`str`, *optional*, defaults to `"clean-fid"`): Whose FID and KID; or `"torchmetrics"`.
-        networks (`MetricNetworks`, *optional*): For LPIPS, FID and KID; by default what `load_networks` finds.
-        model_name (`str`, *optional*): What the report calls the pipeline.
+        metrics (`Collection[str]`, *optional*): Names of metrics, some of `METRICS`; all by default.
+        feature_library (`str`, *optional*, defaults to `"clean-fid"`):
+            Library of FID and KID, `"clean-fid"` or `"torchmetrics"`.
+        networks (`MetricNetworks`, *optional*): Networks of LPIPS, FID and KID; by default what `load_networks` finds.
+        model_name (`str`, *optional*): Name of the pipeline in the report.
         incomplete (`bool`, *optional*, defaults to `False`):
-            Report on what is left if results are missing or unusable; the report says so, and names them.
-        progress (`bool`, *optional*, defaults to `True`): Show bars.
+            Whether to report on the other pairs if results are missing or unusable; the report lists those.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
 
     Returns:
         `dict`: the report, as in `report.json`.
 
     Raises:
-        `IncompleteResults`: naming every pair without a usable result, unless `incomplete`.
+        `IncompleteResults`: if pairs have no usable result, unless `incomplete`.
         `InvalidInput`: if an argument can't be used, or the folder holds another run.
         `MissingDependency`: without the extra `[eval]`.
     """
@@ -95,14 +97,14 @@ def evaluate(
     require("torchmetrics.functional.image")
     output = Path(output)
     if pipeline is not None:
-        settings = settings or InferenceSettings(steps=pipeline.config.default_steps)
+        settings = settings or InferenceSettings(steps=pipeline.config.default_num_inference_steps)
         pipeline.check_inputs(  # before anything is written: a folder keeps the settings that it was begun with
-            height=data.size[0],
-            width=data.size[1],
+            height=data.size[1],
+            width=data.size[0],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance_scale,
             num_images_per_prompt=1,
-            start=settings.start,
+            init_from=settings.init_from,
             output_type="pil",
             feather=0.0,
         )

@@ -1,4 +1,4 @@
-"""Measure images that lie in a folder against a data set, one by one, always in the order of the pairs' names."""
+"""Scores of results in a folder, measured one by one in the order of the pairs' names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.folder import IMAGE_ENDINGS
-from ..errors import InvalidInput
+from ..data.image_files import composed, images_by_stem
+from ..errors import InvalidInput, shortened
 from ..images import load_image, load_mask
 from . import metrics as measure
 from .data import EvalPair, EvaluationData
@@ -22,15 +22,15 @@ from .metrics import IMAGE_METRICS, METRICS, PSNR_CAP, SET_METRICS
 
 @dataclass
 class Scores:
-    """What was measured.
+    """Scores of a data set's results.
 
     Args:
-        images (`list[dict]`): By pair, in the order of names: `name`, `person`, `garment`, and its metrics.
+        images (`list[dict]`): One entry for each pair, in the order of names: `name`, `person`, `garment`, metrics.
         sets (`dict[str, float]`): Metrics of the whole set.
-        unavailable (`dict[str, str]`): By metric, why it wasn't measured.
-        problems (`dict[str, str]`): By pair, why it has no result to measure.
-        images_sha256 (`str`): Over the photos and truths that were measured against, as they were measured.
-        unused (`int`): Images in the folder that belong to no pair.
+        unavailable (`dict[str, str]`): Reason why a metric wasn't measured, by its name.
+        problems (`dict[str, str]`): Reason why a pair has no result to measure, by its name.
+        images_sha256 (`str`): Hash of the photos and truths that results were compared with, at the data's size.
+        unused (`int`): Number of images in the folder that belong to no pair.
     """
 
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -47,40 +47,38 @@ class ResultsFolder:
     Args:
         folder (`Path`):
             Images with any image ending, all called `PERSON_GARMENT`, or all called like the person; the latter
-            only where every person has one pair.
+            only where every person has one pair. Hidden files and files with other endings are ignored.
         data (`EvaluationData`): The pairs.
 
     Raises:
-        `InvalidInput`: if it's no folder, or two of its images differ in their ending only.
+        `InvalidInput`: if it's no folder, or two results of a pair differ in their ending only.
     """
 
     def __init__(self, folder: Path, data: EvaluationData):
         if not folder.is_dir():
             raise InvalidInput(f"there is no folder of results {folder}: check the path.")
         self.folder = folder
-        paths: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and not path.name.startswith("."):
-                if path.stem in paths:
-                    raise InvalidInput(f"{path} and {paths[path.stem].name} have one name: remove one of them.")
-                paths[path.stem] = path
-        persons = [person for person, _ in data.pairs]
-        self._stems = data.names
-        if len(set(persons)) == len(persons) and sum(map(paths.__contains__, persons)) > sum(
-            map(paths.__contains__, data.names)
-        ):
+        self._files = images_by_stem(folder)
+        self._stems = [composed(name) for name in data.names]
+        persons = [composed(person) for person, _ in data.pairs]
+        if len(set(persons)) == len(persons) and self._count(persons) > self._count(self._stems):
             self._stems = persons
-        self._paths = paths
+        several = [" and ".join(self._files[stem]) for stem in self._stems if len(self._files.get(stem, ())) > 1]
+        if several:
+            raise InvalidInput(f"results in {folder} have one name ({shortened(several, '; ')}): keep one of each.")
 
     def find(self, index: int) -> Path:
-        """Where a pair's result is, or where it was expected."""
+        """Path of a pair's result, or where it was expected."""
         stem = self._stems[index]
-        return self._paths.get(stem, self.folder / f"{stem}.png")
+        return self.folder / self._files.get(stem, [f"{stem}.png"])[0]
 
     @property
     def unused(self) -> int:
-        """How many images belong to no pair."""
-        return len(set(self._paths) - set(self._stems))
+        """Number of names of images that belong to no pair."""
+        return len(set(self._files) - set(self._stems))
+
+    def _count(self, stems: Sequence[str]) -> int:
+        return sum(stem in self._files for stem in stems)
 
 
 def score(
@@ -93,16 +91,16 @@ def score(
     known_problems: dict[str, str] | None = None,
     progress: bool = True,
 ) -> Scores:
-    """Measure every pair's result, alone and in the order of the pairs' names.
+    """Scores of every pair's result.
 
     Args:
         data (`EvaluationData`): The pairs.
         results (`ResultsFolder`): Their results, of exactly the data's size.
-        networks (`MetricNetworks`): For LPIPS, FID and KID.
-        metrics (`Collection[str]`, *optional*): Which ones; all by default.
-        masks (`Callable`, *optional*): Where the mask of a pair is stored if the data has none.
-        known_problems (`dict[str, str]`, *optional*): Pairs that are known to have no result.
-        progress (`bool`, *optional*, defaults to `True`): Show a bar.
+        networks (`MetricNetworks`): Networks of LPIPS, FID and KID.
+        metrics (`Collection[str]`, *optional*): Names of the metrics to measure; all by default.
+        masks (`Callable`, *optional*): Function from a pair's name to the path of its mask, for data without masks.
+        known_problems (`dict[str, str]`, *optional*): Pairs that are known to have no result, with the reason.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
         `Scores`
@@ -127,22 +125,22 @@ def score(
         if isinstance(image, str):
             scores.problems[name] = image
             continue
-        case = data[index]
-        mask = case.mask
+        pair = data[index]
+        mask = pair.mask
         if mask is None and masks is not None and masks(name).is_file():
             mask = np.asarray(load_mask(masks(name))) >= 128
-        if case.truth is None:
+        if pair.truth is None:
             lacking["truth"].append(name)
         if mask is None or not mask.any():
             lacking["mask"].append(name)
             mask = None
-        values = _measure(image, case.truth, mask, networks, wanted)
-        scores.images.append({"name": name, "person": case.person_name, "garment": case.garment_name, **values})
-        digests[name] = _digest(case)
+        values = _measure(image, pair.truth, mask, networks, wanted)
+        scores.images.append({"name": name, "person": pair.person_name, "garment": pair.garment_name, **values})
+        digests[name] = _digest(pair)
         if extract is not None:
             features.append(extract(image))
-            if case.person_name not in reference:
-                reference[case.person_name] = extract(case.person)
+            if pair.person_name not in reference:
+                reference[pair.person_name] = extract(pair.person)
     scores.unused = results.unused
     scores.problems = dict(sorted(scores.problems.items()))
     scores.images_sha256 = hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
@@ -162,15 +160,15 @@ def score(
 
 
 def _read(path: Path, size: tuple[int, int]) -> np.ndarray | str:
-    """A result, or one sentence on why there is none."""
+    """Pixels of a result, or a sentence on why there are none."""
     if not path.is_file():
         return f"there is no result {path}."
     try:
         image = load_image(path, name=str(path))
     except InvalidInput as error:
         return str(error)
-    if image.size != size[::-1]:
-        return f"{path} is {image.width} x {image.height}, not {size[1]} x {size[0]}."
+    if image.size != size:
+        return f"{path} is {image.width} x {image.height}, not {size[0]} x {size[1]}."
     return np.asarray(image)
 
 
@@ -203,7 +201,7 @@ def _measure(
 
 
 def _explain(scores: Scores, wanted: Sequence[str], lacking: dict[str, list[str]]) -> None:
-    """A metric that only some pairs have is dropped, with the reason: its mean would be of other pairs."""
+    """Drop metrics that only some pairs have, and state the reason: their means would be of other pairs."""
     count = len(scores.images)
     reasons = {
         "truth": "the data holds no image of what {} should look like",
@@ -220,8 +218,8 @@ def _explain(scores: Scores, wanted: Sequence[str], lacking: dict[str, list[str]
                     entry.pop(name, None)
 
 
-def _digest(case: EvalPair) -> bytes:
-    digest = hashlib.sha256(np.ascontiguousarray(case.person))
-    if case.truth is not None:
-        digest.update(np.ascontiguousarray(case.truth))
+def _digest(pair: EvalPair) -> bytes:
+    digest = hashlib.sha256(np.ascontiguousarray(pair.person))
+    if pair.truth is not None:
+        digest.update(np.ascontiguousarray(pair.truth))
     return digest.digest()

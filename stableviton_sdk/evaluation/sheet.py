@@ -1,12 +1,14 @@
-"""A contact sheet of the best, the middling and the worst results."""
+"""Contact sheet of the best, the median and the worst results."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from ..errors import clipped
+from ..grids import labelled_grid
 from ..images import load_image
 from .data import EvaluationData
 from .metrics import HIGHER_IS_BETTER
@@ -15,78 +17,63 @@ from .scoring import ResultsFolder
 
 TILE = 256  # pixels, the height of an image
 ROWS = 3  # of each group
-GAP, LABEL, SIDE = 8, 20, 150
-PAPER, INK, LINE = (250, 250, 250), (40, 40, 40), (190, 190, 190)
-# what the eye agrees with first
-PREFERENCE = ("lpips", "ssim_region", "psnr_region", "ssim", "psnr")
+LABEL_LENGTH = 26  # characters that fit above a tile
+PREFERENCE = ("lpips", "ssim_region", "psnr_region", "ssim", "psnr")  # the eye agrees with the first most
 
 
 def draw_sheet(report: dict[str, Any], data: EvaluationData, results: ResultsFolder) -> Image.Image:
-    """Draw rows of garment, photo, result, and the truth where it's another image than the photo.
+    """Rows of garment, photo, result, and the truth where it's another image than the photo.
 
     Ranked by the first of LPIPS, regional SSIM and PSNR, SSIM and PSNR that was measured; without any, the rows are
     spread evenly over the pairs.
 
     Args:
-        report (`dict`): Of these pairs.
-        data (`EvaluationData`), results (`ResultsFolder`): Where the images are.
+        report (`dict`): Report of these pairs.
+        data (`EvaluationData`): The pairs.
+        results (`ResultsFolder`): Their results.
 
     Returns:
         `PIL.Image.Image`: RGB.
     """
     metric = next((name for name in PREFERENCE if name in report["metrics"]), None)
-    chosen = choose_cases(report["images"], metric)
     index_of = {name: index for index, name in enumerate(data.names)}
     rows = []
-    for title, image in chosen:
-        index = index_of[image["name"]]
-        case, result = data[index], load_image(results.find(index))
-        columns = [("garment", case.garment), ("photo", case.person), ("result", np.asarray(result))]
-        if case.truth is not None and case.truth is not case.person:
-            columns.append(("truth", case.truth))
-        value = "" if metric is None else format_value(metric, image[metric])
-        rows.append((title, value, image["name"], columns))
-    width = max(1, round(TILE * data.size[1] / data.size[0]))
-    count = max(len(columns) for *_, columns in rows)
-    row_height = TILE + GAP
-    sheet = Image.new("RGB", (SIDE + count * (width + GAP) + GAP, LABEL + 2 * GAP + len(rows) * row_height), PAPER)
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(size=15), ImageFont.load_default(size=11)
-    for column, (label, _) in enumerate(rows[0][3]):
-        draw.text((SIDE + column * (width + GAP), GAP), label, fill=INK, font=font)
-    previous = None
-    for number, (title, value, name, columns) in enumerate(rows):
-        top = LABEL + GAP + number * row_height
-        if previous not in (None, title):
-            draw.line((GAP, top - GAP // 2, sheet.width - GAP, top - GAP // 2), fill=LINE)
-        previous = title
-        draw.text((GAP, top), title, fill=INK, font=font)
-        if metric is not None:
-            draw.text((GAP, top + 21), LABELS[metric], fill=INK, font=small)
-            draw.text((GAP, top + 35), value, fill=INK, font=font)
-        for line in range(0, min(len(name), 88), 22):
-            draw.text((GAP, top + 60 + line // 22 * 14), name[line : line + 22], fill=INK, font=small)
-        for column, (_, shown) in enumerate(columns):
-            if shown is not None:
-                tile = _fit(shown, (width, TILE))
-                left = SIDE + column * (width + GAP)
-                sheet.paste(tile, (left + (width - tile.width) // 2, top + (TILE - tile.height) // 2))
-    return sheet
+    for group, entry in choose_pairs(report["images"], metric):
+        index = index_of[entry["name"]]
+        pair = data[index]
+        value = "" if metric is None else f": {LABELS[metric].split(',')[0]} {format_value(metric, entry[metric])}"
+        row = [
+            (f"{group}{value}", _image(pair.garment)),
+            (clipped(entry["name"], most=LABEL_LENGTH), _image(pair.person)),
+            ("result", load_image(results.find(index))),
+        ]
+        if pair.truth is not None and pair.truth is not pair.person:
+            row.append(("truth", _image(pair.truth)))
+        rows.append(row)
+    columns = max(map(len, rows))
+    tiles = [tile for row in rows for tile in row + [("", None)] * (columns - len(row))]
+    width = max(1, round(TILE * data.size[0] / data.size[1]))
+    return labelled_grid(tiles, (width, TILE), columns=columns)
 
 
-def choose_cases(images: list[dict[str, Any]], metric: str | None, rows: int = ROWS) -> list[tuple[str, dict]]:
-    """The best, the middle and the worst cases by a metric, each case once; without a metric, an even spread.
+def _image(pixels: np.ndarray | None) -> Image.Image | None:
+    return None if pixels is None else Image.fromarray(pixels)
+
+
+def choose_pairs(images: list[dict[str, Any]], metric: str | None, rows: int = ROWS) -> list[tuple[str, dict]]:
+    """The best, the median and the worst pairs by a metric, each once; without a metric, an even spread.
 
     Args:
-        images (`list[dict]`): The report's.
-        metric (`str`, *optional*): Which one.
-        rows (`int`, *optional*, defaults to 3): Of each group.
+        images (`list[dict]`): Entries of a report.
+        metric (`str`, *optional*): Name of a metric that they have.
+        rows (`int`, *optional*, defaults to 3): Pairs of each group.
 
     Returns:
-        `list[tuple[str, dict]]`: title of the group, and the case.
+        `list[tuple[str, dict]]`: name of the group, and entry of the pair.
     """
     if metric is None:
         places = np.unique(np.linspace(0, len(images) - 1, min(3 * rows, len(images))).round().astype(int))
-        return [("some of them", images[place]) for place in places]
+        return [("sample", images[place]) for place in places]
     sign = -1 if HIGHER_IS_BETTER[metric] else 1
     ranked = sorted(images, key=lambda image: (sign * image[metric], image["name"]))
     rows = max(1, min(rows, len(ranked) // 3))
@@ -101,11 +88,3 @@ def choose_cases(images: list[dict[str, Any]], metric: str | None, rows: int = R
         for place in places:
             chosen.setdefault(place, title)
     return [(title, ranked[place]) for place, title in sorted(chosen.items())]
-
-
-def _fit(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    image = Image.fromarray(values)
-    scale = min(size[0] / image.width, size[1] / image.height)
-    target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # small images stay sharp: their pixels are what is looked at
-    return image.resize(target, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)

@@ -16,7 +16,7 @@ CHUNK_ELEMENTS = 2**22  # entries of maps in memory at once, where only a sum ov
 class AttentionRecorder(Protocol):
     """What a zero cross-attention block shows its queries and keys to."""
 
-    def wants(self, block: int) -> bool:
+    def should_record(self, block: int) -> bool:
         """Whether to record the block at this place of the decoder (0 is the lowest resolution)."""
         ...
 

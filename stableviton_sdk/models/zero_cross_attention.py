@@ -66,7 +66,7 @@ class ZeroCrossAttention(nn.Module):
         """
         garment_size = garment_features.shape[-2:]
         garment_tokens = garment_features.flatten(2).transpose(1, 2)  # (batch, height' * width', garment_channels)
-        if attention_recorder is not None and not attention_recorder.wants(block):
+        if attention_recorder is not None and not attention_recorder.should_record(block):
             attention_recorder = None
         if attention_recorder is None and not self.positions:
             attended = self.transformer(hidden_states, encoder_hidden_states=garment_tokens, return_dict=False)[0]

@@ -1,26 +1,26 @@
-"""The door: whatever a caller passes becomes lists of prepared persons and of garments, or one clear sentence."""
+"""Checks of the pipeline's arguments."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from ..errors import InvalidInput
-from ..images import MAX_PIXELS, ImageLike, as_image_list, load_image, load_mask
-from ..preprocessing.frame import Frame, choose_frame, same_aspect
+from ..errors import CallCancelled, InvalidInput
+from ..preprocessing.frame import same_aspect
+from ..preprocessing.garment import PreparedGarment
 from ..preprocessing.inputs import TryOnInputs
 
-STARTS = ("agnostic", "person", "noise")
+INITS = ("agnostic", "person", "noise")
+ON_ERROR = ("raise", "skip")
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
-def check_numbers(
+def check_choices(
     *,
     height: int,
     width: int,
@@ -28,9 +28,11 @@ def check_numbers(
     num_inference_steps: int,
     guidance_scale: float,
     num_images_per_prompt: int,
-    start: str,
-    output_type: str,
+    init_from: str,
     feather: float,
+    output_type: str,
+    on_error: str,
+    cancel_event: threading.Event | None,
 ) -> None:
     """Refuse sizes, counts and choices that can't work."""
     for name, value in (("height", height), ("width", width)):
@@ -41,13 +43,17 @@ def check_numbers(
     if not _is_count(num_images_per_prompt) or num_images_per_prompt < 1:
         raise InvalidInput(f"num_images_per_prompt is {num_images_per_prompt!r}: pass a whole number from 1.")
     if not isinstance(guidance_scale, numbers.Real) or not math.isfinite(guidance_scale) or guidance_scale < 0:
-        raise InvalidInput(f"guidance_scale is {guidance_scale!r}: pass a number from 0 (1 turns guidance off).")
-    if start not in STARTS:
-        raise InvalidInput(f"start is {start!r}: pass one of {', '.join(map(repr, STARTS))}.")
+        raise InvalidInput(f"guidance_scale is {guidance_scale!r}: pass a number from 0 (up to 1 it is off).")
+    if init_from not in INITS:
+        raise InvalidInput(f"init_from is {init_from!r}: pass one of {', '.join(map(repr, INITS))}.")
     if output_type not in OUTPUT_TYPES:
         raise InvalidInput(f"output_type is {output_type!r}: pass one of {', '.join(map(repr, OUTPUT_TYPES))}.")
     if not isinstance(feather, numbers.Real) or not math.isfinite(feather) or feather < 0:
         raise InvalidInput(f"feather is {feather!r}: pass a number of pixels from 0.")
+    if on_error not in ON_ERROR:
+        raise InvalidInput(f"on_error is {on_error!r}: pass one of {', '.join(map(repr, ON_ERROR))}.")
+    if cancel_event is not None and not callable(getattr(cancel_event, "is_set", None)):
+        raise InvalidInput(f"cancel_event is a {type(cancel_event).__name__}: pass a threading.Event.")
 
 
 def check_tensors(
@@ -76,135 +82,49 @@ def check_tensors(
             raise InvalidInput("latents holds NaN or infinite values: pass finite ones.")
 
 
-def collect_inputs(
-    person: Any,
-    *,
-    mask: Any,
-    agnostic: Any,
-    densepose: Any,
-    aspect: tuple[int, int],
-    prepare: Callable[[ImageLike], TryOnInputs],
-) -> list[TryOnInputs]:
-    """Make a `TryOnInputs` of every person.
+def check_person(inputs: TryOnInputs, size: tuple[int, int]) -> TryOnInputs:
+    """A prepared person that fits the network's size and has something to repaint and something to keep.
 
     Args:
-        person: One photo or `TryOnInputs`, or a list of them.
-        mask, agnostic, densepose: Maps of the whole photo, one for each person, or None to derive them.
-        aspect (`tuple[int, int]`): Width and height that the network works at.
-        prepare (`Callable`): Derives what isn't given from a photo.
-
-    Returns:
-        `list[TryOnInputs]`: one for each person.
-
-    Raises:
-        `InvalidInput`: naming the argument that doesn't fit.
+        inputs (`TryOnInputs`): The person.
+        size (`tuple[int, int]`): Width and height that the network works at.
     """
-    persons, _ = ([person], False) if isinstance(person, TryOnInputs) else as_image_list(person, name="person")
-    given = {"mask": mask, "agnostic": agnostic, "densepose": densepose}
-    maps = {name: _spread(value, len(persons), name) for name, value in given.items()}
-    collected = []
-    for index, entry in enumerate(persons):
-        label = "person" if len(persons) == 1 else f"person[{index}]"
-        explicit = {name: values[index] for name, values in maps.items() if values[index] is not None}
-        if isinstance(entry, TryOnInputs):
-            inputs = _override(entry, explicit)
-        elif "mask" in explicit and "densepose" in explicit:
-            inputs = _from_maps(load_image(entry, name=label), explicit, aspect)
-        else:
-            inputs = _override(prepare(load_image(entry, name=label)), explicit)
-        if not same_aspect(inputs.frame.size, aspect):
-            raise InvalidInput(
-                f"{label} was prepared for a frame of {inputs.frame.size[0]} x {inputs.frame.size[1]}, which isn't "
-                f"{aspect[0]}:{aspect[1]}: prepare it again for this width and height."
-            )
-        low, high = inputs.mask.getextrema()
-        if high < 128:
-            raise InvalidInput(f"the mask of {label} is all black, so nothing would be repainted: white = repaint.")
-        if low >= 128:
-            raise InvalidInput(f"the mask of {label} is all white, so nothing of the person would be kept.")
-        collected.append(inputs)
-    return collected
-
-
-def pair_up(persons: int, garments: int) -> list[tuple[int, int]]:
-    """Which person wears which garment: one with N, N with one, or N with N pairwise."""
-    if persons == garments:
-        return list(zip(range(persons), range(garments), strict=True))
-    if persons == 1:
-        return [(0, garment) for garment in range(garments)]
-    if garments == 1:
-        return [(person, 0) for person in range(persons)]
-    raise InvalidInput(
-        f"{persons} persons and {garments} garments can't be paired: pass one of either, or equal numbers."
-    )
-
-
-def _from_maps(photo: Image.Image, explicit: dict[str, Any], aspect: tuple[int, int]) -> TryOnInputs:
-    """Frame a photo whose maps are given."""
-    images = {name: _load_map(name, value, photo) for name, value in explicit.items()}
-    box = images["mask"].getbbox()
-    if box is not None:
-        scale_x, scale_y = photo.width / images["mask"].width, photo.height / images["mask"].height
-        box = (
-            int(box[0] * scale_x),
-            int(box[1] * scale_y),
-            math.ceil(box[2] * scale_x),
-            math.ceil(box[3] * scale_y),
-        )
-    frame = choose_frame(photo.size, aspect, box)
-    if frame.size[0] * frame.size[1] > MAX_PIXELS:  # a panorama, padded
+    if not same_aspect(inputs.frame.size, size):
         raise InvalidInput(
-            f"a frame of {aspect[0]}:{aspect[1]} around the mask of this {photo.width} x {photo.height} photo would "
-            f"be {frame.size[0]} x {frame.size[1]}: crop the photo around the person first."
+            f"it was prepared for a frame of {inputs.frame.size[0]} x {inputs.frame.size[1]}, which isn't "
+            f"{size[0]}:{size[1]}: prepare it again for this width and height."
         )
-    inputs = TryOnInputs(
-        photo=photo,
-        frame=frame,
-        person=_crop(frame, "person", photo),
-        mask=_crop(frame, "mask", images["mask"]),
-        densepose=_crop(frame, "densepose", images["densepose"]),
-    )
-    if "agnostic" in images:
-        return inputs.replace(agnostic=_crop(frame, "agnostic", images["agnostic"]))
+    low, high = inputs.frame_mask.getextrema()
+    if high < 128:
+        raise InvalidInput("the mask is all black, so nothing would be repainted: white = repaint.")
+    if low >= 128:
+        raise InvalidInput("the mask is all white, so nothing of the person would be kept.")
     return inputs
 
 
-def _override(inputs: TryOnInputs, explicit: dict[str, Any]) -> TryOnInputs:
-    """Explicit maps, which show the whole photo, win over the prepared ones."""
-    if not explicit:
-        return inputs
-    return inputs.replace(
-        **{name: _crop(inputs.frame, name, _load_map(name, value, inputs.photo)) for name, value in explicit.items()}
-    )
+def check_garment(garment: PreparedGarment, size: tuple[int, int]) -> PreparedGarment:
+    """A prepared garment whose canvas fits the network's size.
 
-
-def _load_map(name: str, value: Any, photo: Image.Image) -> Image.Image:
-    image = load_mask(value) if name == "mask" else load_image(value, name=name)
-    if not same_aspect(image.size, photo.size):
+    Args:
+        garment (`PreparedGarment`): The garment.
+        size (`tuple[int, int]`): Width and height that the network works at.
+    """
+    if not same_aspect(garment.image.size, size):
         raise InvalidInput(
-            f"{name} is {image.width} x {image.height} for a photo of {photo.width} x {photo.height}: "
-            "it must show the whole photo, in the photo's proportions."
+            f"it was prepared on a canvas of {garment.image.width} x {garment.image.height}, which isn't "
+            f"{size[0]}:{size[1]}: prepare it again for this width and height."
         )
-    return image
+    return garment
 
 
-def _crop(frame: Frame, name: str, image: Image.Image) -> Image.Image:
-    if name == "mask":
-        # kept at its own resolution: the paste-back follows a hand-drawn mask to the photo's pixel
-        framed = frame.crop(image, resample=Image.Resampling.BILINEAR, fill=0)
-        return framed.point(lambda value: 255 if value >= 128 else 0)
-    if name == "densepose":
-        return frame.crop(image, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
-    return frame.crop(image)
+def raise_if_set(cancel_event: threading.Event | None) -> None:
+    """Leave a call that was cancelled.
 
-
-def _spread(value: Any, count: int, name: str) -> list[Any]:
-    if value is None:
-        return [None] * count
-    items, _ = as_image_list(value, name=name)
-    if len(items) != count:
-        raise InvalidInput(f"{name} holds {len(items)} images for {count} persons: pass one for each.")
-    return items
+    Raises:
+        `CallCancelled`: if the event is set.
+    """
+    if cancel_event is not None and cancel_event.is_set():
+        raise CallCancelled("the call was cancelled: its cancel_event is set.")
 
 
 def _is_count(value: Any) -> bool:

@@ -14,7 +14,9 @@ from diffusers.utils import logging
 
 from ..conversion.architecture import SCHEDULER
 from ..conversion.cache import ArchitectureOverride, fetch_converted
-from ..conversion.convert import LIBRARY, UNKNOWN_LICENCE, licence_of_card, load_components, model_card, parse_dtype
+from ..conversion.convert import LIBRARY, load_components
+from ..conversion.model_card import UNKNOWN_LICENCE, licence_of_card, model_card
+from ..dtypes import resolve_dtype
 from ..errors import InvalidInput, TryOnError, WeightsUnavailable
 from ..files import write_text_atomically
 from ..hub import download as hub
@@ -61,8 +63,10 @@ def find_folder(
             "name."
         ) from error
     for option in ("dtype", "torch_dtype"):
-        if isinstance(options.get(option), str):
-            options[option] = parse_dtype(options[option])
+        if isinstance(options.get(option), Mapping):
+            options[option] = {name: resolve_dtype(dtype) for name, dtype in options[option].items()}
+        elif option in options:
+            options[option] = resolve_dtype(options[option])
     if os.path.isdir(name):
         if not os.path.isfile(os.path.join(name, "model_index.json")):
             raise InvalidInput(f"{name} holds no model_index.json, so it is no pipeline folder: check the path.")
@@ -131,7 +135,7 @@ def load_single_file(
     """
     from diffusers import PNDMScheduler
 
-    loaded, report = load_components(path, dtype=parse_dtype(dtype), architecture=architecture)
+    loaded, report = load_components(path, dtype=resolve_dtype(dtype), architecture=architecture)
     if report.foreign_line():
         logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
     loaded |= {"scheduler": PNDMScheduler(**SCHEDULER), "preprocessor": PersonPreprocessor()}

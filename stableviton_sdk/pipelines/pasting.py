@@ -1,4 +1,4 @@
-"""Between images and tensors, and back into the photo."""
+"""From the network's images back into the photos."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ import torch
 from PIL import Image
 
 from ..images import resize_mask
-from ..preprocessing.frame import feather_mask, paste_back
+from ..preprocessing import frame as framing
 from ..preprocessing.inputs import TryOnInputs
 
 
-def finish(
-    arrays: np.ndarray, inputs: list[TryOnInputs], *, repaint: bool, feather: float, output_type: str
+def paste_into_photos(
+    arrays: np.ndarray, inputs: list[TryOnInputs], *, paste_back: bool, feather: float, output_type: str
 ) -> list[Image.Image] | list[np.ndarray] | list[torch.Tensor] | np.ndarray | torch.Tensor:
-    """Put decoded images back into their photos.
+    """Paste decoded images back into their photos.
 
     Args:
         arrays (`np.ndarray`): float, (N, H, W, 3) in [0, 1].
         inputs (`list[TryOnInputs]`): One for each image.
-        repaint (`bool`), feather (`float`), output_type (`str`): As for the call.
+        paste_back (`bool`), feather (`float`), output_type (`str`): As for the call.
     """
     images: list[Any] = []
     for array, entry in zip(arrays, inputs, strict=True):
         size = (array.shape[1], array.shape[0])
         if output_type != "pil" and entry.photo.size == entry.frame.size == size:
-            images.append(_blend_exactly(array, entry, feather if repaint else None))  # nothing to resample
+            images.append(_blend_exactly(array, entry, feather if paste_back else None))  # nothing to resample
             continue
         result = Image.fromarray((array * 255).round().astype(np.uint8))
-        result = paste_back(entry.photo, entry.frame, result, entry.mask if repaint else None, feather=feather)
+        result = framing.paste_back(
+            entry.photo, entry.frame, result, entry.frame_mask if paste_back else None, feather=feather
+        )
         images.append(result if output_type == "pil" else np.asarray(result, dtype=np.float32) / 255)
     if output_type == "pt":
         images = [torch.from_numpy(image).permute(2, 0, 1) for image in images]
@@ -44,6 +46,6 @@ def _blend_exactly(array: np.ndarray, entry: TryOnInputs, feather: float | None)
     if feather is None:
         return array
     photo = np.asarray(entry.photo, dtype=np.float32) / 255
-    mask = np.asarray(resize_mask(entry.mask, entry.photo.size)) >= 128
-    opacity = feather_mask(mask, feather)[..., None]
+    mask = np.asarray(resize_mask(entry.frame_mask, entry.photo.size)) >= 128
+    opacity = framing.feather_mask(mask, feather)[..., None]
     return np.where(opacity > 0, photo + opacity * (array - photo), photo)

@@ -6,6 +6,7 @@ import copy
 import inspect
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Self
@@ -21,43 +22,54 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from ..attention.recorder import AttentionRequest, ImagesBranch, StepRecorder, open_recorder, read_request
+from ..attention.recorder import (
+    AttentionRequest,
+    CallRecorder,
+    ConditionalBranch,
+    make_recorder,
+    parse_attention_request,
+)
 from ..attention.result import TryOnAttention
 from ..conversion.cache import ArchitectureOverride
-from ..errors import InvalidInput
-from ..images import ImageLike, as_image_list, resize, resize_mask, to_tensor
+from ..errors import InvalidInput, TryOnError
+from ..images import ImageLike, as_image_list, load_image, resize, resize_mask, to_tensor
 from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
 from ..models.unet import TryOnUNet
-from ..preprocessing.inputs import TryOnInputs, grey_out
+from ..preprocessing.garment import PreparedGarment, prepare_garment
+from ..preprocessing.inputs import TryOnInputs
 from ..preprocessing.preprocessor import PersonPreprocessor
 from . import loading
-from .call_state import CallPropertiesMixin, CallState, OffloadGuard
-from .checks import check_numbers, check_tensors, collect_inputs, pair_up
+from .batches import Pairs, each, match_branches, split_batch
+from .calls import Calls
+from .checks import check_choices, check_garment, check_person, check_tensors, raise_if_set
 from .lora import TryOnLoraLoaderMixin, refuse_adapters
-from .pasting import finish
+from .pasting import paste_into_photos
 from .pipeline_output import TryOnPipelineOutput
-from .preparation import PreparationMixin
+
+# Options of saved pipelines, by their names in earlier versions.
+RENAMED_OPTIONS = {"default_steps": "default_num_inference_steps", "attention_block": "correspondence_block"}
 
 
-class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin, DiffusionPipeline):
+class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     """Virtual try-on with StableVITON (arXiv 2312.01725).
 
-    Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`].
+    Inherits loading, saving, offloading and memory options from [`DiffusionPipeline`]. Several threads may call one
+    pipeline at once, unless its weights move during a call (offloading, layerwise casting).
 
     Args:
-        vae (`AutoencoderKL` or `PatchAutoencoder`): Images to latents and back.
-        garment_encoder (`GarmentEncoder`): The garment as one context token.
-        spatial_encoder (`SpatialEncoder`): The garment as feature maps to look things up in.
+        vae (`AutoencoderKL` or `PatchAutoencoder`): Encodes images to latents and decodes them.
+        garment_encoder (`GarmentEncoder`): Encodes the garment as one context token.
+        spatial_encoder (`SpatialEncoder`): Encodes the garment as the feature maps that zero cross-attention reads.
         unet (`TryOnUNet`): Denoises the person's latent.
-        scheduler (`SchedulerMixin`): Copied for every call.
+        scheduler (`SchedulerMixin`): Noise schedule; copied for every call.
         preprocessor (`PersonPreprocessor`, *optional*): Derives agnostic mask and DensePose from a raw photo.
-        weights_licence (`str`, *optional*): Licence of the weights; goes where the weights go.
-        default_steps (`int`, *optional*, defaults to 50): Denoising steps where a call doesn't say.
-        attention_block (`int`, *optional*):
-            The zero cross-attention that tells where pixels came from, where a call doesn't say; by default each
-            image's sharpest. (A block that nothing trained for it may be sure of a wrong place.)
+        weights_licence (`str`, *optional*): Licence of the weights; stored in the config and the model card.
+        default_num_inference_steps (`int`, *optional*, defaults to 50): Denoising steps of a call that names none.
+        correspondence_block (`int`, *optional*):
+            Zero cross-attention block that answers where pixels came from, 0 being the decoder's lowest resolution;
+            by default each image's sharpest. (An unsupervised block can be confidently wrong.)
     """
 
     # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
@@ -74,8 +86,8 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
         scheduler: KarrasDiffusionSchedulers,
         preprocessor: PersonPreprocessor | None = None,
         weights_licence: str | None = None,
-        default_steps: int = 50,
-        attention_block: int | None = None,
+        default_num_inference_steps: int = 50,
+        correspondence_block: int | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -87,12 +99,13 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
             preprocessor=preprocessor,
         )
         self.register_to_config(
-            weights_licence=weights_licence, default_steps=default_steps, attention_block=attention_block
+            weights_licence=weights_licence,
+            default_num_inference_steps=default_num_inference_steps,
+            correspondence_block=correspondence_block,
         )
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
-        self._offload_guard = OffloadGuard()
-        self._call_state = CallState()
+        self._calls = Calls()
 
     @classmethod
     def from_pretrained(
@@ -248,19 +261,301 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
             self.save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
             return loading.upload(folder, repo_id, True, commit_message, private, token, create_pr)
 
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """A saved pipeline's configuration, as `ConfigMixin.load_config`; names of earlier versions are translated."""
+        loaded = super().load_config(*args, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        for old, new in RENAMED_OPTIONS.items():
+            if old in config:
+                config[new] = config.pop(old)
+        return loaded
+
+    @property
+    def default_size(self) -> tuple[int, int]:
+        """Width and height in pixels that the weights were trained at."""
+        height, width = self.unet.config.sample_size
+        return width * self.vae_scale_factor, height * self.vae_scale_factor
+
+    @property
+    def default_width(self) -> int:
+        """Width in pixels that the weights were trained at."""
+        return self.default_size[0]
+
+    @property
+    def default_height(self) -> int:
+        """Height in pixels that the weights were trained at."""
+        return self.default_size[1]
+
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance scale of the running call."""
+        return self._calls.current.guidance_scale
+
+    @property
+    def _guidance_scale(self) -> float:
+        return self._calls.current.guidance_scale
+
+    @_guidance_scale.setter
+    def _guidance_scale(self, value: float) -> None:
+        self._calls.current.guidance_scale = value
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        """Whether the running call computes the unconditional branch, as it does for guidance scales above 1."""
+        return self._calls.current.guidance_scale > 1.0
+
+    @property
+    def num_timesteps(self) -> int:
+        """Timesteps of the running call."""
+        return self._calls.current.num_timesteps
+
+    @property
+    def current_timestep(self) -> torch.Tensor | None:
+        """Timestep of the running call; None between calls."""
+        return self._calls.current.current_timestep
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the running call stops after the step. Set `_interrupt`: in a callback it stops the callback's
+        call, anywhere else all calls that are running."""
+        return self._calls.current.interrupt
+
+    @property
+    def _interrupt(self) -> bool:
+        return self._calls.current.interrupt
+
+    @_interrupt.setter
+    def _interrupt(self, value: bool) -> None:
+        self._calls.interrupt(value)
+
+    def check_inputs(
+        self,
+        *,
+        height: int,
+        width: int,
+        num_inference_steps: int,
+        guidance_scale: float = 1.0,
+        num_images_per_prompt: int = 1,
+        init_from: str = "agnostic",
+        feather: float = 6.0,
+        output_type: str = "pil",
+        on_error: str = "raise",
+        cancel_event: threading.Event | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+    ) -> None:
+        """Refuse sizes, counts and choices that can't work; images are checked where they are loaded.
+
+        Args:
+            height (`int`), width (`int`), num_inference_steps (`int`), guidance_scale (`float`, *optional*),
+            num_images_per_prompt (`int`, *optional*), init_from (`str`, *optional*), feather (`float`, *optional*),
+            output_type (`str`, *optional*), on_error (`str`, *optional*), cancel_event (`Event`, *optional*),
+            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): As for the call.
+
+        Raises:
+            `InvalidInput`: naming the argument.
+        """
+        check_choices(
+            height=height,
+            width=width,
+            multiple=self.vae_scale_factor,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            num_images_per_prompt=num_images_per_prompt,
+            init_from=init_from,
+            feather=feather,
+            output_type=output_type,
+            on_error=on_error,
+            cancel_event=cancel_event,
+        )
+        unknown = set(callback_on_step_end_tensor_inputs or ()) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise InvalidInput(
+                f"callback_on_step_end_tensor_inputs names {sorted(unknown)}: pass some of "
+                f"{self._callback_tensor_inputs}."
+            )
+
+    def prepare(
+        self,
+        person: ImageLike | list[ImageLike],
+        category: str = "upper",
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        **options: Any,
+    ) -> TryOnInputs | list[TryOnInputs]:
+        """Derive from a raw photo what the network needs: frame, agnostic mask, DensePose.
+
+        Args:
+            person (`ImageLike` or a list): Photo of a person.
+            category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`.
+            height (`int`, *optional*), width (`int`, *optional*):
+                Size in pixels that the network will work at; the frame has its proportions. As trained by default.
+            options: The preprocessor's own options: `person_box`, `pose`, `mask_dilation`, `zoom_to_person` … (see
+                [`PersonPreprocessor.__call__`]).
+
+        Returns:
+            `TryOnInputs`, or a list of them for a list: to look at, correct and use again and again.
+
+        Raises:
+            `InvalidInput`: if the pipeline has no preprocessor, or the photo can't be used.
+            `NoPersonFound`: if the photo shows nobody.
+        """
+        if self.preprocessor is None:
+            raise InvalidInput(
+                "this pipeline has no preprocessor to derive mask and densepose with: pass both along, or make the "
+                "pipeline with preprocessor=PersonPreprocessor()."
+            )
+        options |= {"category": category, "aspect": self._size(height, width), "device": self._execution_device}
+        photos, batched = as_image_list(person, name="person")
+        prepared = each("person", photos, lambda _, photo: self.preprocessor(photo, **options))
+        return prepared if batched else prepared[0]
+
+    def prepare_persons(
+        self,
+        person: ImageLike | TryOnInputs | list[ImageLike | TryOnInputs],
+        *,
+        mask: ImageLike | list[ImageLike] | None = None,
+        agnostic: ImageLike | list[ImageLike] | None = None,
+        densepose: ImageLike | list[ImageLike] | None = None,
+        category: str = "upper",
+        height: int | None = None,
+        width: int | None = None,
+        failed: dict[int, TryOnError] | None = None,
+    ) -> list[TryOnInputs]:
+        """The call's persons, prepared: maps that are given win, the others are derived.
+
+        Args:
+            person, mask, agnostic, densepose, category, height, width: As for the call.
+            failed (`dict[int, TryOnError]`, *optional*):
+                Collects what is wrong with persons, by their places, whose entries are None then.
+
+        Returns:
+            `list[TryOnInputs]`: one for each person.
+
+        Raises:
+            `InvalidInput`, `NoPersonFound`: naming the argument that doesn't fit.
+        """
+        size = self._size(height, width)
+        persons, _ = ([person], False) if isinstance(person, TryOnInputs) else as_image_list(person, name="person")
+        maps = {
+            name: split_batch(value, len(persons), name)
+            for name, value in (("mask", mask), ("agnostic", agnostic), ("densepose", densepose))
+        }
+
+        def prepare_one(place: int, entry: ImageLike | TryOnInputs) -> TryOnInputs:
+            given = {name: values[place] for name, values in maps.items() if values[place] is not None}
+            if isinstance(entry, TryOnInputs):
+                inputs = entry
+            elif {"mask", "densepose"} <= set(given):
+                return check_person(TryOnInputs.from_maps(entry, aspect=size, **given), size)
+            else:
+                inputs = self.prepare(load_image(entry, name="person"), category, height=size[1], width=size[0])
+            return check_person(inputs.replace(**given) if given else inputs, size)
+
+        return each("person", persons, prepare_one, failed)
+
+    def prepare_garment(
+        self,
+        garment: ImageLike,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        garment_photo: str = "flat-lay",
+        category: str = "upper",
+    ) -> PreparedGarment:
+        """Put a garment on the canvas that the network was trained with.
+
+        Args:
+            garment (`ImageLike`): Garment image of any size; transparency is respected.
+            height (`int`, *optional*), width (`int`, *optional*):
+                Size of the canvas in pixels; the trained one by default.
+            garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
+                `"flat-lay"` (the garment alone), or `"model"` (worn by somebody: it is cut out).
+            category (`str`, *optional*, defaults to `"upper"`): What to cut out of a photo of somebody.
+
+        Returns:
+            `PreparedGarment`: to look at and use again and again.
+
+        Raises:
+            `InvalidInput`: if the image can't be used.
+            `NoPersonFound`: for `"model"`, if the photo shows nobody.
+        """
+        parser = None
+        if garment_photo == "model":
+            if self.preprocessor is None:
+                raise InvalidInput(
+                    'garment_photo="model" needs a preprocessor to cut the garment out: pass an image of the garment '
+                    "alone, or make the pipeline with preprocessor=PersonPreprocessor()."
+                )
+            parser = self.preprocessor.parser(self._execution_device)
+        size = self._size(height, width)
+        return prepare_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category)
+
+    def prepare_garments(
+        self,
+        garment: ImageLike | PreparedGarment | list[ImageLike | PreparedGarment],
+        *,
+        garment_photo: str = "flat-lay",
+        category: str = "upper",
+        height: int | None = None,
+        width: int | None = None,
+        failed: dict[int, TryOnError] | None = None,
+    ) -> list[PreparedGarment]:
+        """The call's garments, prepared; what is prepared already stays as it is.
+
+        Args:
+            garment, garment_photo, category, height, width: As for the call.
+            failed (`dict[int, TryOnError]`, *optional*): As for `prepare_persons`.
+
+        Returns:
+            `list[PreparedGarment]`: one for each garment.
+
+        Raises:
+            `InvalidInput`, `NoPersonFound`: naming the garment that can't be used.
+        """
+        size = self._size(height, width)
+        options = {"garment_photo": garment_photo, "category": category, "height": size[1], "width": size[0]}
+        garments, _ = (
+            ([garment], False) if isinstance(garment, PreparedGarment) else as_image_list(garment, name="garment")
+        )
+
+        def prepare_one(_: int, entry: ImageLike | PreparedGarment) -> PreparedGarment:
+            if isinstance(entry, PreparedGarment):
+                return check_garment(entry, size)
+            return self.prepare_garment(entry, **options)
+
+        return each("garment", garments, prepare_one, failed)
+
     def encode_images(self, images: list[Image.Image], size: tuple[int, int]) -> torch.Tensor:
-        """Scaled latents of images by the mode of the VAE's posterior, (N, channels, h, w).
+        """Scaled latents of images by the mode of the VAE's posterior.
 
         Args:
             images (`list[PIL.Image.Image]`): RGB, resized to `size` where they aren't of it.
-            size (`tuple[int, int]`): Width and height.
+            size (`tuple[int, int]`): Width and height in pixels.
+
+        Returns:
+            `torch.Tensor`: (N, channels, h, w).
         """
         return self._encode(torch.stack([to_tensor(image, size) for image in images]))
 
-    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        pixels = pixels.to(device=self._execution_device, dtype=self.vae.dtype)
-        latents = retrieve_latents(self.vae.encode(pixels), sample_mode="argmax")
-        return latents * self.vae.config.scaling_factor
+    def encode_garments(
+        self, garments: list[PreparedGarment], size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Encode garments for the U-Net and the spatial encoder.
+
+        Args:
+            garments (`list[PreparedGarment]`): Prepared garments.
+            size (`tuple[int, int]`): Width and height in pixels.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: in the U-Net's dtype: the garments' tokens
+            (N, 1, width), the unconditional token (1, 1, width), and the garments' latents (N, channels, h, w).
+        """
+        pixels = torch.stack([to_tensor(garment.image, size) for garment in garments]).to(self._execution_device)
+        embeds, negative_embeds = self.garment_encoder(pixels.to(self.garment_encoder.dtype), return_dict=False)
+        dtype = self.unet.dtype
+        return embeds.to(dtype), negative_embeds.to(dtype), self._encode(pixels).to(dtype)
 
     def prepare_conditioning(self, inputs: list[TryOnInputs], size: tuple[int, int]) -> torch.Tensor:
         """What the U-Net sees beside the noisy latent: agnostic latent, mask (1 = keep), DensePose latent.
@@ -272,53 +567,71 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
         Returns:
             `torch.Tensor`: (N, 9, h, w).
         """
-        agnostic, masks, densepose = [], [], []
-        for entry in inputs:
-            mask = resize_mask(entry.mask, size)
-            agnostic.append(entry.agnostic or grey_out(resize(entry.person, size), mask))
-            densepose.append(resize(entry.densepose, size, Image.Resampling.BILINEAR))
-            masks.append(torch.from_numpy(np.asarray(mask) < 128).float()[None])
-        count = len(inputs)
+        agnostic = [entry.agnostic_at(size) for entry in inputs]
+        densepose = [resize(entry.frame_densepose, size, Image.Resampling.BILINEAR) for entry in inputs]
+        masks = [np.asarray(resize_mask(entry.frame_mask, size)) < 128 for entry in inputs]
         latents = self.encode_images(agnostic + densepose, size)
         # bilinear without anti-aliasing, as the weights were trained: values in between survive
-        keep = F.interpolate(torch.stack(masks), size=latents.shape[-2:], mode="bilinear").to(latents)
-        return torch.cat([latents[:count], keep, latents[count:]], dim=1)
+        keep = torch.from_numpy(np.stack(masks)).float()[:, None]
+        keep = F.interpolate(keep, size=latents.shape[-2:], mode="bilinear").to(latents)
+        return torch.cat([latents[: len(inputs)], keep, latents[len(inputs) :]], dim=1)
 
     def prepare_latents(
         self,
-        start_latents: torch.Tensor | None,
+        init_latents: torch.Tensor | None,
         shape: tuple[int, ...],
         scheduler: Any,
         generator: torch.Generator | list[torch.Generator] | None,
         latents: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The latents to denoise, float32.
+        """The latents to denoise.
 
         Args:
-            start_latents (`torch.Tensor`, *optional*): Latents to noise to the last timestep; None for pure noise.
+            init_latents (`torch.Tensor`, *optional*): Latents to noise to the last timestep; None for pure noise.
             shape (`tuple[int, ...]`): (batch, channels, h, w).
             scheduler (`SchedulerMixin`): The call's own.
             generator (`torch.Generator` or a list, *optional*): Of the noise.
             latents (`torch.Tensor`, *optional*): Used as they are, instead.
+
+        Returns:
+            `torch.Tensor`: float32, of `shape`.
         """
         device = self._execution_device
         if latents is not None:
             return latents.to(device=device, dtype=torch.float32)
         noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        if start_latents is not None:
+        if init_latents is not None:
             signal = scheduler.alphas_cumprod[-1].to(device=device, dtype=torch.float32)
-            noise = signal.sqrt() * start_latents.float() + (1 - signal).sqrt() * noise
+            noise = signal.sqrt() * init_latents.float() + (1 - signal).sqrt() * noise
         return noise * scheduler.init_noise_sigma
 
-    def check_inputs(self, **arguments: Any) -> None:
-        """Refuse numbers and choices that can't work; images are checked where they are loaded."""
-        check_numbers(multiple=self.vae_scale_factor, **arguments)
+    def decode_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """Images of scaled latents.
+
+        Args:
+            latents (`torch.Tensor`): (N, channels, h, w).
+
+        Returns:
+            `np.ndarray`: float32, (N, H, W, 3) in [0, 1].
+        """
+        latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        pixels = self.vae.decode(latents, return_dict=False)[0]
+        return self.image_processor.postprocess(pixels.float(), output_type="np")
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        pixels = pixels.to(device=self._execution_device, dtype=self.vae.dtype)
+        latents = retrieve_latents(self.vae.encode(pixels), sample_mode="argmax")
+        return latents * self.vae.config.scaling_factor
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Width and height that a call works at."""
+        return self.default_width if width is None else width, self.default_height if height is None else height
 
     @torch.no_grad()
     def __call__(
         self,
         person: ImageLike | TryOnInputs | list[ImageLike | TryOnInputs],
-        garment: ImageLike | list[ImageLike],
+        garment: ImageLike | PreparedGarment | list[ImageLike | PreparedGarment],
         *,
         category: str = "upper",
         mask: ImageLike | list[ImageLike] | None = None,
@@ -332,12 +645,14 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
-        start: str = "agnostic",
-        repaint: bool = True,
+        init_from: str = "agnostic",
+        paste_back: bool = True,
         feather: float = 6.0,
         output_type: str = "pil",
+        on_error: str = "raise",
         return_dict: bool = True,
-        output_attention: bool | Collection[int] | AttentionRequest | StepRecorder = False,
+        output_attention: bool | Collection[int] | AttentionRequest | CallRecorder = False,
+        cancel_event: threading.Event | None = None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: list[str] = ["latents"],  # noqa: B006 (diffusers' own signature)
     ) -> TryOnPipelineOutput | tuple:
@@ -348,45 +663,56 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
         Args:
             person (`ImageLike`, `TryOnInputs` or a list):
                 Photo of any size and proportions, or what `prepare` made of one.
-            garment (`ImageLike` or a list): Garment image of any size.
+            garment (`ImageLike`, `PreparedGarment` or a list):
+                Image of a garment, of any size, or what `prepare_garment` made of one.
             category (`str`, *optional*, defaults to `"upper"`): `"upper"`, `"lower"` or `"dress"`, for a derived mask.
             mask (`ImageLike` or a list, *optional*):
-                White = repaint, black = keep, of the whole photo in any resolution. Wins over the derived one.
+                Agnostic mask of the whole photo, in any resolution: white is repainted, black is kept. Wins over the
+                derived one.
             agnostic (`ImageLike` or a list, *optional*):
-                The photo with the region to repaint at grey 128; derived from photo and mask by default.
-            densepose (`ImageLike` or a list, *optional*): DensePose of the whole photo, parula palette on black.
-            garment_photo (`str`, *optional*, defaults to `"flat-lay"`): `"flat-lay"` or `"model"`.
+                The whole photo with what is repainted at grey 128; derived from photo and mask by default.
+            densepose (`ImageLike` or a list, *optional*): DensePose image of the whole photo, parula palette on black.
+            garment_photo (`str`, *optional*, defaults to `"flat-lay"`): `"flat-lay"` or `"model"` (worn).
             height (`int`, *optional*), width (`int`, *optional*):
-                What the network works at, in pixels; as trained by default. The result always has the photo's size.
+                Size in pixels that the network works at; as trained by default. The result has the photo's size.
             num_inference_steps (`int`, *optional*):
-                Denoising steps; by default as many as suit the weights (`default_steps`): 50 for the released ones.
+                Denoising steps; by default as many as suit the weights: 50 for the authors'.
             guidance_scale (`float`, *optional*, defaults to 1.0):
-                Classifier-free guidance towards the garment's embedding. 1 is the authors' and costs half.
+                Classifier-free guidance towards the garment's embedding, from 0. Up to 1, the authors' value, it is
+                off; above 1 every step costs two evaluations.
             num_images_per_prompt (`int`, *optional*, defaults to 1): Images of each pair.
             generator (`torch.Generator` or a list, *optional*): One for all images, or one for each.
             latents (`torch.Tensor`, *optional*): Noised start latents, of the shape that
                 `output_type="latent"` has: (images, 4, height / 8, width / 8) for the authors' weights.
-            start (`str`, *optional*, defaults to `"agnostic"`):
-                What is noised to start from: the `"agnostic"` image, the `"person"` (the authors' way, which leaks
+            init_from (`str`, *optional*, defaults to `"agnostic"`):
+                What is noised to denoise from: the `"agnostic"` image, the `"person"` (the authors' way, which leaks
                 the worn garment in paired tests), or nothing (`"noise"`).
-            repaint (`bool`, *optional*, defaults to `True`):
-                Keep the photo's own pixels outside the mask. False returns all that the network painted.
+            paste_back (`bool`, *optional*, defaults to `True`):
+                Paste what the network painted into the photo, so that pixels outside the mask stay the photo's own.
+                False returns all of the frame that the network painted.
             feather (`float`, *optional*, defaults to 6.0):
-                Width of the seam, inside the mask, in pixels of the network's image.
+                Width of the seam, which lies inside the mask, in pixels of the network's image.
             output_type (`str`, *optional*, defaults to `"pil"`): `"pil"`, `"np"`, `"pt"` or `"latent"`.
+            on_error (`str`, *optional*, defaults to `"raise"`):
+                `"raise"`, or `"skip"`: a person or garment of a list that can't be used leaves None in its results'
+                places, and its error in `errors`; the rest of the call goes on. A call without any usable pair raises.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
             output_attention (`bool`, a collection of `int` or `AttentionRequest`, *optional*, defaults to `False`):
-                Note where the network looked, at all steps or the given ones, or what the request says. Changes no
-                pixel. Or a `StepRecorder` of your own, which is shown queries and keys; `attention` is None then.
+                Whether to record where the network looks, at all steps or the given ones, or as the request says.
+                Changes no pixel. A `CallRecorder` of your own receives queries and keys; `attention` is None then.
+            cancel_event (`threading.Event`, *optional*):
+                Cancels this call alone when it is set, from any thread: the call ends before its next step with
+                `CallCancelled`.
             callback_on_step_end (`Callable`, *optional*): Called as `callback(pipeline, step, timestep, tensors)`.
-            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): Of `_callback_tensor_inputs`.
+            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): Names out of `_callback_tensor_inputs`.
 
         Returns:
-            `TryOnPipelineOutput` or `tuple`: the images first.
+            `TryOnPipelineOutput`, or a `tuple` that begins with the images.
 
         Raises:
             `InvalidInput`: one sentence on what doesn't fit.
             `NoPersonFound`: if a mask has to be derived and the photo shows nobody.
+            `CallCancelled`: if `cancel_event` was set.
 
         Examples:
             ```py
@@ -397,109 +723,94 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
         """
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        with self._offload_guard.enter(bool(getattr(self, "_all_hooks", None))):
-            # 1. the door
+        networks = (part for part in self.components.values() if isinstance(part, torch.nn.Module))
+        with self._calls.begin(networks) as call:
+            # 1. check what needs no image
             width, height = size = self._size(height, width)
             if num_inference_steps is None:
-                num_inference_steps = self.config.default_steps
+                num_inference_steps = self.config.default_num_inference_steps
             self.check_inputs(
                 height=height,
                 width=width,
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
                 num_images_per_prompt=num_images_per_prompt,
-                start=start,
-                output_type=output_type,
+                init_from=init_from,
                 feather=feather,
+                output_type=output_type,
+                on_error=on_error,
+                cancel_event=cancel_event,
+                callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             )
-            unknown = set(callback_on_step_end_tensor_inputs or ()) - set(self._callback_tensor_inputs)
-            if unknown:
-                raise InvalidInput(
-                    f"callback_on_step_end_tensor_inputs names {sorted(unknown)}: pass some of "
-                    f"{self._callback_tensor_inputs}."
-                )
-            garments, _ = as_image_list(garment, name="garment")
-            inputs = collect_inputs(
-                person,
-                mask=mask,
-                agnostic=agnostic,
-                densepose=densepose,
-                aspect=size,
-                prepare=lambda photo: self.prepare(photo, category, height=height, width=width),
+            call.guidance_scale = guidance_scale
+
+            # 2. prepare persons and garments, and pair them
+            options = {"category": category, "height": height, "width": width}
+            failed_persons, failed_garments = ({}, {}) if on_error == "skip" else (None, None)
+            persons = self.prepare_persons(
+                person, mask=mask, agnostic=agnostic, densepose=densepose, **options, failed=failed_persons
             )
-            request = read_request(
-                output_attention, self.unet.num_zero_cross_attentions, [entry.frame for entry in inputs]
+            garments = self.prepare_garments(garment, garment_photo=garment_photo, **options, failed=failed_garments)
+            pairs = Pairs(len(persons), len(garments), num_images_per_prompt, failed_persons, failed_garments)
+            raise_if_set(cancel_event)
+            persons, garments = pairs.persons_of(persons), pairs.garments_of(garments)
+            person_index, garment_index = pairs.person_index, pairs.garment_index
+            request = parse_attention_request(
+                output_attention, self.unet.num_zero_cross_attentions, [entry.frame for entry in persons]
             )
-            placed, originals = [], garments
-            garments = []
-            for entry in originals:
-                one = self._place_garment(entry, size, garment_photo, category)
-                garments.append(one.image)
-                if request is not None:  # otherwise a catalogue's images needn't all be in memory at full size
-                    placed.append(one)
-            pairs = [pair for pair in pair_up(len(inputs), len(garments)) for _ in range(int(num_images_per_prompt))]
-            person_index, garment_index = (list(indices) for indices in zip(*pairs, strict=True))
             factor = self.vae_scale_factor
-            shape = (len(pairs), self.vae.config.latent_channels, height // factor, width // factor)
-            check_tensors(generator=generator, latents=latents, batch_size=len(pairs), latent_shape=shape[1:])
-            self._guidance_scale = guidance_scale
-            self._interrupt = False
+            shape = (pairs.count, self.vae.config.latent_channels, height // factor, width // factor)
+            check_tensors(generator=generator, latents=latents, batch_size=pairs.total, latent_shape=shape[1:])
+            generator, latents = pairs.select(generator), pairs.select(latents)
 
-            # 2. garments, each encoded once
+            # 3. encode garments and persons, each once
+            garment_embeds, negative_garment_embeds, garment_latents = self.encode_garments(garments, size)
+            garment_embeds, garment_latents = garment_embeds[garment_index], garment_latents[garment_index]
+            conditioning = self.prepare_conditioning(persons, size)
+            init_latents = None
+            if init_from == "agnostic":
+                init_latents = conditioning[:, : shape[1]][person_index]
+            elif init_from == "person" and latents is None:
+                init_latents = self.encode_images([entry.frame_person for entry in persons], size)[person_index]
             dtype = self.unet.dtype
-            garment_pixels = torch.stack([to_tensor(image, size) for image in garments])
-            garment_pixels = garment_pixels.to(self._execution_device)
-            embedding, unconditional = self.garment_encoder(
-                garment_pixels.to(self.garment_encoder.dtype), return_dict=False
-            )
-            garment_embeds = embedding.to(dtype)[garment_index]
-            garment_latents = self._encode(garment_pixels).to(dtype)[garment_index]
-
-            # 3. persons, each encoded once
-            conditioning = self.prepare_conditioning(inputs, size)
-            scheduler = copy.deepcopy(self.scheduler)
-            start_latents = None
-            if start == "agnostic":
-                start_latents = conditioning[:, : shape[1]][person_index]
-            elif start == "person" and latents is None:
-                start_latents = self.encode_images([entry.person for entry in inputs], size)[person_index]
             conditioning = conditioning.to(dtype)[person_index]
 
-            # 4. start and schedule
+            # 4. timesteps and latents
+            scheduler = copy.deepcopy(self.scheduler)
             scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             timesteps = scheduler.timesteps
-            self._call_state.num_timesteps = len(timesteps)
-            latents = self.prepare_latents(start_latents, shape, scheduler, generator, latents)
+            call.num_timesteps = len(timesteps)
+            latents = self.prepare_latents(init_latents, shape, scheduler, generator, latents)
             accepted = inspect.signature(scheduler.step).parameters
             step_options = {"generator": generator} if "generator" in accepted else {}
+            recorder = make_recorder(request, [persons[index].frame for index in person_index], len(timesteps))
+            if recorder is not None:
+                recorder = ConditionalBranch(recorder, pairs.count)
 
-            # 5. guidance puts the unconditional branch in front
-            if self.do_classifier_free_guidance:
-                garment_embeds = torch.cat([unconditional.to(dtype).expand_as(garment_embeds), garment_embeds])
-                garment_latents = torch.cat([garment_latents] * 2)
-                conditioning = torch.cat([conditioning] * 2)
-            recorder = open_recorder(request, [inputs[index].frame for index in person_index], len(timesteps))
-            watcher = None if recorder is None else ImagesBranch(recorder, len(pairs))
-
-            # 6. denoising
+            # 5. denoise
             num_warmup_steps = len(timesteps) - num_inference_steps * scheduler.order
             with self.progress_bar(total=num_inference_steps) as progress_bar:
                 for i, t in enumerate(timesteps):
-                    if self.interrupt:
-                        continue
-                    self._call_state.current_timestep = t
-                    noisy = torch.cat([latents] * 2) if self.do_classifier_free_guidance else latents
+                    raise_if_set(cancel_event)
+                    if call.interrupt:
+                        break
+                    call.current_timestep = t
+                    guided = self.do_classifier_free_guidance  # a callback may switch it
+                    garment_embeds = match_branches(garment_embeds, pairs.count, guided, negative_garment_embeds)
+                    garment_latents = match_branches(garment_latents, pairs.count, guided)
+                    conditioning = match_branches(conditioning, pairs.count, guided)
+                    noisy = torch.cat([latents] * 2) if guided else latents
                     noisy = scheduler.scale_model_input(noisy, t).to(dtype)
                     sample = torch.cat([noisy, conditioning], dim=1)
                     garment_features = self.spatial_encoder(sample, t, garment_embeds, garment_latents)
-                    if watcher is not None:
-                        watcher.start_step(i)
+                    if recorder is not None:
+                        recorder.start_step(i)
                     prediction = self.unet(
-                        sample, t, garment_embeds, garment_features, attention_recorder=watcher, return_dict=False
+                        sample, t, garment_embeds, garment_features, attention_recorder=recorder, return_dict=False
                     )[0].float()
-                    if self.do_classifier_free_guidance:
-                        without, with_garment = prediction.chunk(2)
-                        prediction = without + self.guidance_scale * (with_garment - without)
+                    if guided:
+                        unconditional, conditional = prediction.chunk(2)
+                        prediction = unconditional + call.guidance_scale * (conditional - unconditional)
                     latents = scheduler.step(prediction, t, latents, **step_options, return_dict=False)[0]
 
                     if callback_on_step_end is not None:
@@ -513,24 +824,33 @@ class TryOnPipeline(PreparationMixin, CallPropertiesMixin, TryOnLoraLoaderMixin,
                         conditioning = callback_outputs.pop("conditioning", conditioning)
                     if i == len(timesteps) - 1 or (i + 1 > num_warmup_steps and (i + 1) % scheduler.order == 0):
                         progress_bar.update()
-            self._call_state.current_timestep = None
+            call.current_timestep = None
+            raise_if_set(cancel_event)
 
-            # 7. back into the photos
-            used = [inputs[index] for index in person_index]
-            if output_type == "latent":
-                images = latents
-            else:
-                pixels = self.vae.decode(
-                    (latents / self.vae.config.scaling_factor).to(self.vae.dtype), return_dict=False
-                )[0]
-                arrays = self.image_processor.postprocess(pixels.float(), output_type="np")
-                images = finish(arrays, used, repaint=repaint, feather=feather, output_type=output_type)
+            # 6. decode, and paste back into the photos
+            inputs = [persons[index] for index in person_index]
+            images = latents
+            if output_type != "latent":
+                images = paste_into_photos(
+                    self.decode_latents(latents),
+                    inputs,
+                    paste_back=paste_back,
+                    feather=feather,
+                    output_type=output_type,
+                )
             attention = None
             if isinstance(request, AttentionRequest):
-                own_garments = [placed[index] for index in garment_index]
-                shown = () if output_type == "latent" else images
-                own_block = self.config.attention_block
-                attention = TryOnAttention.of_call(recorder, request, used, own_garments, shown, own_block)
+                attention = TryOnAttention.of_call(
+                    recorder.recorder,
+                    request,
+                    inputs,
+                    [garments[index] for index in garment_index],
+                    () if output_type == "latent" else images,
+                    self.config.correspondence_block,
+                )
+                attention = attention if not pairs.errors else attention.spread(pairs.kept, pairs.total)
             self.maybe_free_model_hooks()
-        output = TryOnPipelineOutput(images=images, attention=attention, inputs=used)
+        output = TryOnPipelineOutput(
+            images=pairs.spread(images), attention=attention, inputs=pairs.spread(inputs), errors=pairs.errors or None
+        )
         return output if return_dict else output.to_tuple()

@@ -2,49 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ..grids import labelled_grid
 from .drawing import colour_parsing, draw_pose, tint
-from .inputs import TryOnInputs, grey_out
+from .frame import Frame
 
 TILE = 384  # pixels, the height of a tile's image
 FRAME_COLOUR = (255, 120, 0)
 
 
-def contact_sheet(inputs: TryOnInputs) -> Image.Image:
-    """Draw photo and frame, person, mask, agnostic image, DensePose, parse and joints, each labelled.
+def draw_contact_sheet(
+    *,
+    photo: Image.Image,
+    frame: Frame,
+    person: Image.Image,
+    mask: Image.Image,
+    densepose: Image.Image,
+    agnostic_at: Callable[[tuple[int, int]], Image.Image],
+    parsing: np.ndarray | None,
+    keypoints: np.ndarray | None,
+) -> Image.Image:
+    """Photo and frame, person, mask, agnostic image, DensePose, parse and joints of a prepared person, each labelled.
 
     Args:
-        inputs (`TryOnInputs`): What `prepare` made. A part that it lacks (parse, joints) has no tile.
+        photo, frame, person, mask, densepose, parsing, keypoints:
+            As in `TryOnInputs`, all but the photo of the frame. A part that is None has no tile.
+        agnostic_at (`Callable`): Returns the agnostic image at a size.
 
     Returns:
         `PIL.Image.Image`: RGB, about 1,250 x 860.
     """
-    frame_width, frame_height = inputs.frame.size
+    frame_width, frame_height = frame.size
     size = (max(1, round(TILE * frame_width / frame_height)), TILE)
     if size[0] > 2 * TILE:
         size = (2 * TILE, max(1, round(2 * TILE * frame_height / frame_width)))
-    person = inputs.person.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small = person.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     tiles = [
-        ("photo and frame", _photo_with_frame(inputs, size)),
-        ("person", person),
-        ("mask: red is repainted", tint(person, inputs.mask.resize(size, Image.Resampling.BILINEAR))),
-        ("agnostic", (inputs.agnostic or grey_out(person, inputs.mask)).resize(size, Image.Resampling.LANCZOS)),
-        ("DensePose", inputs.densepose.resize(size, Image.Resampling.BILINEAR)),
+        ("photo and frame", _photo_with_frame(photo, frame, size)),
+        ("person", small),
+        ("mask: red is repainted", tint(small, mask.resize(size, Image.Resampling.BILINEAR))),
+        ("agnostic", agnostic_at(size)),
+        ("DensePose", densepose.resize(size, Image.Resampling.BILINEAR)),
     ]
-    if inputs.parsing is not None:
-        parsing = Image.fromarray(np.asarray(inputs.parsing)).resize(size, Image.Resampling.NEAREST)
-        tiles.append(("parse", colour_parsing(np.asarray(parsing))))
-    if inputs.keypoints is not None:
-        tiles.append(("joints", draw_pose(person, np.asarray(inputs.keypoints) * (*size, 1.0))))
+    if parsing is not None:
+        labels = Image.fromarray(np.asarray(parsing)).resize(size, Image.Resampling.NEAREST)
+        tiles.append(("parse", colour_parsing(np.asarray(labels))))
+    if keypoints is not None:
+        tiles.append(("joints", draw_pose(small, np.asarray(keypoints) * (*size, 1.0))))
     return labelled_grid(tiles, size)
 
 
-def _photo_with_frame(inputs: TryOnInputs, size: tuple[int, int]) -> Image.Image:
+def _photo_with_frame(photo: Image.Image, frame: Frame, size: tuple[int, int]) -> Image.Image:
     """The photo, and around it the frame where it reaches outside, fitted into a tile."""
-    (width, height), (left, top, right, bottom) = inputs.photo.size, inputs.frame.box
+    (width, height), (left, top, right, bottom) = photo.size, frame.box
     x0, y0, x1, y1 = min(left, 0), min(top, 0), max(right, width), max(bottom, height)
     scale = min(size[0] / (x1 - x0), size[1] / (y1 - y0))
     margin_x, margin_y = (size[0] - (x1 - x0) * scale) / 2, (size[1] - (y1 - y0) * scale) / 2
@@ -55,7 +69,7 @@ def _photo_with_frame(inputs: TryOnInputs, size: tuple[int, int]) -> Image.Image
     tile = Image.new("RGB", size, (225, 225, 225))
     start, stop = place(0, 0), place(width, height)
     small_size = (max(1, stop[0] - start[0]), max(1, stop[1] - start[1]))
-    tile.paste(inputs.photo.resize(small_size, Image.Resampling.LANCZOS, reducing_gap=2.0).convert("RGB"), start)
+    tile.paste(photo.resize(small_size, Image.Resampling.LANCZOS, reducing_gap=2.0).convert("RGB"), start)
     start, stop = place(left, top), place(right, bottom)
     corner = (max(start[0], stop[0] - 1), max(start[1], stop[1] - 1))
     ImageDraw.Draw(tile).rectangle((*start, *corner), outline=FRAME_COLOUR, width=2)

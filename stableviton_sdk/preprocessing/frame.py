@@ -59,7 +59,7 @@ class Frame:
         return right - left, bottom - top
 
     @property
-    def inside(self) -> Box:
+    def visible_box(self) -> Box:
         """The part of `box` that lies on the photo."""
         left, top, right, bottom = self.box
         return max(left, 0), max(top, 0), min(right, self.photo_size[0]), min(bottom, self.photo_size[1])
@@ -86,7 +86,7 @@ class Frame:
         scale_x, scale_y = image.width / self.photo_size[0], image.height / self.photo_size[1]
         if size is None:
             size = (max(1, round(self.size[0] * scale_x)), max(1, round(self.size[1] * scale_y)))
-        left, top, right, bottom = self.inside
+        left, top, right, bottom = self.visible_box
         x0, x1 = _whole_pixels(left - self.box[0], right - self.box[0], self.size[0], size[0])
         y0, y1 = _whole_pixels(top - self.box[1], bottom - self.box[1], self.size[1], size[1])
         frame_x, frame_y = self.size[0] / size[0], self.size[1] / size[1]
@@ -130,25 +130,15 @@ class Frame:
         (left, top), (width, height) = self.box[:2], self.size
         return (x + 0.5 - left) * (size[0] / width) - 0.5, (y + 0.5 - top) * (size[1] / height) - 0.5
 
-    def to_frame_box(self, box: Box, size: tuple[int, int]) -> Box:
-        """Convert a box from photo pixels to whole pixels of a frame image of `size`; at least one pixel wide."""
-        left, top = self.box[:2]
-        scale_x, scale_y = size[0] / self.size[0], size[1] / self.size[1]
-        x0 = min(max(round((box[0] - left) * scale_x), 0), size[0] - 1)
-        y0 = min(max(round((box[1] - top) * scale_y), 0), size[1] - 1)
-        x1 = min(max(round((box[2] - left) * scale_x), x0 + 1), size[0])
-        y1 = min(max(round((box[3] - top) * scale_y), y0 + 1), size[1])
-        return x0, y0, x1, y1
-
-    def restore(
+    def uncrop(
         self, image: Image.Image, *, resample: Image.Resampling = Image.Resampling.LANCZOS
     ) -> tuple[Image.Image, tuple[int, int]]:
         """Scale a frame image back to photo pixels and drop the padding.
 
         Returns:
-            `tuple[PIL.Image.Image, tuple[int, int]]`: the image of `inside`, and its left, top corner in the photo.
+            `tuple[PIL.Image.Image, tuple[int, int]]`: the image of `visible_box`, and its left, top corner.
         """
-        left, top, right, bottom = self.inside
+        left, top, right, bottom = self.visible_box
         scale_x, scale_y = image.width / self.size[0], image.height / self.size[1]
         source = (
             (left - self.box[0]) * scale_x,
@@ -162,7 +152,11 @@ class Frame:
 
 
 def choose_frame(
-    photo_size: tuple[int, int], aspect: tuple[int, int] = (3, 4), around: Box | None = None, *, close: bool = False
+    photo_size: tuple[int, int],
+    aspect: tuple[int, int] = (3, 4),
+    around: Box | None = None,
+    *,
+    zoom_to_person: bool = False,
 ) -> Frame:
     """Choose the part of a photo that the network sees, without distorting it.
 
@@ -173,7 +167,7 @@ def choose_frame(
         photo_size (`tuple[int, int]`): Width and height of the photo in pixels.
         aspect (`tuple[int, int]`, *optional*, defaults to `(3, 4)`): Width to height of the frame.
         around (`tuple[int, int, int, int]`, *optional*): Left, top, right, bottom of what must be in the frame.
-        close (`bool`, *optional*, defaults to `False`):
+        zoom_to_person (`bool`, *optional*, defaults to `False`):
             Zoom in on `around` where it fills less than half of the frame's height and width, so that a small person
             isn't lost at the network's resolution.
 
@@ -198,7 +192,7 @@ def choose_frame(
             aspect_width,
             aspect_height,
         )
-        if close and max(needed_width / crop_width, needed_height / crop_height) < 0.5:
+        if zoom_to_person and max(needed_width / crop_width, needed_height / crop_height) < 0.5:
             frame_width, frame_height = min(roomy[0], pad_width), min(roomy[1], pad_height)
         elif needed_width <= crop_width and needed_height <= crop_height:
             frame_width, frame_height = crop_width, crop_height
@@ -248,13 +242,13 @@ def paste_back(
     """
     output = photo.copy()
     if mask is None:
-        output.paste(*frame.restore(result))
+        output.paste(*frame.uncrop(result))
         return output
     where = mask.getbbox()
     if where is None:
         return output
     # Work on the mask's part of the photo only: a 48-megapixel photo shouldn't cost 48-megapixel float buffers.
-    photo_mask, (left, top) = frame.restore(mask, resample=Image.Resampling.BILINEAR)
+    photo_mask, (left, top) = frame.uncrop(mask, resample=Image.Resampling.BILINEAR)
     solid = np.asarray(photo_mask) >= 128
     rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
     if rows.size == 0:

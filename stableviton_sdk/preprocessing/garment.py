@@ -32,21 +32,43 @@ GARMENT_LABELS = {
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedGarment:
-    """A garment on the network's canvas, and the way back to its own image.
+class PreparedGarment:
+    """A garment, prepared: on the canvas that the network was trained with, with the way back to its own pixels.
+
+    Make it once with `TryOnPipeline.prepare_garment`, look at `image`, use it with as many persons as you like.
 
     Args:
         original (`PIL.Image.Image`): The garment's image as it came, RGB, upright, at its own resolution.
         image (`PIL.Image.Image`): The canvas that the network sees, RGB.
         frame (`Frame`): The part of `original` that `image` shows; what lies outside of `original` is added canvas.
+
+    Raises:
+        `InvalidInput`: if a part has the wrong type or size.
     """
 
     original: Image.Image
     image: Image.Image
     frame: Frame
 
+    def __post_init__(self):
+        for name in ("original", "image"):
+            if not isinstance(getattr(self, name), Image.Image):
+                raise InvalidInput(f"{name} is a {type(getattr(self, name)).__name__}: pass a PIL image.")
+        if self.original.size != self.frame.photo_size:
+            raise InvalidInput(
+                f"the frame belongs to an image of {self.frame.photo_size}, this garment's is {self.original.size}."
+            )
+
     def to_original(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Pixel of `original` that a pixel of `image` shows; outside of `original` where that is added canvas."""
+        """Pixel of `original` that a pixel of `image` shows.
+
+        Args:
+            x (`float` or `np.ndarray`), y (`float` or `np.ndarray`):
+                Pixel of `image`; whole numbers are pixel centres.
+
+        Returns:
+            `tuple`: x and y in pixels of `original`, outside of it where `image` shows added canvas.
+        """
         return self.frame.to_photo(x, y, self.image.size)
 
 
@@ -57,7 +79,7 @@ def prepare_garment(
     garment_photo: GarmentPhoto = "flat-lay",
     parser: Callable[[Image.Image], np.ndarray] | None = None,
     category: Literal["upper", "lower", "dress"] = "upper",
-) -> Image.Image:
+) -> PreparedGarment:
     """Show a garment as the network's training images do: alone, centred with a margin, on (246, 246, 246).
 
     An image that already looks like this (its proportions, a light even background, the garment centred with a usual
@@ -67,7 +89,7 @@ def prepare_garment(
 
     Args:
         garment (`ImageLike`): The garment's image. Transparent parts show the canvas.
-        size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height of the result.
+        size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height of the canvas in pixels.
         garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
             `"flat-lay"`: an image of the garment alone. `"model"`: a photo of somebody who wears it; it is cut out.
         parser (`Callable`, *optional*):
@@ -76,33 +98,11 @@ def prepare_garment(
             For `"model"`, which of the worn garments: `"upper"`, `"lower"` or `"dress"`.
 
     Returns:
-        `PIL.Image.Image`: RGB, of `size`.
+        `PreparedGarment`
 
     Raises:
         `InvalidInput`: if an argument can't be used, or the photo shows a person without such a garment.
         `NoPersonFound`: for `"model"`, if the photo shows nobody.
-    """
-    return place_garment(garment, size=size, garment_photo=garment_photo, parser=parser, category=category).image
-
-
-def place_garment(
-    garment: ImageLike,
-    *,
-    size: tuple[int, int] = (384, 512),
-    garment_photo: GarmentPhoto = "flat-lay",
-    parser: Callable[[Image.Image], np.ndarray] | None = None,
-    category: Literal["upper", "lower", "dress"] = "upper",
-) -> PlacedGarment:
-    """What `prepare_garment` does, with the way back to the garment's own pixels.
-
-    Args:
-        garment, size, garment_photo, parser, category: As for `prepare_garment`.
-
-    Returns:
-        `PlacedGarment`
-
-    Raises:
-        `InvalidInput`, `NoPersonFound`: As from `prepare_garment`.
     """
     if garment_photo not in GARMENT_PHOTOS:
         raise InvalidInput(f"garment_photo is {garment_photo!r}: pass one of {', '.join(map(repr, GARMENT_PHOTOS))}.")
@@ -122,15 +122,15 @@ def place_garment(
     found = None if background is None else _find_garment(image, *background)
     if found is None:
         frame = choose_frame(image.size, size)
-        return PlacedGarment(image, frame.crop(image, size, fill=CANVAS), frame)
+        return PreparedGarment(image, frame.crop(image, size, fill=CANVAS), frame)
     colour, tolerance = background
     frame = _centred(image.size, found, size)
     if min(colour) >= LIGHT and same_aspect(image.size, size) and _is_usual(frame):
         whole = Frame(image.size, (0, 0, *image.size))
         resized = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
-        return PlacedGarment(image, resized, whole)
+        return PreparedGarment(image, resized, whole)
     exchanged = _exchange_background(frame.crop(image, size, fill=colour), colour, tolerance)
-    return PlacedGarment(image, exchanged, frame)
+    return PreparedGarment(image, exchanged, frame)
 
 
 def garment_area(image: Image.Image) -> np.ndarray | None:
@@ -247,7 +247,7 @@ def _cut_out(
     parser: Callable[[Image.Image], np.ndarray],
     labels: tuple[int, ...],
     size: tuple[int, int],
-) -> PlacedGarment:
+) -> PreparedGarment:
     small = _small(image)
     parsing = np.asarray(parser(small))
     if parsing.shape != (small.height, small.width):
@@ -271,7 +271,7 @@ def _cut_out(
     opacity = frame.crop(shape, size, resample=Image.Resampling.BILINEAR, fill=0)
     canvas = Image.new("RGB", size, CANVAS)
     canvas.paste(frame.crop(image, size, fill=CANVAS), (0, 0), opacity)
-    return PlacedGarment(image, canvas, frame)
+    return PreparedGarment(image, canvas, frame)
 
 
 def _distance(values: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

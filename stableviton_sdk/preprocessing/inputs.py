@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -11,43 +12,51 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..images import ImageLike, load_image, load_mask
-from .frame import Frame, same_aspect
+from ..images import MAX_PIXELS, ImageLike, load_image, load_mask, resize, resize_mask
+from .contact_sheet import draw_contact_sheet
+from .frame import Frame, choose_frame, same_aspect
+from .storage import read_folder, write_folder
+
+MAPS = ("mask", "densepose", "agnostic")  # what a caller may pass of the whole photo
 
 
 @dataclass(frozen=True, eq=False)
 class TryOnInputs:
     """A person, prepared: everything that the try-on network needs to know about one photo.
 
-    The maps show the frame, each at a resolution of its own. Correct one by hand with `replace`; use the same inputs
-    with as many garments as you like.
+    Everything named `frame_…` shows the frame, each at a resolution of its own. Correct one by hand with `replace`;
+    use the same inputs with as many garments as you like.
 
     Args:
         photo (`PIL.Image.Image`): The photo as it came, RGB, upright, at its own resolution.
         frame (`Frame`): The part of the photo that the network sees.
-        person (`PIL.Image.Image`): The frame's image, RGB, at the resolution that the network works at or above.
-        mask (`PIL.Image.Image`): Agnostic mask of the frame, mode L, 255 = repaint, 0 = keep.
-        densepose (`PIL.Image.Image`): DensePose image of the frame, RGB, parula palette on black.
-        agnostic (`PIL.Image.Image`, *optional*):
-            The person with the region to repaint greyed out (128). Derived from `person` and `mask` where it's None.
+        frame_person (`PIL.Image.Image`):
+            The frame's part of the photo, RGB, at the resolution that the network works at or above.
+        frame_mask (`PIL.Image.Image`): Agnostic mask, mode L, 255 = repainted, 0 = kept.
+        frame_densepose (`PIL.Image.Image`): DensePose image, RGB, parula palette on black.
+        frame_agnostic (`PIL.Image.Image`, *optional*):
+            An agnostic image of your own, RGB. None where it is derived, as `agnostic_at` does.
         parsing (`np.ndarray`, *optional*): CIHP label map of the frame, uint8, (H, W).
         keypoints (`np.ndarray`, *optional*):
             BODY_25 joints, float, (25, 3) as x, y in [0, 1] of the frame's width and height, and confidence.
+
+    Raises:
+        `InvalidInput`: if a part has the wrong type, or not the frame's proportions.
     """
 
     photo: Image.Image
     frame: Frame
-    person: Image.Image
-    mask: Image.Image
-    densepose: Image.Image
-    agnostic: Image.Image | None = None
+    frame_person: Image.Image
+    frame_mask: Image.Image
+    frame_densepose: Image.Image
+    frame_agnostic: Image.Image | None = None
     parsing: np.ndarray | None = None
     keypoints: np.ndarray | None = None
 
     def __post_init__(self):
-        for name in ("photo", "person", "mask", "densepose", "agnostic"):
+        for name in ("photo", "frame_person", "frame_mask", "frame_densepose", "frame_agnostic"):
             image = getattr(self, name)
-            if not isinstance(image, Image.Image) and not (name == "agnostic" and image is None):
+            if not isinstance(image, Image.Image) and not (name == "frame_agnostic" and image is None):
                 raise InvalidInput(f"{name} is a {type(image).__name__}: pass a PIL image.")
         if self.photo.size != self.frame.photo_size:
             raise InvalidInput(
@@ -55,7 +64,7 @@ class TryOnInputs:
             )
         sizes = {
             name: getattr(self, name).size
-            for name in ("person", "mask", "densepose", "agnostic")
+            for name in ("frame_person", "frame_mask", "frame_densepose", "frame_agnostic")
             if getattr(self, name) is not None
         }
         if self.parsing is not None:
@@ -75,67 +84,112 @@ class TryOnInputs:
                 )
 
     @classmethod
-    def of_whole_photo(
+    def from_maps(
         cls,
         photo: ImageLike,
+        *,
         mask: ImageLike,
         densepose: ImageLike,
         agnostic: ImageLike | None = None,
-        *,
+        aspect: tuple[int, int] | None = None,
         parsing: np.ndarray | None = None,
         keypoints: np.ndarray | None = None,
     ) -> TryOnInputs:
-        """Inputs of a photo that the network sees as it is, neither cropped nor padded, and whose maps are known.
+        """Inputs of a photo whose maps are known.
+
+        A photo of the network's proportions is taken whole. Of another one the frame is chosen around the mask.
 
         Args:
-            photo (`ImageLike`): In the proportions that the network works at; see `load_image`.
-            mask (`ImageLike`): Agnostic mask of the photo, bool arrays included, True or white = repaint.
-            densepose (`ImageLike`), agnostic (`ImageLike`, *optional*): Maps of the photo; see the class.
-            parsing (`np.ndarray`, *optional*), keypoints (`np.ndarray`, *optional*): See the class.
+            photo (`ImageLike`): Photo of any size and proportions.
+            mask (`ImageLike`): Agnostic mask of the whole photo, bool arrays included, True or white = repainted.
+            densepose (`ImageLike`): DensePose image of the whole photo, parula palette on black.
+            agnostic (`ImageLike`, *optional*): Agnostic image of the whole photo; derived by default.
+            aspect (`tuple[int, int]`, *optional*):
+                Width to height of the frame; by default the photo's own, which is neither cropped nor padded.
+            parsing (`np.ndarray`, *optional*), keypoints (`np.ndarray`, *optional*):
+                Of the frame; see the class.
 
         Raises:
-            `InvalidInput`: if an image can't be read, or isn't in the photo's proportions.
+            `InvalidInput`: if an image can't be read, or a map isn't in the photo's proportions.
         """
-        photo = load_image(photo, name="photo")
+        photo = load_image(photo, name="person")
+        maps = {"mask": mask, "densepose": densepose} | ({} if agnostic is None else {"agnostic": agnostic})
+        loaded = {name: _load_map(name, value, photo) for name, value in maps.items()}
+        frame = Frame(photo.size, (0, 0, *photo.size))
+        if aspect is not None:
+            frame = _frame_around(loaded["mask"], photo.size, aspect)
         return cls(
             photo=photo,
-            frame=Frame(photo.size, (0, 0, *photo.size)),
-            person=photo,
-            mask=load_mask(mask),
-            densepose=load_image(densepose, name="densepose"),
-            agnostic=None if agnostic is None else load_image(agnostic, name="agnostic"),
+            frame=frame,
+            frame_person=frame.crop(photo),
+            **{f"frame_{name}": _crop_map(frame, name, image) for name, image in loaded.items()},
             parsing=parsing,
             keypoints=keypoints,
         )
 
-    def replace(self, **changes: Any) -> TryOnInputs:
-        """Return a copy with some maps exchanged: `inputs.replace(mask=my_mask)`.
+    def agnostic_at(self, size: tuple[int, int]) -> Image.Image:
+        """The agnostic image as the network sees it: one's own, resized, or the person with the mask greyed.
 
-        Images are anything image-like, showing the frame. A new mask or person drops the old agnostic image, which
-        would contradict it, unless a new `agnostic` comes along.
+        Args:
+            size (`tuple[int, int]`): Width and height in pixels.
+
+        Returns:
+            `PIL.Image.Image`: RGB, of `size`.
+        """
+        if self.frame_agnostic is not None:
+            return resize(self.frame_agnostic, size)
+        return derive_agnostic(self.frame_person, self.frame_mask, size)
+
+    def replace(self, **changes: Any) -> TryOnInputs:
+        """A copy with some parts exchanged.
+
+        `inputs.replace(mask=…)` takes a mask of the whole photo, `inputs.replace(frame_mask=…)` one of the frame; the
+        same holds for `densepose` and `agnostic`. A new mask or person drops an agnostic image of one's own, which
+        would contradict it, unless a new one comes along.
+
+        Args:
+            changes: Image-likes by the names above, or other fields of the class by theirs.
 
         Raises:
-            `InvalidInput`: for an unknown name, or an image that doesn't have the frame's proportions.
+            `InvalidInput`: for an unknown name, or an image that doesn't have the proportions.
         """
         fields = {field.name for field in dataclasses.fields(self)}
-        for name in changes:
-            if name not in fields:
-                raise InvalidInput(f"TryOnInputs has no {name!r}: its parts are {', '.join(sorted(fields))}.")
-        loaded = dict(changes)
-        for name in ("photo", "person", "densepose", "agnostic"):
-            if name in loaded and not (name == "agnostic" and loaded[name] is None):
-                loaded[name] = load_image(loaded[name], name=name)
-        if "mask" in loaded:
-            loaded["mask"] = load_mask(loaded["mask"])
-        if ("mask" in loaded or "person" in loaded) and "agnostic" not in loaded:
-            loaded["agnostic"] = None
+        loaded: dict[str, Any] = {}
+        for name, value in changes.items():
+            if name in MAPS:
+                if f"frame_{name}" in changes:
+                    raise InvalidInput(
+                        f"both {name} (of the photo) and frame_{name} (of the frame) are given: pass one."
+                    )
+                map_of_photo = None if name == "agnostic" and value is None else _load_map(name, value, self.photo)
+                loaded[f"frame_{name}"] = map_of_photo and _crop_map(self.frame, name, map_of_photo)
+            elif name not in fields:
+                known = ", ".join([*MAPS, *sorted(fields)])
+                raise InvalidInput(f"TryOnInputs has no {name!r}: its parts are {known}.")
+            elif name == "frame_mask":
+                loaded[name] = load_mask(value, name=name)
+            elif name in ("photo", "frame_person", "frame_densepose") or (
+                name == "frame_agnostic" and value is not None
+            ):
+                loaded[name] = load_image(value, name=name)
+            else:
+                loaded[name] = value
+        if {"frame_mask", "frame_person"} & set(loaded):
+            loaded.setdefault("frame_agnostic", None)
         return dataclasses.replace(self, **loaded)
 
     def to_image(self) -> Image.Image:
-        """One labelled contact sheet of everything in here: photo and frame, person, mask, maps and joints."""
-        from .contact_sheet import contact_sheet
-
-        return contact_sheet(self)
+        """A labelled contact sheet: photo and frame, person, mask, agnostic image, DensePose, parse and joints."""
+        return draw_contact_sheet(
+            photo=self.photo,
+            frame=self.frame,
+            person=self.frame_person,
+            mask=self.frame_mask,
+            densepose=self.frame_densepose,
+            agnostic_at=self.agnostic_at,
+            parsing=self.parsing,
+            keypoints=self.keypoints,
+        )
 
     def show(self) -> None:
         """Open the contact sheet in the desktop's image viewer."""
@@ -150,31 +204,86 @@ class TryOnInputs:
         Raises:
             `InvalidInput`: if the folder holds something else, or can't be written.
         """
-        from .storage import save_inputs
-
-        save_inputs(self, folder)
+        write_folder(folder, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> TryOnInputs:
         """Read what `save` wrote.
 
+        Args:
+            folder (`str` or `os.PathLike`): The folder.
+
         Raises:
             `InvalidInput`: one sentence on what is missing, damaged or of another version.
         """
-        from .storage import load_inputs
+        try:
+            inputs = cls(**read_folder(folder))
+        except InvalidInput as error:
+            prefix = os.fspath(folder)
+            raise error if str(error).startswith(prefix) else InvalidInput(f"{prefix}: {error}") from error
+        own = inputs.frame_agnostic
+        # earlier versions stored the derived image too, which is nobody's own
+        if (
+            own is not None
+            and own.tobytes() == derive_agnostic(inputs.frame_person, inputs.frame_mask, own.size).tobytes()
+        ):
+            return dataclasses.replace(inputs, frame_agnostic=None)
+        return inputs
 
-        return load_inputs(folder)
 
+def derive_agnostic(person: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The agnostic image: the person at a size, with what is repainted at grey 128.
 
-def grey_out(person: Image.Image, mask: Image.Image) -> Image.Image:
-    """The agnostic image: the person with the region to repaint at grey 128.
+    Resizing comes first, so that the grey has a hard edge whatever the resolutions were. Everything that needs an
+    agnostic image without having one takes it from here: two rules would give the network two inputs.
 
     Args:
         person (`PIL.Image.Image`): RGB.
-        mask (`PIL.Image.Image`): Mode L, 255 = repaint, of any resolution with the same proportions.
+        mask (`PIL.Image.Image`): Mode L, 255 = repainted, of any resolution with the same proportions.
+        size (`tuple[int, int]`): Width and height in pixels.
+
+    Returns:
+        `PIL.Image.Image`: RGB, of `size`.
     """
-    if mask.size != person.size:
-        mask = mask.resize(person.size, Image.Resampling.BILINEAR).point(lambda value: 255 if value >= 128 else 0)
-    agnostic = person.copy()
-    agnostic.paste((128, 128, 128), (0, 0), mask)
+    agnostic = resize(person, size)
+    agnostic = agnostic.copy() if agnostic is person else agnostic
+    agnostic.paste((128, 128, 128), (0, 0), resize_mask(mask, size))
     return agnostic
+
+
+def _frame_around(mask: Image.Image, photo_size: tuple[int, int], aspect: tuple[int, int]) -> Frame:
+    """The frame that holds what a mask of the whole photo marks."""
+    box = mask.getbbox()
+    if box is not None:
+        scale_x, scale_y = photo_size[0] / mask.width, photo_size[1] / mask.height
+        left, top, right, bottom = box
+        box = (int(left * scale_x), int(top * scale_y), math.ceil(right * scale_x), math.ceil(bottom * scale_y))
+    frame = choose_frame(photo_size, aspect, box)
+    if frame.size[0] * frame.size[1] > MAX_PIXELS:  # a panorama, padded
+        raise InvalidInput(
+            f"a frame of {aspect[0]}:{aspect[1]} around the mask of this {photo_size[0]} x {photo_size[1]} photo "
+            f"would be {frame.size[0]} x {frame.size[1]}: crop the photo around the person first."
+        )
+    return frame
+
+
+def _load_map(name: str, value: Any, photo: Image.Image) -> Image.Image:
+    """A map of the whole photo."""
+    image = load_mask(value) if name == "mask" else load_image(value, name=name)
+    if not same_aspect(image.size, photo.size):
+        raise InvalidInput(
+            f"{name} is {image.width} x {image.height} for a photo of {photo.width} x {photo.height}: "
+            "it must show the whole photo, in the photo's proportions."
+        )
+    return image
+
+
+def _crop_map(frame: Frame, name: str, image: Image.Image) -> Image.Image:
+    """The frame's part of a map of the whole photo, at the map's own resolution."""
+    if name == "mask":
+        # kept at its own resolution: the paste-back follows a hand-drawn mask to the photo's pixel
+        framed = frame.crop(image, resample=Image.Resampling.BILINEAR, fill=0)
+        return framed.point(lambda value: 255 if value >= 128 else 0)
+    if name == "densepose":
+        return frame.crop(image, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
+    return frame.crop(image)

@@ -28,7 +28,7 @@ from .analyzers.photo import POSE_METHODS, PhotoAnalyzer
 from .analyzers.photo import WEIGHTS as PHOTO_WEIGHTS
 from .boxes import check_box, choose_person
 from .frame import Frame, choose_frame
-from .inputs import TryOnInputs, grey_out
+from .inputs import TryOnInputs
 from .masks.agnostic import CATEGORIES, Category, agnostic_mask
 
 ANALYSIS_PIXELS = 768 * 1024  # the analysis works at this many pixels, in the frame's proportions
@@ -89,8 +89,8 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         category: Category = "upper",
         person_box: tuple[float, float, float, float] | None = None,
         pose: str | None = None,
-        mask_grow: float = 0.0,
-        close: bool = False,
+        mask_dilation: float = 0.0,
+        zoom_to_person: bool = False,
         aspect: tuple[int, int] = (3, 4),
         device: Any = None,
         analyzer: BodyAnalyzer | None = None,
@@ -107,9 +107,9 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 Left, top, right, bottom of the person meant, in pixels of the upright photo. By default the largest
                 and most central one.
             pose (`str`, *optional*): `"openpose"` or `"dwpose"`; by default what the preprocessor was made with.
-            mask_grow (`float`, *optional*, defaults to 0.0):
+            mask_dilation (`float`, *optional*, defaults to 0.0):
                 Widen the mask by this share of the shoulder distance, 0 to 1, against the old garment's outline.
-            close (`bool`, *optional*, defaults to `False`):
+            zoom_to_person (`bool`, *optional*, defaults to `False`):
                 Zoom in on a person who fills less than half of the frame, instead of keeping as much of the photo as
                 possible.
             aspect (`tuple[int, int]`, *optional*, defaults to `(3, 4)`):
@@ -127,14 +127,20 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         """
         if category not in CATEGORIES:
             raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, CATEGORIES))}.")
-        if not isinstance(mask_grow, numbers.Real) or isinstance(mask_grow, bool) or not 0 <= mask_grow <= 1:
-            raise InvalidInput(f"mask_grow is {mask_grow!r}: pass a share of the shoulder distance, from 0 to 1.")
+        if (
+            not isinstance(mask_dilation, numbers.Real)
+            or isinstance(mask_dilation, bool)
+            or not 0 <= mask_dilation <= 1
+        ):
+            raise InvalidInput(
+                f"mask_dilation is {mask_dilation!r}: pass a share of the shoulder distance, from 0 to 1."
+            )
         size = _analysis_size(aspect)
         photo = load_image(person, name="person")
         if analyzer is None:
             analyzer = self.analyzer(device, pose)
         with self._lock:
-            frame, box = self._choose_frame(photo, analyzer, person_box, tuple(aspect), close)
+            frame, box = self._choose_frame(photo, analyzer, person_box, tuple(aspect), zoom_to_person)
             image = frame.crop(photo, size)
             analysis = analyzer(image, person_box=box)
         if analysis.parsing.shape != (image.height, image.width):
@@ -142,7 +148,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 f"the analyzer returned maps of shape {analysis.parsing.shape} for a {size[0]} x {size[1]} image: "
                 "they must have the image's height and width."
             )
-        repaint = agnostic_mask(analysis.parsing, analysis.keypoints, category=category, dilation=mask_grow)
+        repaint = agnostic_mask(analysis.parsing, analysis.keypoints, category=category, dilation=mask_dilation)
         if not repaint.any():
             raise NoPersonFound(
                 "nothing of the body part to repaint is in the photo: pass one that shows it, or a mask of your own."
@@ -156,10 +162,9 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         return TryOnInputs(
             photo=photo,
             frame=frame,
-            person=shown,
-            mask=mask,
-            densepose=draw_labels(analysis.densepose),
-            agnostic=grey_out(shown, mask),
+            frame_person=shown,
+            frame_mask=mask,
+            frame_densepose=draw_labels(analysis.densepose),
             parsing=analysis.parsing,
             keypoints=(analysis.keypoints / (*size, 1)).astype(np.float32),
         )
@@ -255,18 +260,18 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         analyzer: BodyAnalyzer,
         person_box: Any,
         aspect: tuple[int, int],
-        close: bool,
+        zoom_to_person: bool,
     ) -> tuple[Frame, tuple[float, float, float, float] | None]:
         """The frame, and the person's box in pixels of the image to analyse, where it is known."""
         whole = choose_frame(photo.size, aspect)
         if person_box is None:
-            if whole.box == (0, 0, *photo.size) and not close:
+            if whole.box == (0, 0, *photo.size) and not zoom_to_person:
                 return whole, None  # looking for people first would run the same network twice
             boxes, scores = analyzer.find_people(photo)
             box = boxes[choose_person(boxes, scores, photo.size)]
         else:
             box = check_box(person_box, photo.size)
-        frame = choose_frame(photo.size, aspect, tuple(float(edge) for edge in box), close=close)
+        frame = choose_frame(photo.size, aspect, tuple(float(edge) for edge in box), zoom_to_person=zoom_to_person)
         scale = np.divide(_analysis_size(aspect), frame.size)
         corners = (np.reshape(box, (2, 2)) - frame.box[:2]) * scale
         return frame, tuple(corners.ravel().tolist())

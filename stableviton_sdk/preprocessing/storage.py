@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,29 @@ from ..errors import InvalidInput
 from ..files import folder_entries, replacing_folder
 from ..images import load_image, load_mask
 from .frame import Frame
-from .inputs import TryOnInputs
 
 FORMAT, VERSION = "stableviton_sdk.TryOnInputs", 1
 INDEX = "inputs.json"
-IMAGES = ("photo", "person", "mask", "densepose", "agnostic")
+# Fields of `TryOnInputs`, and the names of their files.
+IMAGES = {
+    "photo": "photo",
+    "frame_person": "person",
+    "frame_mask": "mask",
+    "frame_densepose": "densepose",
+    "frame_agnostic": "agnostic",
+    "parsing": "parsing",
+}
+REQUIRED = {"photo", "person", "mask", "densepose"}
 SHEET = "contact_sheet.png"  # the command line adds it for people; loading doesn't need it
-FILES = (INDEX, SHEET, *(f"{name}.png" for name in (*IMAGES, "parsing")))
+FILES = (INDEX, SHEET, *(f"{name}.png" for name in IMAGES.values()))
 
 
-def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
-    """Write inputs to a folder that is new, empty, or of the same kind; it changes all at once or not at all.
+def write_folder(folder: str | os.PathLike, fields: Mapping[str, Any]) -> None:
+    """Write prepared inputs to a folder that is new, empty, or of the same kind; it changes as a whole or not at all.
+
+    Args:
+        folder (`str` or `os.PathLike`): The folder.
+        fields (`Mapping`): Fields of `TryOnInputs`; those that are None are left out.
 
     Raises:
         `InvalidInput`: if the folder holds something else, or can't be written.
@@ -33,47 +46,48 @@ def save_inputs(inputs: TryOnInputs, folder: str | os.PathLike) -> None:
     check_folder(target)
     try:
         with replacing_folder(target) as partial:
-            _write(inputs, partial)
+            _write(fields, partial)
     except OSError as error:
         raise InvalidInput(f"{target} can't be written ({error}): choose another folder, or make room.") from error
 
 
-def load_inputs(folder: str | os.PathLike) -> TryOnInputs:
-    """Read inputs from a folder.
+def read_folder(folder: str | os.PathLike) -> dict[str, Any]:
+    """Fields of `TryOnInputs` from a folder.
 
     Raises:
         `InvalidInput`: one sentence on what is missing, damaged or of another version.
     """
     folder = Path(folder)
     index = _read_index(folder)
-    images = {}
-    for name in index["pictures"]:
-        path = folder / f"{name}.png"
+    fields: dict[str, Any] = {"frame": index["frame"], "keypoints": index["keypoints"]}
+    for name, file in IMAGES.items():
+        if file not in index["pictures"]:
+            continue
+        path = folder / f"{file}.png"
         if not path.is_file():
             raise InvalidInput(f"{path} is missing: restore the file, or save the inputs again.")
-        load = {"mask": load_mask, "parsing": _load_labels}.get(name, load_image)
-        images[name] = load(path, name=str(path))
-    keypoints = index["keypoints"]
-    if keypoints is not None:
-        keypoints = np.array(keypoints, dtype=np.float32)
-    try:
-        return TryOnInputs(frame=index["frame"], keypoints=keypoints, **images)
-    except InvalidInput as error:
-        raise InvalidInput(f"{folder}: {error}") from error
+        load = {"mask": load_mask, "parsing": _load_labels}.get(file, load_image)
+        fields[name] = load(path, name=str(path))
+    return fields
 
 
-def _write(inputs: TryOnInputs, folder: Path) -> None:
-    images = {name: getattr(inputs, name) for name in IMAGES if getattr(inputs, name) is not None}
-    if inputs.parsing is not None:
-        images["parsing"] = Image.fromarray(inputs.parsing)
-    for name, image in images.items():
-        image.save(folder / f"{name}.png", compress_level=3)  # a large photo takes seconds at the default level
+def _write(fields: Mapping[str, Any], folder: Path) -> None:
+    files = []
+    for name, file in IMAGES.items():
+        image = fields[name]
+        if image is None:
+            continue
+        if not isinstance(image, Image.Image):
+            image = Image.fromarray(image)
+        image.save(folder / f"{file}.png", compress_level=3)  # a large photo takes seconds at the default level
+        files.append(file)
+    frame, keypoints = fields["frame"], fields["keypoints"]
     index = {
         "format": FORMAT,
         "version": VERSION,
-        "frame": {"photo_size": inputs.frame.photo_size, "box": inputs.frame.box},
-        "pictures": list(images),
-        "keypoints": None if inputs.keypoints is None else np.asarray(inputs.keypoints, dtype=float).tolist(),
+        "frame": {"photo_size": frame.photo_size, "box": frame.box},
+        "pictures": files,
+        "keypoints": None if keypoints is None else np.asarray(keypoints, dtype=float).tolist(),
     }
     (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
 
@@ -122,13 +136,15 @@ def _read_index(folder: Path) -> dict[str, Any]:
     frame, images, keypoints = index.get("frame"), index.get("pictures"), index.get("keypoints")
     try:
         frame = Frame(tuple(frame["photo_size"]), tuple(frame["box"]))
-        if not isinstance(images, list) or not set(images) <= {*IMAGES, "parsing"}:
+        if not isinstance(images, list) or not set(images) <= set(IMAGES.values()):
             raise ValueError("unknown images")
-        missing = {"photo", "person", "mask", "densepose"} - set(images)
+        missing = REQUIRED - set(images)
         if missing:
             raise ValueError(f"no {sorted(missing)[0]}")
-        if keypoints is not None and np.array(keypoints, dtype=np.float32).shape != (25, 3):
-            raise ValueError("keypoints that aren't (25, 3)")
+        if keypoints is not None:
+            keypoints = np.array(keypoints, dtype=np.float32)
+            if keypoints.shape != (25, 3):
+                raise ValueError("keypoints that aren't (25, 3)")
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path} is damaged ({error}): save the inputs again.") from error
     return {"frame": frame, "pictures": images, "keypoints": keypoints}

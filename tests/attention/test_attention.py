@@ -21,7 +21,7 @@ from stableviton_sdk.attention.result import EVEN_SPREAD, TryOnAttention
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.models.attention_maps import attention_map, expected_coordinates
 from stableviton_sdk.preprocessing.frame import Frame, choose_frame
-from stableviton_sdk.preprocessing.garment import CANVAS, place_garment
+from stableviton_sdk.preprocessing.garment import CANVAS, prepare_garment
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
 CELLS = (64, 48)
@@ -36,7 +36,7 @@ def pipeline():
 def inputs_of(photo, mask, frame=None):
     frame = frame or Frame(photo.size, (0, 0, *photo.size))
     person = frame.crop(photo, (WIDTH, HEIGHT))
-    return TryOnInputs(photo=photo, frame=frame, person=person, mask=mask, densepose=person)
+    return TryOnInputs(photo=photo, frame=frame, frame_person=person, frame_mask=mask, frame_densepose=person)
 
 
 def attention_of(y, x, spread, garment, *, photo=None, mask=None, frame=None, results=()):
@@ -82,7 +82,7 @@ GARMENTS = {
     "small, in a corner, on blue": block_on((90, 120, 240), (1200, 900), (600, 100, 900, 560)),
     "a crop without margins": block_on(CANVAS, (300, 500), (2, 2, 298, 498)),
     "a cluttered landscape": noisy((800, 500)),
-    "already prepared": place_garment(block_on((255, 255, 255), (900, 700), (300, 90, 620, 640))).image,
+    "already prepared": prepare_garment(block_on((255, 255, 255), (900, 700), (300, 90, 620, 640))).image,
 }
 
 
@@ -93,7 +93,7 @@ GARMENTS = {
 def test_a_source_is_a_pixel_of_the_image_that_was_passed_in(name):
     plain = GARMENTS[name]
     place = (round(plain.width * 0.6), round(plain.height * 0.45))
-    garment = place_garment(dot_in(plain, place), size=(384, 512))
+    garment = prepare_garment(dot_in(plain, place), size=(384, 512))
     x, y = dot_of(garment.image)  # where preparing it has drawn the dot
     attention = attention_of((y + 0.5) / 512, (x + 0.5) / 384, 0.0, garment)
     source = attention.source_of(100, 100)
@@ -108,14 +108,14 @@ def test_a_turned_photo_of_a_garment_has_its_sources_upright():
     exif[0x0112] = 6  # stored lying on its side
     stream = io.BytesIO()
     upright.transpose(Image.Transpose.ROTATE_90).save(stream, "JPEG", exif=exif, quality=95)
-    garment = place_garment(stream.getvalue())
+    garment = prepare_garment(stream.getvalue())
     x, y = dot_of(garment.image)
     source = attention_of((y + 0.5) / 512, (x + 0.5) / 384, 0.0, garment).source_of(10, 10)
     assert np.hypot(source.x - 200, source.y - 300) < 1.0
 
 
 def test_a_pixel_that_looks_at_added_canvas_has_the_nearest_pixel_as_its_source():
-    garment = place_garment(noisy((800, 500)), size=(384, 512))  # padded above and below
+    garment = prepare_garment(noisy((800, 500)), size=(384, 512))  # padded above and below
     assert garment.frame.box[1] < 0
     source = attention_of(0.0, 0.25, 0.0, garment).source_of(50, 60)
     assert source.y == 0.0
@@ -128,7 +128,7 @@ def test_sources_follow_a_frame_that_is_a_part_of_the_photo():
     photo = Image.new("RGB", (400, 256), GREY)
     frame = Frame(photo.size, (150, 0, 342, 256))
     y, x = cell_centres()
-    garment = place_garment(GARMENTS["of the training kind"], size=(384, 512))
+    garment = prepare_garment(GARMENTS["of the training kind"], size=(384, 512))
     attention = attention_of(y, x, 0.05, garment, photo=photo, frame=frame)
     source = attention.source_of(150 + 96 - 0.5, 64 - 0.5)  # the frame's middle column, a quarter down
     assert (source.x, source.y) == pytest.approx((384 - 0.5, 256 - 0.5), abs=0.5)
@@ -157,7 +157,7 @@ def smooth(size, seed=3):
 
 
 def test_the_warped_garment_shows_the_pixels_that_the_attention_names():
-    garment = place_garment(smooth((384, 512)), size=(384, 512))
+    garment = prepare_garment(smooth((384, 512)), size=(384, 512))
     y, x = cell_centres()
     mask = mask_image(192, 256)
     warped = attention_of(y, x.clip(0, 0.7) + 0.2, 0.0, garment, mask=mask).warp()
@@ -176,7 +176,7 @@ def test_the_warped_garment_shows_the_pixels_that_the_attention_names():
 
 
 def test_the_warped_garment_is_as_solid_as_the_attention_is_certain():
-    garment = place_garment(smooth((96, 128)), size=(384, 512))
+    garment = prepare_garment(smooth((96, 128)), size=(384, 512))
     y, x = cell_centres()
     spread = np.where(x < 0.5, 0.0, EVEN_SPREAD)
     opacity = np.asarray(attention_of(y, x, spread, garment).warp())[..., 3]
@@ -185,7 +185,7 @@ def test_the_warped_garment_is_as_solid_as_the_attention_is_certain():
 
 
 def test_nothing_is_warped_from_added_canvas():
-    garment = place_garment(noisy((800, 500)), size=(384, 512))
+    garment = prepare_garment(noisy((800, 500)), size=(384, 512))
     y, x = cell_centres()
     opacity = np.asarray(attention_of(y, x, 0.0, garment).warp())[..., 3]
     top, bottom = -garment.frame.box[1], garment.frame.size[1]
@@ -195,7 +195,7 @@ def test_nothing_is_warped_from_added_canvas():
 
 
 def test_a_large_garment_is_warped_without_aliasing():
-    garment = place_garment(noisy((1536, 2048)), size=(384, 512))
+    garment = prepare_garment(noisy((1536, 2048)), size=(384, 512))
     y, x = cell_centres()
     warped = np.asarray(attention_of(y, x, 0.0, garment).warp())[8:-8, 8:-8, :3].astype(float)
     # noise of 8 x 8 pixels averages out to a sixth at least; sampled pixel by pixel it wouldn't
@@ -205,17 +205,17 @@ def test_a_large_garment_is_warped_without_aliasing():
 def test_the_warped_garment_lies_in_the_photos_frame_alone():
     photo = Image.new("RGB", (500, 300), GREY)
     frame = choose_frame(photo.size, (3, 4), (200, 20, 320, 280))
-    garment = place_garment(smooth((96, 128)), size=(384, 512))
+    garment = prepare_garment(smooth((96, 128)), size=(384, 512))
     y, x = cell_centres()
     warped = attention_of(y, x, 0.0, garment, photo=photo, frame=frame).warp()
     assert warped.size == photo.size
-    assert warped.getchannel("A").getbbox() == frame.inside
+    assert warped.getchannel("A").getbbox() == frame.visible_box
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_the_body_has_the_colours_of_the_garment_places_it_came_from(mirrored):
     flat = block_on(CANVAS)
-    garment = place_garment(flat, size=(192, 256))
+    garment = prepare_garment(flat, size=(192, 256))
     assert garment.frame.box == (0, 0, 192, 256)
     y, x = cell_centres()
     attention = attention_of(y, 1 - x if mirrored else x, 0.0, garment, results=[Image.new("RGB", (192, 256), GREY)])
@@ -231,7 +231,7 @@ def test_the_body_has_the_colours_of_the_garment_places_it_came_from(mirrored):
 
 
 def test_uncertain_places_have_no_colour():
-    garment = place_garment(block_on(CANVAS), size=(192, 256))
+    garment = prepare_garment(block_on(CANVAS), size=(192, 256))
     y, x = cell_centres()
     sheet = attention_of(y, x, EVEN_SPREAD, garment, results=[np.full((256, 192, 3), 0.5, np.float32)]).to_image(
         height=256
@@ -242,7 +242,7 @@ def test_uncertain_places_have_no_colour():
 
 @pytest.mark.parametrize("height", [0, 31, 1e3, True, 100_000, None])
 def test_impossible_heights_are_refused(height):
-    garment = place_garment(block_on(CANVAS), size=(192, 256))
+    garment = prepare_garment(block_on(CANVAS), size=(192, 256))
     with pytest.raises(InvalidInput, match="height"):
         attention_of(0.5, 0.5, 0.1, garment).to_image(height=height)
 
@@ -256,7 +256,7 @@ class Watcher:
     def __init__(self, block=1):
         self.block, self.step, self.maps, self.places = block, 0, {}, {}
 
-    def wants(self, block):
+    def should_record(self, block):
         return block == self.block
 
     def record(self, block, query, key, query_size, key_size):

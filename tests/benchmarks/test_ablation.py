@@ -23,7 +23,7 @@ def pipelines():
     from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 
     vae = PatchAutoencoder(block_out_channels=(4, 4, 4, 4), layers_per_block=0)
-    options = architecture((64, 48), [8, 8, 16])
+    options = architecture((48, 64), [8, 8, 16])
     return {name: build(VARIANTS[name], options, vae, seed=3) for name in ("a", "b")}
 
 
@@ -60,7 +60,7 @@ def test_added_features_attend_to_no_garment(pipelines):
     class Recorder:
         seen = 0
 
-        def wants(self, block):
+        def should_record(self, block):
             return True
 
         def record(self, *arguments):
@@ -105,7 +105,7 @@ def test_both_networks_have_about_as_many_parameters():
     from benchmarks.ablation.variants import AddedFeaturesUNet, architecture, parameters, widened
     from stableviton_sdk.models.unet import TryOnUNet
 
-    options = architecture((96, 72), [16, 32, 48])["unet"]
+    options = architecture((72, 96), [16, 32, 48])["unet"]
     widths = widened(options)
     assert widths[:2] == [16, 32]
     added = parameters(AddedFeaturesUNet(**{**options, "block_out_channels": widths}))
@@ -117,14 +117,15 @@ def experiment(folder, **changes):
 
     options = {
         "samples": 2, "second_stage": 0.5, "batch_size": 1, "learning_rate": 1e-3, "second_learning_rate": 1e-3,
-        "figures": 3, "test_figures": 2, "size": [64, 48], "widths": [8, 8, 16], "steps": 2, "total_variation": 0.01,
-        "correspondence": 0.03,
+        "figures": 3, "test_figures": 2, "height": 64, "width": 48, "widths": [8, 8, 16], "steps": 2,
+        "total_variation": 0.01, "correspondence": 0.03,
     }  # fmt: skip
     protocol = Protocol(**{**options, **changes})
     lines = []
     return Experiment(protocol, folder / "work", folder / "results", cpu=True, tell=lines.append), lines
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_once_and_its_first_stage_is_shared(tmp_path):
     from benchmarks.ablation.report import write_report
     from benchmarks.ablation.variants import VARIANTS
@@ -161,8 +162,8 @@ def test_scores_know_the_truth_and_the_setting(tmp_path):
     from benchmarks.ablation.measure import score
     from benchmarks.ablation.pairs import render_pairs
 
-    pairs = render_pairs(tmp_path / "pairs.npz", 2, 5, "studio", (64, 48))
-    again = render_pairs(tmp_path / "pairs.npz", 2, 5, "studio", (64, 48))
+    pairs = render_pairs(tmp_path / "pairs.npz", 2, 5, "studio", (48, 64))
+    again = render_pairs(tmp_path / "pairs.npz", 2, 5, "studio", (48, 64))
     assert all(np.array_equal(pairs.arrays[name], again.arrays[name], equal_nan=name == "correspondence")
                for name in pairs.arrays)  # fmt: skip
     truths = {setting: pairs.arrays["person"][offset::2] for offset, setting in enumerate(("paired", "unpaired"))}
@@ -205,7 +206,7 @@ def stored(tmp_path):
     runs += [stored_run("c", seed, 13 + (seed == 1), error=10 + seed) for seed in range(3)]
     for run in runs:
         (tmp_path / f"{run['variant']}-seed-{run['seed']}.json").write_text(json.dumps(run))
-    protocol = {"samples": 8, "batch_size": 2, "figures": 3, "test_figures": 2, "size": [96, 72], "steps": 4}
+    protocol = {"samples": 8, "batch_size": 2, "figures": 3, "test_figures": 2, "height": 96, "width": 72, "steps": 4}
     (tmp_path / "protocol.json").write_text(json.dumps(protocol))
     (tmp_path / "command.txt").write_text("python -m benchmarks.ablation --seeds 0 1 2\n")
     baselines = {style: {"mean colour": scores} for style in ("studio", "shifted")}
@@ -282,6 +283,12 @@ def test_what_cannot_be_reported_is_refused(stored):
     (stored / "z-seed-0.json").write_text(json.dumps({**run, "variant": "z"}))
     with pytest.raises(InvalidInput, match="no run of a known variant"):
         read_runs(stored)
-    for changes in ({"samples": 1}, {"widths": [8, 8]}, {"widths": [8, 8, 12]}, {"size": [20, 15]}, {"steps": 0}):
+    for changes in (
+        {"samples": 1},
+        {"widths": [8, 8]},
+        {"widths": [8, 8, 12]},
+        {"height": 20, "width": 15},
+        {"steps": 0},
+    ):
         with pytest.raises(InvalidInput):
             experiment(stored / "refused", **changes)

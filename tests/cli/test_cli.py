@@ -13,9 +13,9 @@ from support.stand_ins import ARCHITECTURE, write_checkpoint
 import stableviton_sdk
 from stableviton_sdk import choices
 from stableviton_sdk.cli.entry import main
-from stableviton_sdk.conversion.convert import DTYPES
 from stableviton_sdk.data.synthetic.style import STYLES
-from stableviton_sdk.pipelines.checks import STARTS
+from stableviton_sdk.dtypes import DTYPES
+from stableviton_sdk.pipelines.checks import INITS
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers import photo as photo_body
 from stableviton_sdk.preprocessing.masks.agnostic import CATEGORIES
@@ -58,7 +58,7 @@ def test_the_choices_offered_are_those_of_the_library():
     assert set(choices.DTYPE_NAMES) == set(DTYPES)
     assert choices.CATEGORIES == CATEGORIES
     assert choices.POSE_METHODS == photo_body.POSE_METHODS
-    assert choices.INIT_FROM == STARTS
+    assert choices.INIT_FROM == INITS
     assert tuple(STYLES) == choices.STYLES
 
 

@@ -1,5 +1,6 @@
 """`stableviton try-on` and `prepare`, in process through `main`, and as users start them where that matters."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from support.flat_figures import FigureAnalyzer, photo_of
 from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.cli.entry import main
-from stableviton_sdk.conversion.convert import DTYPES
+from stableviton_sdk.dtypes import DTYPES
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
@@ -44,7 +45,19 @@ def test_the_seed_decides_the_image_and_is_told_where_it_was_drawn(tiny_folder, 
 
 
 def test_the_options_arrive_at_the_pipeline(tiny_folder, files, capsys):
-    options = ["--seed", 7, "--guidance-scale", 3, "--start", "noise", "--no-repaint", "--steps", 3, "--dtype", "fp32"]
+    options = [
+        "--seed",
+        7,
+        "--guidance-scale",
+        3,
+        "--init-from",
+        "noise",
+        "--no-paste-back",
+        "--steps",
+        3,
+        "--dtype",
+        "fp32",
+    ]
     random_image(*PHOTO, seed=3).save("agnostic.png")
     assert try_on(tiny_folder, *options, "--agnostic", "agnostic.png") == 0
     expected = tiny_pipeline()(
@@ -55,12 +68,28 @@ def test_the_options_arrive_at_the_pipeline(tiny_folder, files, capsys):
         agnostic="agnostic.png",
         num_inference_steps=3,
         guidance_scale=3.0,
-        start="noise",
-        repaint=False,
+        init_from="noise",
+        paste_back=False,
         generator=torch.Generator().manual_seed(7),
     ).images[0]
     difference = np.asarray(Image.open("out.png")).astype(int) - np.asarray(expected)
     assert abs(difference).max() <= 1
+
+
+def test_half_precision_works_on_a_cpu_without_being_called_impossible(tiny_folder, files, capsys):
+    heard = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger("diffusers").addHandler(handler)
+    try:
+        for name in ("fp16", "fp32"):
+            assert try_on(tiny_folder, "--seed", 1, "--dtype", name, output=f"{name}.png") == 0
+    finally:
+        logging.getLogger("diffusers").removeHandler(handler)
+    assert heard == []
+    assert capsys.readouterr().err == ""
+    half, full = (np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("fp16", "fp32"))
+    assert abs(half - full).mean() < 1
 
 
 def test_show_inputs_writes_what_the_network_was_given(tiny_folder, files, capsys):
@@ -136,12 +165,12 @@ def test_bad_arguments_are_refused_before_anything_is_loaded(files, capsys, monk
         ["--guidance-scale", "nan"],
         ["--guidance-scale", "-1"],
         ["--category", "hat"],
-        ["--mask-grow", "7"],
+        ["--mask-dilation", "7"],
         ["--person-box", "1,2,3"],
         ["--person-box", "5,5,5,9"],
         ["--person-box", "0,0,nan,9"],
         ["--inputs", "folder"],  # and a photo
-        ["--mask-grow", "0.1"],  # with a mask given
+        ["--mask-dilation", "0.1"],  # with a mask given
         ["--seed", "x"],
         ["--seed", "-1"],
         ["--seed", "9223372036854775808"],
@@ -230,9 +259,9 @@ def test_prepare_writes_inputs_to_look_at_and_to_use_again(figure_networks, tmp_
     assert Image.open("ready/contact_sheet.png").width > 800
     inputs = TryOnInputs.load("ready")
     assert inputs.photo.size == FIGURE
-    assert 0.05 < (np.asarray(inputs.mask) > 0).mean() < 0.6
+    assert 0.05 < (np.asarray(inputs.frame_mask) > 0).mean() < 0.6
     assert main(["prepare", "photo.png", "--output", "ready", "--device", "cpu"]) == 0  # over its own older one
-    assert TryOnInputs.load("ready").mask.tobytes() == inputs.mask.tobytes()
+    assert TryOnInputs.load("ready").frame_mask.tobytes() == inputs.frame_mask.tobytes()
 
 
 def test_the_options_of_prepare_change_what_it_derives(figure_networks, tmp_path, capsys):
@@ -241,10 +270,10 @@ def test_the_options_of_prepare_change_what_it_derives(figure_networks, tmp_path
     def mask(*options):
         assert main(["prepare", "photo.png", "--output", "ready", "--device", "cpu", *options]) == 0
         inputs = TryOnInputs.load("ready")
-        return inputs.frame.box, (np.asarray(inputs.mask) > 0).mean()
+        return inputs.frame.box, (np.asarray(inputs.frame_mask) > 0).mean()
 
     box, area = mask()
-    assert mask("--mask-grow", "0.3")[1] > 1.1 * area
+    assert mask("--mask-dilation", "0.3")[1] > 1.1 * area
     other_box, _ = mask("--person-box", "300,60,390,290")
     assert other_box[0] > box[0] + 50
     assert mask("--category", "lower")[1] != area
@@ -266,7 +295,7 @@ def test_prepared_inputs_are_tried_on_and_a_corrected_mask_counts(figure_network
     photo = np.asarray(Image.open("photo.png"))
     before, after = ((np.asarray(Image.open(name)) != photo).any(axis=2) for name in ("before.png", "after.png"))
     inputs = TryOnInputs.load("ready")
-    allowed = np.asarray(inputs.mask.resize(FIGURE, Image.Resampling.BILINEAR)) > 0
+    allowed = np.asarray(inputs.frame_mask.resize(FIGURE, Image.Resampling.BILINEAR)) > 0
     assert inputs.frame.box == (0, 0, *FIGURE)
     assert after.sum() > 1000
     assert not after[~allowed].any()
@@ -276,10 +305,12 @@ def test_prepared_inputs_are_tried_on_and_a_corrected_mask_counts(figure_network
 def test_a_raw_photo_and_a_garment_are_enough(figure_networks, tiny_folder, files, capsys):
     photo = photo_of(FIGURE, (60, 20, 180, 300))
     photo.save("photo.png")
-    options = ["--show-inputs", "sheet.png", "--mask-grow", "0.1"]
+    options = ["--show-inputs", "sheet.png", "--mask-dilation", "0.1"]
     assert try_on(tiny_folder, *options, person="photo.png", maps=False) == 0
     changed = (np.asarray(Image.open("out.png")) != np.asarray(photo)).any(axis=2)
-    mask = PersonPreprocessor(FigureAnalyzer())(photo, mask_grow=0.1).mask.resize(FIGURE, Image.Resampling.BILINEAR)
+    mask = PersonPreprocessor(FigureAnalyzer())(photo, mask_dilation=0.1).frame_mask.resize(
+        FIGURE, Image.Resampling.BILINEAR
+    )
     assert changed.sum() > 1000
     assert not changed[np.asarray(mask) == 0].any()
     assert Image.open("sheet.png").width > 800

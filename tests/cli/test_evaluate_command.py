@@ -18,7 +18,7 @@ def test_the_command_paints_measures_and_says_what_it_could_not(model, tmp_path,
     arguments = ["evaluate", "synthetic", "--limit", "2", "--steps", "1", "--device", "cpu", "--model", str(model)]
     assert main([*arguments, "--output", str(tmp_path / "run")]) == 0
     out, error = capsys.readouterr()
-    assert "synthetic, paired, 64 x 48: all 2 pairs." in out  # the size is the model's
+    assert "synthetic, paired, 48 x 64: all 2 pairs." in out  # the size is the model's
     assert "LPIPS: its weights aren't on this machine, and nothing is downloaded without consent" in out
     assert "alexnet-owt-7be5be79.pth" in error  # what would have been downloaded
     assert main([*arguments, "--steps", "2", "--output", str(tmp_path / "run")]) == 1
@@ -32,7 +32,7 @@ def test_a_download_that_was_agreed_to_and_failed_is_a_reason(model, tmp_path, c
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    arguments = ["evaluate", listed, "--size", "64x48", "--results", results, "--output", tmp_path / "run", "--yes"]
+    arguments = ["evaluate", listed, "--size", "48x64", "--results", results, "--output", tmp_path / "run", "--yes"]
     assert main([*map(str, arguments)]) == 0
     reasons = json.loads((tmp_path / "run" / "report.json").read_text())["unavailable"]
     assert set(reasons) == {"lpips", "fid", "kid_x1000"}
@@ -55,7 +55,7 @@ def test_usage_errors_of_the_command(capsys):
         (["--compare", "a", "b", "--limit", "5"], "--compare"),
         (["--compare", "a", "b", "--setting", "unpaired"], "--compare"),
         (["synthetic", "--output", "x", "--metrics", "beauty"], "beauty"),
-        (["synthetic", "--output", "x", "--size", "large"], "512x384"),
+        (["synthetic", "--output", "x", "--size", "large"], "384x512"),
         (["synthetic", "--output", "x", "--batch-size", "0"], "from 1"),
     ):
         with pytest.raises(SystemExit) as exit_:
@@ -67,12 +67,12 @@ def test_usage_errors_of_the_command(capsys):
 def test_what_the_pipeline_refuses_leaves_no_run_behind(model, tmp_path, capsys):
     arguments = ["evaluate", "synthetic", "--limit", "2", "--steps", "1", "--device", "cpu", "--model", str(model)]
     arguments += ["--output", str(tmp_path / "run")]
-    assert main([*arguments, "--size", "100x75"]) == 1
+    assert main([*arguments, "--size", "75x100"]) == 1
     assert "multiple of" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 def test_a_style_is_of_rendered_figures_only(listed, results, tmp_path, capsys):
-    arguments = ["evaluate", listed, "--size", "64x48", "--results", results, "--output", tmp_path / "run"]
+    arguments = ["evaluate", listed, "--size", "48x64", "--results", results, "--output", tmp_path / "run"]
     assert main([*map(str, arguments), "--style", "shifted"]) == 1
     assert "rendered figures" in capsys.readouterr().err

@@ -83,6 +83,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_on_rendered_figures_ends_in_a_pipeline_that_paints(config, tmp_path, capsys):
     assert main(["train", str(config), "--quiet"]) == 0
     folder = tmp_path / "run" / "pipeline"
@@ -95,7 +96,7 @@ def test_a_run_on_rendered_figures_ends_in_a_pipeline_that_paints(config, tmp_pa
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.unet.config.cross_attention_dim == CONTEXT
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    sample = render_pair(9, 0, size=tuple(SIZE))
+    sample = render_pair(9, 0, size=tuple(SIZE[::-1]))
     image = pipeline(
         sample.person, sample.garment, mask=sample.mask, densepose=sample.densepose, num_inference_steps=1
     ).images[0]
@@ -143,6 +144,7 @@ def body_config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_several_runs_of_different_tasks_follow_one_another(config, body_config, tmp_path, capsys):
     assert main(["train", str(body_config), str(config), "--quiet"]) == 0
     folders = [tmp_path / "body" / "preprocessor", tmp_path / "run" / "pipeline"]
@@ -291,5 +293,5 @@ def test_a_rendered_item_is_what_the_trainer_takes():
     from stableviton_sdk.data.synthetic import SyntheticDataset
     from stableviton_sdk.training.tryon.objective import check_item
 
-    check_item(SyntheticDataset(1, size=tuple(SIZE))[0], tuple(SIZE), ("worn_mask", "correspondence"))
+    check_item(SyntheticDataset(1, size=tuple(SIZE[::-1]))[0], tuple(SIZE), ("worn_mask", "correspondence"))
     assert Image.fromarray(SyntheticDataset(1)[0]["person"]).size == (192, 256)

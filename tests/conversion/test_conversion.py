@@ -299,6 +299,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(stand_in_checkpoi
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_leaves_nothing_that_looks_finished(stand_in_checkpoint, tmp_path):
     code = (
         "import os, signal, sys\n"

@@ -18,7 +18,7 @@ from stableviton_sdk.evaluation.correspondence.recorder import (
 )
 from stableviton_sdk.models.attention_maps import attention_entropy, attention_map, coordinate_total_variation
 from stableviton_sdk.preprocessing.frame import Frame
-from stableviton_sdk.preprocessing.garment import CANVAS, place_garment
+from stableviton_sdk.preprocessing.garment import CANVAS, prepare_garment
 from stableviton_sdk.training.tryon.losses import attention_total_variation
 
 GRID = (16, 12)  # of queries and of keys
@@ -32,11 +32,11 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def sample():
-    return render_pair(3, 1, size=(128, 96))
+    return render_pair(3, 1, size=(96, 128))
 
 
 def placed(sample):
-    return place_garment(Image.fromarray(sample.garment), size=(96, 128))
+    return prepare_garment(Image.fromarray(sample.garment), size=(96, 128))
 
 
 def looking_at(rows, columns, sharpness=1000.0):
@@ -96,7 +96,7 @@ def test_a_shifted_map_errs_by_its_shift():
     """Person and garment are the same image, the garment cropped close: the frame must be undone."""
     flat = Image.new("RGB", (96, 128), CANVAS)
     ImageDraw.Draw(flat).rectangle((30, 40, 70, 90), fill=(30, 60, 90))
-    garment = place_garment(flat, size=(96, 128))
+    garment = prepare_garment(flat, size=(96, 128))
     assert garment.frame != Frame((96, 128), (0, 0, 96, 128))
     width, height = garment.frame.size
     rows, columns = np.indices(GRID)
@@ -235,14 +235,14 @@ def test_a_measurement_agrees_with_what_source_of_answers(pipeline, sample):
 
 
 def test_a_measurement_is_reproducible_and_counts_every_sample(pipeline):
-    data = SyntheticDataset(2, seed=5, size=(128, 96))
+    data = SyntheticDataset(2, seed=5, size=(96, 128))
     done = []
     options = {"steps": 1, "setting": "unpaired", "guidance_scale": 2.0}
     report = measure_correspondence(pipeline, data, **options, progress=lambda *place: done.append(place))
     assert done == [(1, 2), (2, 2)]
-    assert report.garment_size == (128, 96)
+    assert report.garment_size == (96, 128)
     again = measure_correspondence(
-        pipeline, SyntheticDataset(2, 5, size=(128, 96), transform=lambda one: one), **options
+        pipeline, SyntheticDataset(2, 5, size=(96, 128), transform=lambda one: one), **options
     )
     assert again.to_dict() == report.to_dict()
     assert json.loads(json.dumps(report.to_dict()))["protocol"]["setting"] == "unpaired"
@@ -252,7 +252,7 @@ def test_a_measurement_is_reproducible_and_counts_every_sample(pipeline):
     assert whole.mean == pytest.approx(np.average([part.mean for part in one], weights=counts))
     assert whole.entropy == pytest.approx(np.average([part.entropy for part in one], weights=counts))
     large = report.scaled_to(512)
-    assert large.garment_size == (512, 384)
+    assert large.garment_size == (384, 512)
     assert large.blocks[1].mean == pytest.approx(4 * whole.mean)
     assert large.samples[0][1].constant_percentile_90 == pytest.approx(4 * one[0].constant_percentile_90)
     assert large.blocks[1].entropy == whole.entropy
@@ -300,6 +300,6 @@ def test_a_recorder_that_saw_nothing_says_so(sample):
     recorder = CorrespondenceRecorder(
         [GroundTruth(sample.correspondence, sample.worn_mask, placed(sample))], steps=[3]
     )
-    assert not recorder.wants(0)
+    assert not recorder.should_record(0)
     with pytest.raises(InvalidInput, match="nothing was measured"):
         recorder.measures()

@@ -9,7 +9,7 @@ from support.data_sets import HEIGHT, NAMES, SIZE, WIDTH, put
 from support.tiny import mask_image, random_image
 
 from stableviton_sdk.cli.entry import main
-from stableviton_sdk.data.folder import BadDataSet
+from stableviton_sdk.data.pair_dataset import BadDataSet
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.data import RenderedData, load_data, recognise
@@ -166,7 +166,7 @@ def test_flaws_of_the_data_are_all_named_on_the_command_line(plain, tmp_path, ca
     (plain / "person" / f"{NAMES[0]}.png").write_bytes(b"\x89PNG half")
     (plain / "mask" / f"{NAMES[1]}.png").unlink()
     random_image(64, 64).save(plain / "garment" / f"{NAMES[2]}.png")
-    arguments = ["evaluate", plain, "--size", "64x48", "--results", plain / "person", "--output", tmp_path / "run"]
+    arguments = ["evaluate", plain, "--size", "48x64", "--results", plain / "person", "--output", tmp_path / "run"]
     assert main([*map(str, arguments)]) == 1
     error = capsys.readouterr().err
     assert "3 problems" in error
@@ -210,7 +210,7 @@ def test_tall_photos_are_framed_around_their_masks(persons):
         random_image(64, 128, seed=0).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=(0, top, 64, top + 85))
     )
     assert np.abs(case.person.astype(int) - expected).mean() < 3
-    assert case.person.shape == (*SIZE, 3)
+    assert case.person.shape == (HEIGHT, WIDTH, 3)
     assert case.mask.any()
     np.testing.assert_array_equal(case.agnostic[case.mask], 128)
     assert case.truth is None
@@ -229,7 +229,7 @@ def test_the_choice_of_garments_follows_from_seed_and_name_alone(persons):
 def test_listed_pairs_of_persons_and_garments_are_followed_and_missing_ones_named(persons, tmp_path):
     root, garments = persons
     path = write(tmp_path / "pairs.txt", "s1.png c2.jpg", "s1.png c0.jpg", "s9.png c0.jpg")
-    with pytest.raises(BadDataSet, match=r"s9\.jpg is missing"):
+    with pytest.raises(BadDataSet, match=r"s9\.png is missing"):
         load_data(root, garments=garments, pairs=path, size=SIZE, setting="unpaired")
     data = load_data(root, garments=garments, pairs=path, size=SIZE, setting="unpaired", limit=2)
     assert data.names == ["s1_c2", "s1_c0"]
@@ -259,7 +259,7 @@ def test_rendered_figures_know_the_unpaired_truth():
     [
         ({"setting": "both"}, "paired"),
         ({"limit": 0}, "at least 1"),
-        ({"size": (100, 100)}, "4:3"),
+        ({"size": (100, 100)}, "3:4"),
         ({"kind": "videos"}, "viton-hd"),
         ({"pairs": "x.txt"}, "folder of persons"),
         ({"style": "cubist"}, "cubist"),

@@ -39,7 +39,7 @@ def test_every_flaw_is_named_and_nothing_is_averaged(tmp_path, listed, flawed):
 
 
 def test_on_the_command_line_flaws_are_named_and_the_status_is_1(tmp_path, listed, flawed, capsys):
-    arguments = ["evaluate", listed, "--size", "64x48", "--results", flawed, "--output", tmp_path / "run"]
+    arguments = ["evaluate", listed, "--size", "48x64", "--results", flawed, "--output", tmp_path / "run"]
     arguments = [*map(str, arguments), "--metrics", PLAIN]
     assert main(arguments) == 1
     error = capsys.readouterr().err
@@ -103,8 +103,34 @@ def test_images_that_belong_to_no_pair_are_counted(tmp_path, listed, results):
     assert report["unused_images"] == 1
     assert "1 images in the folder of results belong to no pair" in (tmp_path / "run" / "report.md").read_text()
     random_image().save(results / "p0_g0.jpg")
-    with pytest.raises(InvalidInput, match="have one name"):
+    with pytest.raises(InvalidInput, match=r"have one name \(p0_g0\.jpg and p0_g0\.png\)"):
         run(load_data(listed, size=SIZE), tmp_path / "other", results=results)
+
+
+def test_files_beside_results_that_are_no_images_change_nothing(tmp_path, listed, results):
+    before = run(load_data(listed, size=SIZE), tmp_path / "run", results=results)
+    for name in ("p0_g0.txt", "p0_g0.json", "._p0_g0.jpg", ".DS_Store", "Thumbs.db"):
+        (results / name).write_bytes(b"not an image")
+    for ending in ("jpg", "png"):
+        random_image().save(results / f"stray.{ending}")
+    after = run(load_data(listed, size=SIZE), tmp_path / "again", results=results)
+    assert after["images"] == before["images"]
+    assert after["unused_images"] == 1
+
+
+def test_a_message_stays_readable_however_many_results_are_missing(tmp_path, listed, capsys):
+    for number in range(2000):
+        link = listed.parent / f"copy{number}.png"
+        link.symlink_to("p0.png")
+    listed.write_text("\n".join(["person,garment", *(f"copy{number}.png,g0.png" for number in range(2000))]))
+    (tmp_path / "results").mkdir()
+    with pytest.raises(IncompleteResults) as error:
+        run(load_data(listed, size=SIZE, for_inference=False), tmp_path / "run", results=tmp_path / "results")
+    assert len(error.value.problems) == 2000
+    message = str(error.value)
+    assert "2000 of 2000 pairs" in message
+    assert "1990 more" in message
+    assert len(message) < 5000
 
 
 def test_arguments_that_make_no_sense_are_refused(tmp_path, listed, results, pipeline):

@@ -15,7 +15,7 @@ from stableviton_sdk.evaluation.bootstrap import intervals, resampled_means
 from stableviton_sdk.evaluation.comparison import NO_DIFFERENCE, TOO_FEW, compare, comparison_table
 from stableviton_sdk.evaluation.data import RenderedData, load_data
 from stableviton_sdk.evaluation.report import load_report, protocol_deviations, to_json, to_markdown, versions
-from stableviton_sdk.evaluation.sheet import choose_cases
+from stableviton_sdk.evaluation.sheet import choose_pairs
 
 
 def names(count):
@@ -212,7 +212,7 @@ def test_few_persons_get_no_interval(tmp_path, listed, results):
 
 def test_only_viton_hd_in_full_at_its_size_is_the_published_protocol():
     class Published:
-        kind, size = "viton-hd", (512, 384)
+        kind, size = "viton-hd", (384, 512)
 
         def __len__(self):
             return 2032
@@ -220,8 +220,8 @@ def test_only_viton_hd_in_full_at_its_size_is_the_published_protocol():
     data = Published()
     assert protocol_deviations(data, "clean-fid") == []
     assert protocol_deviations(data, "torchmetrics") == ["FID and KID by torchmetrics instead of clean-fid"]
-    data.size = (1024, 768)
-    assert protocol_deviations(data, "clean-fid") == ["1024 x 768 pixels instead of 512 x 384"]
+    data.size = (768, 1024)
+    assert protocol_deviations(data, "clean-fid") == ["768 x 1024 pixels instead of 384 x 512"]
     assert len(protocol_deviations(RenderedData(2, SIZE), "clean-fid")) == 2
 
 
@@ -245,20 +245,20 @@ def test_best_median_and_worst_are_chosen_by_the_metric():
         {"name": f"n{index}", "ssim": value, "lpips": 1 - value} for index, value in enumerate(np.linspace(0, 1, 11))
     ]
     for metric in ("ssim", "lpips"):
-        chosen = [(title, image["name"]) for title, image in choose_cases(images, metric, rows=1)]
+        chosen = [(title, image["name"]) for title, image in choose_pairs(images, metric, rows=1)]
         assert chosen == [("best", "n10"), ("median", "n5"), ("worst", "n0")]
-    assert len(choose_cases(images, "ssim")) == 9
+    assert len(choose_pairs(images, "ssim")) == 9
     for count in range(1, 6):
-        few = [image["name"] for _, image in choose_cases(images[:count], "ssim")]
+        few = [image["name"] for _, image in choose_pairs(images[:count], "ssim")]
         assert len(few) == len(set(few)) == min(count, 3)
-    assert [image["name"] for _, image in choose_cases(images, None, rows=1)] == ["n0", "n5", "n10"]
+    assert [image["name"] for _, image in choose_pairs(images, None, rows=1)] == ["n0", "n5", "n10"]
 
 
 def test_the_sheet_shows_the_worst_results_own_pixels(tmp_path, listed, results):
     values = np.asarray(random_image(seed=2)).copy()
     values[:] = (255, 0, 0)
     Image.fromarray(values).save(results / "p2_g2.png")
-    arguments = ["evaluate", listed, "--size", "64x48", "--results", results, "--output", tmp_path / "run"]
+    arguments = ["evaluate", listed, "--size", "48x64", "--results", results, "--output", tmp_path / "run"]
     assert main([*map(str, arguments), "--metrics", PLAIN]) == 0
     sheet = np.asarray(Image.open(tmp_path / "run" / "contact.png"))
     red = (sheet == (255, 0, 0)).all(axis=2)

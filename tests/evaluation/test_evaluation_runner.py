@@ -192,6 +192,7 @@ def test_a_run_that_lacks_images_paints_their_batches_and_reports_the_same(pipel
     assert (tmp_path / "run" / "images" / "p0_g0.png").stat().st_mtime_ns == old
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, tmp_path):
     def arguments(output):
         options = ["--limit", "8", "--setting", "unpaired", "--steps", "3", "--batch-size", "2", "--device", "cpu"]
@@ -284,3 +285,29 @@ def test_the_weights_hash_tells_weights_apart_and_not_their_storage(pipeline, mo
     loaded = TryOnPipeline.from_pretrained(model)
     assert weights_sha256(loaded) == weights_sha256(pipeline)
     assert weights_sha256(loaded.to(torch.float16)) != weights_sha256(pipeline)
+
+
+def test_a_run_begun_under_the_names_of_before_goes_on(tmp_path, listed, pipeline):
+    data = load_data(listed, size=SIZE, limit=1)
+    first = run(data, tmp_path / "run", pipeline=pipeline, metrics=("psnr",))
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    before = json.loads(path.read_text())
+    for part, old, new in (("data", "size", ""), ("model", "trained_size", "trained_")):
+        before[part][old] = [before[part].pop(f"{new}height"), before[part].pop(f"{new}width")]
+    for old, new in (("start", "init_from"), ("repaint", "paste_back")):
+        before["settings"][old] = before["settings"].pop(new)
+    del before["settings"]["batch_size"]  # as if it had come later
+    path.write_text(json.dumps(before))
+    again = run(data, tmp_path / "run", pipeline=pipeline, metrics=("psnr",))
+    assert without_timings(again) == without_timings(first)
+    assert json.loads(path.read_text()) == manifest
+    path.write_text(json.dumps(before))
+    with pytest.raises(InvalidInput, match=r"settings\.paste_back is True, not False"):
+        run(
+            data,
+            tmp_path / "run",
+            pipeline=pipeline,
+            settings=InferenceSettings(steps=1, paste_back=False),
+            metrics=("psnr",),
+        )

@@ -98,7 +98,7 @@ def test_a_figures_correspondence_is_drawn_in_colour_where_it_wears_the_garment(
     runpy.run_path(str(EXAMPLES / "draw_correspondence.py"), run_name="__main__")
     sheet = Image.open("drawn.png")
     body = np.asarray(sheet.crop((504, 38, 984, 678)).resize((384, 512), Image.Resampling.BOX)).astype(int)
-    sample = render_pair(0, 3, size=(512, 384))
+    sample = render_pair(0, 3, size=(384, 512))
     inside = cv2.erode(sample.worn_mask.astype(np.uint8), np.ones((25, 25), np.uint8)).astype(bool)
     x, y = sample.correspondence[inside].T
     red, green, blue = (body[inside][:, channel] for channel in range(3))

@@ -40,7 +40,7 @@ class Recorder:
     def __init__(self, blocks=None):
         self.blocks, self.seen = blocks, {}
 
-    def wants(self, block):
+    def should_record(self, block):
         return self.blocks is None or block in self.blocks
 
     def record(self, block, query, key, query_size, key_size):

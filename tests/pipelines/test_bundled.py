@@ -114,6 +114,7 @@ def test_nobody_to_dress_is_said_in_one_sentence(pipe):
         pipe(Image.new("RGB", (192, 256), (200, 210, 220)), Image.open(SAMPLES / "garment_1.png"))
 
 
+@pytest.mark.slow
 def test_the_demo_runs_offline_in_a_process_of_its_own(tmp_path):
     code = (
         "import socket\n"
@@ -197,7 +198,7 @@ def test_its_own_number_of_steps_is_used_unless_another_is_asked_for(pipe):
         return tensors
 
     dress(pipe, sample, **given(sample), callback_on_step_end=count)
-    assert len(counts) == pipe.config.default_steps
+    assert len(counts) == pipe.config.default_num_inference_steps
     with pytest.raises(InvalidInput, match="num_inference_steps"):
         dress(pipe, sample, **given(sample), num_inference_steps=0)
 

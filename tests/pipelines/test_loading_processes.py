@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from support.loading_places import AUTHORS, converted_folders, leftovers
 from support.loading_process import fingerprint
+from support.paths import ROOT, TESTS
 from support.stand_in_hub import StandInHub
 from support.stand_ins import ARCHITECTURE
 
 from stableviton_sdk import TryOnPipeline
-from stableviton_sdk.hub import download as sdk_hub
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +31,9 @@ def place(content, converted, tmp_path_factory) -> Path:
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(place / "home"),
             "HF_HUB_DISABLE_XET": "1",
-            "PYTHONPATH": os.pathsep.join([str(Path(sdk_hub.__file__).parents[1]), str(Path(__file__).parents[1])]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)]),
         }
-        command = [sys.executable, str(Path(__file__).parents[1] / "support" / "loading_process.py"), str(place)]
+        command = [sys.executable, str(TESTS / "support" / "loading_process.py"), str(place)]
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr
     return place

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from support.stand_ins import FIXTURES, expected, inputs
 
+from stableviton_sdk import TryOnInputs
 from stableviton_sdk.models.attention_maps import attention_map, expected_coordinates
 
 
@@ -77,11 +78,9 @@ def test_clip_pixels_and_embeddings_equal_the_originals(stand_in_pipeline, their
 
 @torch.no_grad()
 def test_the_conditioning_tensor_equals_the_originals(stand_in_pipeline, theirs, call):
-    from stableviton_sdk.pipelines.checks import collect_inputs
-
     maps = {name: call[name] for name in ("mask", "agnostic", "densepose")}
-    prepared = collect_inputs(call["person"], aspect=(384, 512), prepare=None, **maps)
-    conditioning = stand_in_pipeline.prepare_conditioning(prepared, (384, 512))
+    prepared = TryOnInputs.from_maps(call["person"], aspect=(384, 512), **maps)
+    conditioning = stand_in_pipeline.prepare_conditioning([prepared], (384, 512))
     assert largest(conditioning, theirs["first_stage_cond"]) <= 2e-5
 
 
@@ -110,6 +109,7 @@ def test_spatial_features_equal_the_originals(stand_in_pipeline, theirs, conditi
     assert relative(features[8], theirs["spatial_feature_08"]) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance_scale", [1, 3])
 def test_ten_plms_steps_equal_the_originals(stand_in_pipeline, theirs, call, guidance_scale):
     pipeline, seen = stand_in_pipeline, {}
@@ -123,7 +123,7 @@ def test_ten_plms_steps_equal_the_originals(stand_in_pipeline, theirs, call, gui
         latents=theirs["latents_init_t999"],
         num_inference_steps=10,
         guidance_scale=guidance_scale,
-        repaint=False,
+        paste_back=False,
         output_type="pt",
         callback_on_step_end=keep_last,
     )
@@ -141,6 +141,7 @@ def test_a_person_start_equals_the_originals_noised_latent(stand_in_pipeline, th
     assert relative(start, theirs["latents_init_t999"]) <= 1e-6
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32(stand_in_folder, stand_in_pipeline, call):
     from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 
@@ -166,7 +167,7 @@ def test_bfloat16_stays_near_float32(stand_in_folder, stand_in_pipeline, call):
 class MiddleBlock:
     """Keeps the map of the one block that the authors' attention loss looks at (640 channels on both sides)."""
 
-    def wants(self, block):
+    def should_record(self, block):
         return block == 4
 
     def record(self, block, query, key, query_size, key_size):
@@ -174,6 +175,7 @@ class MiddleBlock:
         self.map, self.key_size = attention_map(query, key), key_size
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_attention_maps_carry_the_originals_total_variation(stand_in_pipeline, theirs, conditions):
     from safetensors.torch import load_file

@@ -18,7 +18,6 @@ from support.tiny import (
 )
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.pipelines.checks import collect_inputs
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
@@ -35,9 +34,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def prepared(**changes) -> TryOnInputs:
-    arguments = {"person": random_image(), "mask": mask_image(), "densepose": random_image(seed=2), "agnostic": None}
-    arguments |= changes
-    return collect_inputs(arguments.pop("person"), aspect=(WIDTH, HEIGHT), prepare=None, **arguments)[0]
+    arguments = {"photo": random_image(), "mask": mask_image(), "densepose": random_image(seed=2), **changes}
+    return TryOnInputs.from_maps(**arguments, aspect=(WIDTH, HEIGHT))
 
 
 # ---------------------------------------------------------------- what comes back
@@ -56,8 +54,8 @@ def test_the_result_has_the_photos_size_and_its_own_pixels_outside_the_mask(pipe
     assert not np.array_equal(np.asarray(image)[~kept], np.asarray(person)[~kept])
 
 
-def test_without_repaint_the_networks_own_image_comes_back(pipeline):
-    painted = pipeline(**call_arguments(repaint=False)).images[0]
+def test_without_paste_back_the_networks_own_image_comes_back(pipeline):
+    painted = pipeline(**call_arguments(paste_back=False)).images[0]
     kept = torch.from_numpy(np.asarray(mask_image()) == 0)
     person = torch.from_numpy(np.array(random_image())).permute(2, 0, 1) / 255
     assert float((painted - person).abs()[:, kept].mean()) > 0.01
@@ -91,7 +89,7 @@ def test_arrays_of_unequal_photos_come_back_as_a_list(pipeline):
 def test_the_output_names_what_the_network_was_given(pipeline):
     output = pipeline(**call_arguments(num_images_per_prompt=2))
     assert len(output.inputs) == 2
-    assert output.inputs[0].mask.getextrema() == (0, 255)
+    assert output.inputs[0].frame_mask.getextrema() == (0, 255)
     assert output.attention is None
     assert len(pipeline(**call_arguments(), return_dict=False)[0]) == 1
 
@@ -136,7 +134,7 @@ def test_explicit_maps_win_over_prepared_ones(pipeline):
     output = pipeline(
         inputs, random_image(seed=1), mask=narrow, num_inference_steps=1, generator=seeded(), output_type="pil"
     )
-    assert output.inputs[0].mask.getbbox() == (10, 10, 20, 20)
+    assert output.inputs[0].frame_mask.getbbox() == (10, 10, 20, 20)
     changed = (np.asarray(output.images[0]) != np.asarray(random_image())).any(-1)
     assert changed.any()
     assert not changed[np.asarray(narrow) == 0].any()
@@ -223,8 +221,50 @@ def test_guidance_is_the_stated_combination_of_both_branches(pipeline):
     assert close(seen["latents"], expected)
 
 
-@pytest.mark.parametrize("start", ["agnostic", "person", "noise"])
-def test_starts_differ_in_what_is_noised(pipeline, start):
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_guidance_of_at_most_one_is_off(pipeline, scale):
+    assert torch.equal(pipeline(**call_arguments(guidance_scale=scale)).images, pipeline(**call_arguments()).images)
+
+
+@pytest.mark.parametrize("halve", [False, True], ids=["scale alone", "as diffusers documents it"])
+@pytest.mark.parametrize("last_guided", [0, 1])
+def test_a_callback_may_switch_guidance_off(pipeline, last_guided, halve):
+    batches = []
+    hook = pipeline.unet.register_forward_pre_hook(lambda module, args: batches.append(len(args[0])))
+
+    def switch_off(pipe, step, timestep, tensors):
+        if step != last_guided:
+            return {}
+        pipe._guidance_scale = 0.0
+        return {name: tensor.chunk(2)[-1] for name, tensor in tensors.items()} if halve else {}
+
+    try:
+        images = pipeline(
+            **call_arguments(
+                num_inference_steps=3,
+                guidance_scale=4.0,
+                garment=[random_image(seed=1), random_image(seed=3)],
+                callback_on_step_end=switch_off,
+                callback_on_step_end_tensor_inputs=["garment_embeds"],
+            )
+        ).images
+    finally:
+        hook.remove()
+    assert batches == [4] * (last_guided + 1) + [2] * (3 - last_guided)
+    assert torch.isfinite(images).all()
+
+
+def test_a_callback_may_switch_guidance_on(pipeline):
+    def switch_on(pipe, *_):
+        pipe._guidance_scale = 4.0
+        return {}
+
+    guided = pipeline(**call_arguments(num_inference_steps=3, callback_on_step_end=switch_on)).images
+    assert not close(guided, pipeline(**call_arguments(num_inference_steps=3)).images, 1e-3)
+
+
+@pytest.mark.parametrize("init_from", ["agnostic", "person", "noise"])
+def test_calls_differ_in_what_is_noised(pipeline, init_from):
     captured = {}
 
     def capture(module, args):
@@ -232,18 +272,18 @@ def test_starts_differ_in_what_is_noised(pipeline, start):
 
     hook = pipeline.unet.register_forward_pre_hook(capture)
     try:
-        pipeline(**call_arguments(start=start, num_inference_steps=1))
+        pipeline(**call_arguments(init_from=init_from, num_inference_steps=1))
     finally:
         hook.remove()
     noise = torch.randn(1, *LATENT, generator=seeded())
     signal = pipeline.scheduler.alphas_cumprod[-1]
     with torch.no_grad():
         inputs = prepared()
-        if start == "agnostic":
+        if init_from == "agnostic":
             base = pipeline.prepare_conditioning([inputs], (WIDTH, HEIGHT))[:, :4]
-        elif start == "person":
-            base = pipeline.encode_images([inputs.person], (WIDTH, HEIGHT))
-    expected = noise if start == "noise" else signal.sqrt() * base + (1 - signal).sqrt() * noise
+        elif init_from == "person":
+            base = pipeline.encode_images([inputs.frame_person], (WIDTH, HEIGHT))
+    expected = noise if init_from == "noise" else signal.sqrt() * base + (1 - signal).sqrt() * noise
     assert close(captured["noisy"], expected)
 
 
@@ -271,6 +311,45 @@ def test_images_are_the_same_whatever_the_batch(pipeline):
     for index, garment in enumerate(garments):
         alone = pipeline(**call_arguments(garment=garment, generator=[seeded(index)])).images[0]
         assert close(alone, together[index], 0.5 / 255)
+
+
+BAD_LISTS = {
+    "person": ({"person": [random_image(), random_image(), "nowhere.png"]}, "person[2]"),
+    "garment": ({"garment": [random_image(), np.full((4, 4, 3), 7.0)]}, "garment[1]"),
+    "mask": ({"person": [random_image()] * 2, "mask": [mask_image(), Image.new("L", (48, 64))]}, "person[1]"),
+    "densepose": ({"person": [random_image()] * 2, "densepose": [random_image(), "nowhere.png"]}, "person[1]"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LISTS)
+def test_a_bad_entry_of_a_list_is_named_by_its_place(pipeline, name):
+    changes, place = BAD_LISTS[name]
+    count = len(changes.get("person", [None]))
+    maps = {"mask": [mask_image()] * count, "densepose": [random_image(seed=2)] * count}
+    with pytest.raises(InvalidInput) as caught:
+        pipeline(**call_arguments(**{**maps, **changes}))
+    assert str(caught.value).startswith(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_good_entries_of_a_list_are_kept_on_request(pipeline):
+    garments = [random_image(seed=1), "nowhere.png", random_image(seed=3)]
+    generators = [seeded(index) for index in range(3)]
+    options = {"garment": garments, "output_attention": True, "on_error": "skip"}
+    output = pipeline(**call_arguments(**options, generator=generators))
+    assert output.images[1] is None
+    assert output.inputs[1] is None
+    assert list(output.errors) == [1]
+    assert str(output.errors[1]).startswith("garment[1]")
+    for index in (0, 2):
+        alone = pipeline(**call_arguments(garment=garments[index], generator=[seeded(index)])).images[0]
+        assert close(output.images[index], alone, 0.5 / 255)
+    output.attention.source_of(20, 30, image=2)
+    with pytest.raises(InvalidInput, match="skipped"):
+        output.attention.source_of(20, 30, image=1)
+    assert pipeline(**call_arguments(on_error="skip")).errors is None
+    with pytest.raises(InvalidInput, match="nowhere"):
+        pipeline(**call_arguments(garment="nowhere.png", on_error="skip"))
 
 
 # ---------------------------------------------------------------- attention
@@ -356,7 +435,7 @@ BAD_CALLS = {
     "no width": ({"width": 0}, "width"),
     "a height in words": ({"height": "64"}, "height"),
     "other proportions of the prepared frame": ({"height": 64, "width": 64, "person": "prepared"}, "frame"),
-    "an unknown start": ({"start": "zero"}, "start"),
+    "an unknown init": ({"init_from": "zero"}, "init_from"),
     "an unknown output": ({"output_type": "jpeg"}, "output_type"),
     "a wrong number of generators": ({"generator": [torch.Generator()] * 2}, "generator"),
     "no generator at all": ({"generator": 42}, "generator"),

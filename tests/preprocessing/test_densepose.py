@@ -81,6 +81,7 @@ def test_best_proposals_and_their_order_equal_the_originals(network, features, e
     assert boxes[:, 3].max() <= 1067
 
 
+@pytest.mark.slow
 def test_best_people_of_a_whole_run_equal_the_originals(network, image, expected):
     output = network(image, max_people=5)
     assert (output.boxes - expected["instance_boxes"]).abs().max() <= 0.5
@@ -367,6 +368,7 @@ def test_anything_but_an_rgb_image_is_refused(image):
             call(image)
 
 
+@pytest.mark.slow
 def test_a_photo_goes_through_the_real_network_by_the_rule(network, portrait, features, expected):
     estimator = DensePoseEstimator(network, score_threshold=0.5)
     analysis = estimator.analyse(portrait)

@@ -135,7 +135,9 @@ def test_a_pickle_of_anything_but_arrays_is_refused_and_nothing_runs(tmp_path, m
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x80\x04cnumpy\nndarray\n}b.",  # sets attributes of a name
+        b"\x80\x04cnumpy\nndarray\n}U\x01aK\x01sb.",  # sets attributes of a name
+        b"\x80\x04cnumpy\ndtype\n}U\x01aK\x01sb.",
+        b"\x80\x04cnumpy.core.multiarray\n_reconstruct\nN}U\x01aK\x01s\x86b.",
         b"\x80\x04cnumpy\ndtype\n)R.",  # too few arguments
         b"\x80\x04cnumpy.core.multiarray\n_reconstruct\n)R(K\x01)NK\x00C\x00tb.",  # no dtype
         b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.",  # claims four exabytes

@@ -140,11 +140,11 @@ def test_a_small_figure_off_the_centre_is_found_and_read(analyzer, sample, size,
 
 def test_a_photo_walks_the_whole_path(preprocessor, sample):
     scene = place(sample, (600, 800), 150, 140, 2.0)
-    inputs = preprocessor(scene, close=True)
+    inputs = preprocessor(scene, zoom_to_person=True)
     frame = np.asarray(inputs.frame.crop(Image.fromarray(np.uint8(255) * place_mask(sample, scene.size)), (192, 256)))
-    mask = np.asarray(inputs.mask.resize((192, 256)))
+    mask = np.asarray(inputs.frame_mask.resize((192, 256)))
     assert (mask[frame > 200] > 127).mean() > 0.95  # the worn garment is to be repainted
-    assert set(map(tuple, np.asarray(inputs.densepose).reshape(-1, 3)[::97])) <= set(map(tuple, PARULA))
+    assert set(map(tuple, np.asarray(inputs.frame_densepose).reshape(-1, 3)[::97])) <= set(map(tuple, PARULA))
     assert inputs.keypoints[1, 2] > 0.5
 
 

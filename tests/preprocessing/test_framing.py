@@ -60,11 +60,11 @@ def test_padding_goes_to_the_side_where_the_photo_does_not_cut_the_person_off():
 def test_close_zooms_in_on_a_small_person_only():
     small, large = (480, 500, 520, 620), (300, 200, 700, 900)
     assert choose_frame((900, 1200), (3, 4), small).box == (0, 0, 900, 1200)
-    zoomed = choose_frame((900, 1200), (3, 4), small, close=True)
+    zoomed = choose_frame((900, 1200), (3, 4), small, zoom_to_person=True)
     assert zoomed.size[1] == pytest.approx(120 * 1.24, abs=2)
     assert zoomed.box[0] < 480
     assert zoomed.box[2] > 520
-    assert choose_frame((900, 1200), (3, 4), large, close=True).box == (0, 0, 900, 1200)
+    assert choose_frame((900, 1200), (3, 4), large, zoom_to_person=True).box == (0, 0, 900, 1200)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 3000), (3000, 20), (8000, 6000), (1, 500)])
@@ -121,7 +121,7 @@ def test_a_frame_image_shows_the_photo_at_the_right_place_to_a_tenth_of_a_pixel(
         seen = seen[size[1] // 2] if axis == 0 else seen[:, size[0] // 2]
         scale = frame.size[axis] / size[axis]
         expected = frame.box[axis] + (np.arange(size[axis]) + 0.5) * scale
-        known = (expected > frame.inside[axis] + 2 * scale) & (expected < frame.inside[axis + 2] - 2 * scale)
+        known = (expected > frame.visible_box[axis] + 2 * scale) & (expected < frame.visible_box[axis + 2] - 2 * scale)
         assert known.any()
         assert np.abs(seen - expected)[known].max() < 0.1 * max(scale, 1)
 
@@ -132,8 +132,8 @@ def test_what_was_cropped_comes_back_to_where_it_was(photo_size):
     smooth = Image.new("L", (4, 4))
     smooth.putdata([0, 60, 120, 180, 30, 90, 150, 210, 60, 120, 180, 240, 90, 150, 210, 255])
     photo = smooth.resize(photo_size, Image.Resampling.BICUBIC)
-    restored, corner = frame.restore(frame.crop(photo, (768, 1024)))
-    assert corner == frame.inside[:2]
+    restored, corner = frame.uncrop(frame.crop(photo, (768, 1024)))
+    assert corner == frame.visible_box[:2]
     assert restored.size == photo_size
     assert np.abs(np.asarray(restored).astype(int) - np.asarray(photo)).max() <= 3
 
@@ -144,14 +144,6 @@ def test_maps_of_another_resolution_are_cropped_to_the_same_part():
     assert half.shape == (100, 100)
     assert half[0, 0] == 50.5
     assert half[0, -1] == 149.5
-
-
-def test_boxes_are_converted_to_whole_pixels_of_the_frame():
-    frame = Frame((400, 400), (100, 0, 300, 200))
-    assert frame.to_frame_box((150, 50, 250, 100), (100, 100)) == (25, 25, 75, 50)
-    assert frame.to_frame_box((0, 0, 400, 400), (100, 100)) == (0, 0, 100, 100)
-    left, top, right, bottom = frame.to_frame_box((150, 50, 150, 50), (100, 100))
-    assert right - left == bottom - top == 1
 
 
 @pytest.mark.parametrize(
@@ -168,7 +160,7 @@ def test_pixels_of_a_frame_image_lead_to_the_photo_and_back(box, size):
     for ramp, places in ((columns, photo_x), (rows, photo_y)):
         image = Image.fromarray(ramp)
         seen = np.asarray(frame.crop(image, size, resample=Image.Resampling.BILINEAR, fill=-1000))
-        left, top, right, bottom = frame.inside
+        left, top, right, bottom = frame.visible_box
         reach = 2 * frame.size[0] / size[0]  # of the filter: it is cut off at the photo's and the crop's edges
         across = (photo_x > left + reach) & (photo_x < right - 1 - reach)
         inner = across & (photo_y > top + reach) & (photo_y < bottom - 1 - reach)
@@ -187,7 +179,7 @@ def test_pixels_outside_the_mask_stay_the_photo_s_byte_for_byte(photo_size, feat
     mask = Image.new("L", (96, 128))
     mask.paste(255, (30, 40, 70, 90))
     back = np.asarray(paste_back(photo, frame, Image.new("RGB", (96, 128), (255, 0, 0)), mask, feather=feather))
-    restored, (left, top) = frame.restore(mask, resample=BILINEAR)
+    restored, (left, top) = frame.uncrop(mask, resample=BILINEAR)
     outside = np.ones(photo_size[::-1], bool)
     solid = np.asarray(restored) >= 128
     outside[top : top + restored.height, left : left + restored.width] = ~solid

@@ -4,7 +4,7 @@ from PIL import Image, ImageDraw
 from support.paths import SHARED
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
-from stableviton_sdk.preprocessing.garment import CANVAS, garment_area, place_garment, prepare_garment
+from stableviton_sdk.preprocessing.garment import CANVAS, garment_area, prepare_garment
 from stableviton_sdk.preprocessing.labels import CIHP
 
 CLOTHES = SHARED / "samples" / "vitonhd" / "cloth"
@@ -36,6 +36,11 @@ def expected_box(garment_size, size=(384, 512)):
     return ((size[0] - width) / 2, (size[1] - height) / 2, (size[0] + width) / 2, (size[1] + height) / 2)
 
 
+def canvas_of(*arguments, **options):
+    """The image that the network sees."""
+    return prepare_garment(*arguments, **options).image
+
+
 def resized(image, size=(384, 512)):
     return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
 
@@ -43,12 +48,12 @@ def resized(image, size=(384, 512)):
 @pytest.mark.parametrize("background", [CANVAS, (255, 255, 255), (230, 235, 240)])
 def test_a_flat_lay_of_the_training_kind_is_only_resized(background):
     image = shirt((768, 1024), (70, 90, 700, 930), background)
-    assert (np.asarray(prepare_garment(image)) == resized(image)).all()
+    assert (np.asarray(canvas_of(image)) == resized(image)).all()
 
 
 def test_a_flat_lay_of_the_wanted_size_comes_back_byte_for_byte():
     image = shirt((384, 512), (35, 45, 350, 465), CANVAS)
-    assert (np.asarray(prepare_garment(image)) == np.asarray(image)).all()
+    assert (np.asarray(canvas_of(image)) == np.asarray(image)).all()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def test_a_flat_lay_of_the_wanted_size_comes_back_byte_for_byte():
 )
 @pytest.mark.parametrize("background", [CANVAS, (255, 255, 255), (120, 130, 140), (20, 20, 20)])
 def test_a_garment_on_an_even_background_is_centred_on_the_canvas_undistorted(size, box, background):
-    result = prepare_garment(shirt(size, box, background))
+    result = canvas_of(shirt(size, box, background))
     assert result.size == (384, 512)
     expected = expected_box((box[2] - box[0], box[3] - box[1]))
     assert np.abs(np.subtract(garment_box(result), expected)).max() <= 3
@@ -74,7 +79,7 @@ def test_a_garment_on_an_even_background_is_centred_on_the_canvas_undistorted(si
 def test_a_noisy_background_is_still_even():
     noise = np.random.default_rng(0).normal(0, 4, (900, 1200, 3))
     values = np.asarray(shirt((1200, 900), (40, 60, 500, 760), (180, 180, 175))) + noise
-    result = prepare_garment(values.clip(0, 255).astype(np.uint8))
+    result = canvas_of(values.clip(0, 255).astype(np.uint8))
     assert np.abs(np.subtract(garment_box(result), expected_box((460, 700)))).max() <= 3
     corner = np.asarray(result)[:20, :100].astype(int)
     assert np.abs(corner - CANVAS).mean() < 1
@@ -83,7 +88,7 @@ def test_a_noisy_background_is_still_even():
 def test_a_pale_garment_is_found_on_a_clean_background():
     image = Image.new("RGB", (1000, 1000), (255, 255, 255))
     image.paste((243, 243, 243), (100, 200, 500, 700))
-    values = np.asarray(prepare_garment(image))
+    values = np.asarray(canvas_of(image))
     left, top, right, bottom = (round(edge) for edge in expected_box((400, 500)))
     assert (values[top + 10 : bottom - 10, left + 10 : right - 10] == (243, 243, 243)).all()
     assert (values[: top - 5] == CANVAS).all()
@@ -93,7 +98,7 @@ def test_background_enclosed_by_the_garment_becomes_canvas_but_a_pattern_stays()
     image = shirt((1200, 900), (40, 60, 500, 760), (120, 130, 140))
     ImageDraw.Draw(image).rectangle((350, 150, 450, 350), fill=(120, 130, 140))  # between sleeve and body
     ImageDraw.Draw(image).rectangle((60, 600, 160, 700), fill=(170, 170, 170))  # a grey print
-    values = np.asarray(prepare_garment(image))
+    values = np.asarray(canvas_of(image))
     scale = 0.82 * 384 / 460
     left, top = 384 * 0.09, (512 - 700 * scale) / 2
 
@@ -107,7 +112,7 @@ def test_background_enclosed_by_the_garment_becomes_canvas_but_a_pattern_stays()
 def test_dust_does_not_move_the_garment():
     image = shirt((1200, 900), (40, 60, 500, 760), (255, 255, 255))
     ImageDraw.Draw(image).ellipse((1100, 800, 1110, 810), fill=(0, 0, 0))
-    result = np.asarray(prepare_garment(image))
+    result = np.asarray(canvas_of(image))
     expected = expected_box((460, 700))
     body = Image.fromarray(result[:, : round(expected[2]) + 8])
     assert np.abs(np.subtract(garment_box(body), expected)).max() <= 2.5
@@ -116,7 +121,7 @@ def test_dust_does_not_move_the_garment():
 def test_a_cluttered_background_is_kept_whole_and_padded():
     values = np.random.default_rng(1).integers(0, 256, (300, 600, 3), np.uint8)
     values = np.asarray(Image.fromarray(values).resize((600, 300), Image.Resampling.BICUBIC))
-    result = np.asarray(prepare_garment(values, size=(300, 400)))
+    result = np.asarray(canvas_of(values, size=(300, 400)))
     assert (result[:124] == CANVAS).all()
     assert (result[276:] == CANVAS).all()
     assert np.abs(result[125:275].astype(int) - resized(Image.fromarray(values), (300, 150))).mean() < 1
@@ -124,12 +129,12 @@ def test_a_cluttered_background_is_kept_whole_and_padded():
 
 def test_a_cluttered_image_of_the_right_proportions_is_only_resized():
     values = np.random.default_rng(1).integers(0, 256, (1024, 768, 3), np.uint8)
-    assert (np.asarray(prepare_garment(values)) == resized(Image.fromarray(values))).all()
+    assert (np.asarray(canvas_of(values)) == resized(Image.fromarray(values))).all()
 
 
 def test_transparency_shows_the_canvas_and_the_garment_is_centred():
     image = shirt((1000, 800), (600, 100, 900, 700), (0, 0, 0, 0), mode="RGBA")
-    result = prepare_garment(image)
+    result = canvas_of(image)
     assert np.abs(np.subtract(garment_box(result), expected_box((300, 600)))).max() <= 2.5
     assert np.asarray(result)[0, 0].tolist() == list(CANVAS)
 
@@ -137,21 +142,21 @@ def test_transparency_shows_the_canvas_and_the_garment_is_centred():
 def test_a_white_garment_with_transparency_is_found_too():
     image = Image.new("RGBA", (1000, 800))
     image.paste((255, 255, 255, 255), (600, 100, 900, 700))
-    values = np.asarray(prepare_garment(image))
+    values = np.asarray(canvas_of(image))
     left, top, right, bottom = (round(edge) for edge in expected_box((300, 600)))
     assert (values[top + 10 : bottom - 10, left + 10 : right - 10] == 255).all()
 
 
 def test_an_empty_image_is_refused():
     with pytest.raises(InvalidInput, match="empty"):
-        prepare_garment(Image.new("RGBA", (50, 50)))
+        canvas_of(Image.new("RGBA", (50, 50)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 3000), (3000, 20), (3, 4)])
 def test_odd_images_come_out_at_the_wanted_size(size):
-    assert prepare_garment(Image.new("RGB", size, RED), size=(96, 128)).size == (96, 128)
+    assert canvas_of(Image.new("RGB", size, RED), size=(96, 128)).size == (96, 128)
     values = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    assert prepare_garment(values, size=(96, 128)).size == (96, 128)
+    assert canvas_of(values, size=(96, 128)).size == (96, 128)
 
 
 def worn(background=(90, 140, 90)):
@@ -170,7 +175,7 @@ def parser_of(labels):
 
 def test_a_worn_garment_is_cut_out_and_centred_on_the_canvas():
     image, labels = worn()
-    result = prepare_garment(image, garment_photo="model", parser=parser_of(labels))
+    result = canvas_of(image, garment_photo="model", parser=parser_of(labels))
     assert np.abs(np.subtract(garment_box(result), expected_box((200, 300)))).max() <= 2.5
     values = np.asarray(result)
     assert values[256, 192].tolist() == list(RED)
@@ -182,9 +187,9 @@ def test_the_category_says_which_worn_garment_is_cut_out():
     image, labels = worn()
     ImageDraw.Draw(image).rectangle((320, 500, 479, 599), fill=BLUE)
     ImageDraw.Draw(labels).rectangle((320, 500, 479, 599), fill=int(CIHP.TROUSERS))
-    lower = prepare_garment(image, garment_photo="model", parser=parser_of(labels), category="lower")
+    lower = canvas_of(image, garment_photo="model", parser=parser_of(labels), category="lower")
     assert np.asarray(lower)[256, 192].tolist() == list(BLUE)
-    both = prepare_garment(image, garment_photo="model", parser=parser_of(labels), category="dress")
+    both = canvas_of(image, garment_photo="model", parser=parser_of(labels), category="dress")
     assert np.abs(np.subtract(garment_box(both), expected_box((200, 400)))).max() <= 2.5
 
 
@@ -196,7 +201,7 @@ def test_a_large_model_photo_is_parsed_at_a_bounded_size():
         sizes.append(small.size)
         return parser_of(labels)(small)
 
-    prepare_garment(image.resize((4500, 3000)), garment_photo="model", parser=parser)
+    canvas_of(image.resize((4500, 3000)), garment_photo="model", parser=parser)
     assert len(sizes) == 1
     assert max(sizes[0]) <= 1024
 
@@ -204,12 +209,12 @@ def test_a_large_model_photo_is_parsed_at_a_bounded_size():
 def test_a_model_photo_without_a_garment_or_a_person_is_told_apart():
     image, labels = worn()
     with pytest.raises(NoPersonFound, match="nobody"):
-        prepare_garment(image, garment_photo="model", parser=lambda small: np.zeros((small.height, small.width)))
+        canvas_of(image, garment_photo="model", parser=lambda small: np.zeros((small.height, small.width)))
     face_only = labels.point(lambda value: 13 if value == 13 else 0)
     with pytest.raises(InvalidInput, match="no such garment"):
-        prepare_garment(image, garment_photo="model", parser=parser_of(face_only))
+        canvas_of(image, garment_photo="model", parser=parser_of(face_only))
     with pytest.raises(InvalidInput, match="parser returned"):
-        prepare_garment(image, garment_photo="model", parser=lambda small: np.ones((3, 3)))
+        canvas_of(image, garment_photo="model", parser=lambda small: np.ones((3, 3)))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +229,7 @@ def test_a_model_photo_without_a_garment_or_a_person_is_told_apart():
 )
 def test_wrong_arguments_are_refused_with_one_sentence(options, message):
     with pytest.raises(InvalidInput, match=message):
-        prepare_garment(Image.new("RGB", (10, 10), RED), **options)
+        canvas_of(Image.new("RGB", (10, 10), RED), **options)
 
 
 @pytest.mark.skipif(not CLOTHES.is_dir(), reason=f"the VITON-HD samples are not at {CLOTHES}")
@@ -232,7 +237,7 @@ def test_real_garments_of_the_data_set_are_only_resized():
     paths = sorted(CLOTHES.glob("*.jpg"))
     assert paths
     for path in paths:
-        assert (np.asarray(prepare_garment(path)) == resized(Image.open(path).convert("RGB"))).all(), path.name
+        assert (np.asarray(canvas_of(path)) == resized(Image.open(path).convert("RGB"))).all(), path.name
 
 
 def test_the_garments_area_has_no_holes_where_it_is_as_pale_as_its_background():
@@ -248,12 +253,12 @@ def test_the_garments_area_has_no_holes_where_it_is_as_pale_as_its_background():
 
 
 @pytest.mark.parametrize("background", [CANVAS, (90, 120, 240), (255, 255, 255)])
-def test_a_placed_garment_knows_its_way_back(background):
+def test_a_prepared_garment_knows_its_way_back(background):
     box = (500, 200, 700, 500)
-    placed = place_garment(shirt((900, 800), box, background))
-    left, top, right, bottom = garment_box(placed.image)
-    x, y = placed.to_original(np.array([left - 0.5, right - 0.5]), np.array([top - 0.5, bottom - 0.5]))
+    prepared = prepare_garment(shirt((900, 800), box, background))
+    left, top, right, bottom = garment_box(prepared.image)
+    x, y = prepared.to_original(np.array([left - 0.5, right - 0.5]), np.array([top - 0.5, bottom - 0.5]))
     assert np.allclose(x + 0.5, (box[0], box[2]), atol=2)
     assert np.allclose(y + 0.5, (box[1], box[3]), atol=2)
-    assert placed.original.size == (900, 800)
-    assert (np.asarray(placed.image) == np.asarray(prepare_garment(placed.original))).all()
+    assert prepared.original.size == (900, 800)
+    assert (np.asarray(prepared.image) == np.asarray(canvas_of(prepared.original))).all()

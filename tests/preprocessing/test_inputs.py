@@ -8,9 +8,9 @@ from PIL import Image
 from support.tiny import noise
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.preprocessing.contact_sheet import FRAME_COLOUR, contact_sheet
+from stableviton_sdk.preprocessing.contact_sheet import FRAME_COLOUR
 from stableviton_sdk.preprocessing.frame import Frame, choose_frame
-from stableviton_sdk.preprocessing.inputs import TryOnInputs, grey_out
+from stableviton_sdk.preprocessing.inputs import TryOnInputs, derive_agnostic
 
 
 def prepared(photo_size=(600, 400), size=(96, 128), **changes):
@@ -19,9 +19,9 @@ def prepared(photo_size=(600, 400), size=(96, 128), **changes):
     mask = Image.new("L", size)
     mask.paste(255, (20, 30, 70, 100))
     parts = {
-        "person": frame.crop(photo, size),
-        "mask": mask,
-        "densepose": noise(size, 1),
+        "frame_person": frame.crop(photo, size),
+        "frame_mask": mask,
+        "frame_densepose": noise(size, 1),
         "parsing": np.random.default_rng(2).integers(0, 20, size[::-1], np.uint8),
         "keypoints": np.random.default_rng(3).random((25, 3), np.float32),
     }
@@ -32,24 +32,24 @@ def test_a_whole_photo_with_known_maps_needs_no_cropping():
     photo, densepose, agnostic = noise((30, 40)), noise((15, 20), 1), noise((30, 40), 2)
     mask = np.zeros((40, 30), bool)
     mask[10:20, 5:25] = True
-    inputs = TryOnInputs.of_whole_photo(np.asarray(photo), mask, densepose, np.asarray(agnostic))
+    inputs = TryOnInputs.from_maps(np.asarray(photo), mask=mask, densepose=densepose, agnostic=np.asarray(agnostic))
     assert inputs.frame == Frame((30, 40), (0, 0, 30, 40))
-    assert inputs.photo is inputs.person
+    assert inputs.photo.tobytes() == inputs.frame_person.tobytes()
     for name, image in (("person", photo), ("densepose", densepose), ("agnostic", agnostic)):
-        assert getattr(inputs, name).tobytes() == image.tobytes(), name
-    assert inputs.mask.mode == "L"
-    np.testing.assert_array_equal(np.asarray(inputs.mask), mask * 255)
+        assert getattr(inputs, f"frame_{name}").tobytes() == image.tobytes(), name
+    assert inputs.frame_mask.mode == "L"
+    np.testing.assert_array_equal(np.asarray(inputs.frame_mask), mask * 255)
     assert inputs.parsing is None
     labels, joints = np.ones((40, 30), np.uint8), np.zeros((25, 3))
-    analysed = TryOnInputs.of_whole_photo(photo, mask, densepose, parsing=labels, keypoints=joints)
-    assert analysed.agnostic is None
+    analysed = TryOnInputs.from_maps(photo, mask=mask, densepose=densepose, parsing=labels, keypoints=joints)
+    assert analysed.frame_agnostic is None
     assert analysed.parsing is labels
     assert analysed.keypoints is joints
 
 
 def test_a_map_of_another_shape_is_no_map_of_the_whole_photo():
     with pytest.raises(InvalidInput, match="densepose is 40 x 30"):
-        TryOnInputs.of_whole_photo(noise((30, 40)), np.ones((40, 30), bool), noise((40, 30)))
+        TryOnInputs.from_maps(noise((30, 40)), mask=np.ones((40, 30), bool), densepose=noise((40, 30)))
 
 
 # TryOnInputs
@@ -59,32 +59,34 @@ def test_the_agnostic_image_is_grey_where_the_mask_is_white():
     person = noise((30, 40))
     mask = Image.new("L", (15, 20))
     mask.paste(255, (5, 5, 10, 10))
-    agnostic = np.asarray(grey_out(person, mask))
+    agnostic = np.asarray(derive_agnostic(person, mask, (30, 40)))
     assert (agnostic[11:19, 11:19] == 128).all()
     assert (agnostic[:9] == np.asarray(person)[:9]).all()
 
 
 def test_a_replaced_mask_drops_the_agnostic_image_that_contradicts_it():
-    inputs = prepared(agnostic=noise((96, 128), 7))
+    inputs = prepared(frame_agnostic=noise((96, 128), 7))
     mask = np.zeros((128, 96), np.uint8)
     mask[:20] = 255
-    replaced = inputs.replace(mask=mask)
-    assert replaced.agnostic is None
-    assert (np.asarray(replaced.mask) == mask).all()
-    assert replaced.person is inputs.person
-    assert inputs.agnostic is not None
-    assert inputs.replace(densepose=noise((96, 128))).agnostic is inputs.agnostic
+    replaced = inputs.replace(frame_mask=mask)
+    assert replaced.frame_agnostic is None
+    assert (np.asarray(replaced.frame_mask) == mask).all()
+    assert replaced.frame_person is inputs.frame_person
+    assert inputs.frame_agnostic is not None
+    assert inputs.replace(frame_densepose=noise((96, 128))).frame_agnostic is inputs.frame_agnostic
     own = noise((96, 128), 9)
-    assert inputs.replace(mask=mask, agnostic=own).agnostic.tobytes() == own.tobytes()
-    assert inputs.replace(agnostic=None).agnostic is None
+    assert inputs.replace(frame_mask=mask, frame_agnostic=own).frame_agnostic.tobytes() == own.tobytes()
+    assert inputs.replace(frame_agnostic=None).frame_agnostic is None
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"maks": None}, "no 'maks'"),
-        ({"mask": np.zeros((50, 96), np.uint8)}, "mask is 96 x 50"),
-        ({"person": None}, "person"),
+        ({"frame_mask": np.zeros((50, 96), np.uint8)}, "frame_mask is 96 x 50"),
+        ({"mask": np.zeros((50, 96), np.uint8)}, "whole photo"),
+        ({"mask": np.zeros((128, 96), np.uint8), "frame_mask": np.zeros((128, 96), np.uint8)}, "pass one"),
+        ({"frame_person": None}, "frame_person"),
         ({"densepose": "nowhere.png"}, "nowhere.png"),
         ({"photo": np.zeros((5, 5, 3), np.uint8)}, "photo"),
         ({"parsing": np.zeros((128, 96))}, "parsing"),
@@ -99,7 +101,7 @@ def test_a_wrong_replacement_is_refused_with_one_sentence(changes, message):
 
 def test_parts_that_are_no_images_are_refused():
     with pytest.raises(InvalidInput, match="mask is a ndarray"):
-        prepared(mask=np.zeros((128, 96), np.uint8))
+        prepared(frame_mask=np.zeros((128, 96), np.uint8))
 
 
 def test_inputs_are_compared_and_hashed_by_identity():
@@ -114,7 +116,7 @@ def test_inputs_are_compared_and_hashed_by_identity():
 
 def assert_same(first, second):
     assert first.frame == second.frame
-    for name in ("photo", "person", "mask", "densepose", "agnostic"):
+    for name in ("photo", "frame_person", "frame_mask", "frame_densepose", "frame_agnostic"):
         one, other = getattr(first, name), getattr(second, name)
         assert (one is None) == (other is None), name
         if one is not None:
@@ -129,7 +131,7 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"agnostic": noise((96, 128), 4)}, {"parsing": None, "keypoints": None}], ids=str
+    "changes", [{}, {"frame_agnostic": noise((96, 128), 4)}, {"parsing": None, "keypoints": None}], ids=str
 )
 def test_saved_inputs_come_back_exactly(tmp_path, changes):
     inputs = prepared(**changes)
@@ -139,7 +141,7 @@ def test_saved_inputs_come_back_exactly(tmp_path, changes):
 
 
 def test_saving_again_replaces_the_folder_as_a_whole(tmp_path):
-    prepared(agnostic=noise((96, 128), 4)).save(tmp_path / "saved")
+    prepared(frame_agnostic=noise((96, 128), 4)).save(tmp_path / "saved")
     inputs = prepared(parsing=None)
     inputs.save(tmp_path / "saved")
     assert not (tmp_path / "saved" / "agnostic.png").exists()
@@ -175,7 +177,7 @@ def test_a_failing_save_leaves_the_old_folder_and_nothing_else(tmp_path, monkeyp
     old.save(tmp_path / "saved")
     new = prepared(parsing=None)
     monkeypatch.setattr(
-        new.densepose, "save", lambda *arguments, **options: (_ for _ in ()).throw(OSError("disk full"))
+        new.frame_densepose, "save", lambda *arguments, **options: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(InvalidInput, match="disk full"):
         new.save(tmp_path / "saved")
@@ -263,7 +265,7 @@ def test_the_contact_sheet_shows_every_part_in_its_own_labelled_tile():
     keypoints = np.zeros((25, 3), np.float32)
     keypoints[1] = 0.5, 0.25, 1
     parsing = np.full((128, 96), 5, np.uint8)
-    inputs = prepared(person=grey, densepose=green, parsing=parsing, keypoints=keypoints)
+    inputs = prepared(frame_person=grey, frame_densepose=green, parsing=parsing, keypoints=keypoints)
     sheet = inputs.to_image()
     assert sheet.mode == "RGB"
     photo, person, mask, agnostic, densepose, parse, joints, *_ = tiles_of(sheet)
@@ -283,7 +285,7 @@ def test_the_contact_sheet_shows_every_part_in_its_own_labelled_tile():
 
 
 def test_the_contact_sheet_leaves_out_what_is_not_there():
-    full, bare = contact_sheet(prepared()), contact_sheet(prepared(parsing=None, keypoints=None))
+    full, bare = prepared().to_image(), prepared(parsing=None, keypoints=None).to_image()
     count = len({tuple(tile.mean(axis=(0, 1)).round(3)) for tile in tiles_of(full)})
     assert count - len({tuple(tile.mean(axis=(0, 1)).round(3)) for tile in tiles_of(bare)}) == 2
 
@@ -292,11 +294,11 @@ def test_the_contact_sheet_leaves_out_what_is_not_there():
 def test_the_contact_sheet_of_odd_photos_stays_small(photo_size):
     photo = Image.new("RGB", photo_size)
     frame, blank = choose_frame(photo_size), Image.new("RGB", (12, 16))
-    sheet = contact_sheet(TryOnInputs(photo, frame, blank, blank.convert("L"), blank))
+    sheet = TryOnInputs(photo, frame, blank, blank.convert("L"), blank).to_image()
     assert max(sheet.size) < 2000
     strip = Frame((3000, 20), (0, 0, 3000, 20))
     strip_image = Image.new("RGB", (300, 2))
-    sheet = contact_sheet(
-        TryOnInputs(Image.new("RGB", (3000, 20)), strip, strip_image, strip_image.convert("L"), strip_image)
-    )
+    sheet = TryOnInputs(
+        Image.new("RGB", (3000, 20)), strip, strip_image, strip_image.convert("L"), strip_image
+    ).to_image()
     assert max(sheet.size) < 4000

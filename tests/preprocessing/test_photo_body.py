@@ -63,6 +63,7 @@ def weights(tmp_path_factory):
     densepose.unlink()  # pytest would keep 256 MB for three runs
 
 
+@pytest.mark.slow
 def test_a_photo_goes_through_all_networks_from_their_files(weights):
     photo = photo_of(PHOTO_SIZE, PERSON)
     preprocessor = PersonPreprocessor(weights=weights, pose="dwpose")
@@ -75,7 +76,7 @@ def test_a_photo_goes_through_all_networks_from_their_files(weights):
     assert (inputs.parsing == labels).mean() > 0.97
     assert mask_in_photo(inputs)[shrunk(labels_of(photo) == CIHP.UPPER_CLOTHES, 8)].all()
     # the stand-in's surface means nothing, but it lies in the person's box and nowhere else
-    surface = np.asarray(inputs.densepose).any(axis=2)
+    surface = np.asarray(inputs.frame_densepose).any(axis=2)
     outside = np.ones_like(surface)
     outside[75:975, 190:578] = False
     assert not surface[outside].any()

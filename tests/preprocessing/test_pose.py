@@ -202,6 +202,7 @@ def test_too_few_joints_are_nobody():
     assert make_estimator(StickFigures())(Image.fromarray(pixels)) == []
 
 
+@pytest.mark.slow
 def test_strips_do_not_blow_up_the_maps():
     network = StickFigures()
     estimator = make_estimator(network)
@@ -368,6 +369,7 @@ def test_a_missing_controlnet_aux_is_named_with_its_remedy(monkeypatch):
         OpenPoseEstimator("unused.pth")
 
 
+@pytest.mark.slow
 def test_the_real_controlnet_aux_is_imported_late_silently_and_without_a_trace(tmp_path):
     (tmp_path / "mediapipe.py").write_text("")  # a mediapipe without `solutions`
     code = """

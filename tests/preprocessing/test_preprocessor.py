@@ -77,7 +77,7 @@ def test_a_photo_of_the_right_proportions_is_analysed_once_and_searched_never():
     assert inputs.frame.box == (0, 0, 600, 800)
     assert analyzer.searched == []
     assert analyzer.analysed == [((768, 1024), None)]
-    assert inputs.person.size == inputs.mask.size == inputs.densepose.size == (768, 1024)
+    assert inputs.frame_person.size == inputs.frame_mask.size == inputs.frame_densepose.size == (768, 1024)
     assert inputs.parsing.shape == (1024, 768)
 
 
@@ -88,9 +88,10 @@ def test_the_mask_covers_the_shirt_and_leaves_face_and_trousers():
     assert mask[shrunk(labels == CIHP.UPPER_CLOTHES, 3)].all()
     assert not mask[shrunk(labels == CIHP.FACE, 3)].any()
     assert not mask[shrunk(labels == CIHP.TROUSERS, 3)].any()
-    grey = np.asarray(inputs.agnostic)[np.asarray(inputs.mask) > 0]
+    agnostic = np.asarray(inputs.agnostic_at(inputs.frame_person.size))
+    grey = agnostic[np.asarray(inputs.frame_mask) > 0]
     assert (grey == 128).all()
-    assert (np.asarray(inputs.agnostic) == np.asarray(inputs.person))[np.asarray(inputs.mask) == 0].all()
+    assert (agnostic == np.asarray(inputs.frame_person))[np.asarray(inputs.frame_mask) == 0].all()
 
 
 def test_joints_densepose_and_parse_lie_on_the_person_of_the_frame():
@@ -100,9 +101,9 @@ def test_joints_densepose_and_parse_lie_on_the_person_of_the_frame():
     assert left + neck[0] * inputs.frame.size[0] == pytest.approx(500 + 0.5 * 300, abs=2)
     assert top + neck[1] * inputs.frame.size[1] == pytest.approx(100 + 0.25 * 680, abs=2)
     assert (inputs.keypoints[:, 2] > 0).sum() == len(JOINTS)
-    x, y = (neck[:2] * inputs.densepose.size).astype(int)
-    assert inputs.densepose.getpixel((int(x), int(y))) == (20, 80, 194)  # DensePose label 2
-    assert inputs.densepose.getpixel((3, 3)) == (0, 0, 0)
+    x, y = (neck[:2] * inputs.frame_densepose.size).astype(int)
+    assert inputs.frame_densepose.getpixel((int(x), int(y))) == (20, 80, 194)  # DensePose label 2
+    assert inputs.frame_densepose.getpixel((3, 3)) == (0, 0, 0)
     assert inputs.parsing[int(0.45 * 680 * 1024 / 800 + 128), int(x)] == CIHP.UPPER_CLOTHES
 
 
@@ -129,7 +130,7 @@ def test_among_three_people_the_central_one_is_prepared_and_a_box_chooses_anothe
 def test_a_photo_that_no_crop_fits_is_padded():
     inputs, _ = prepare(photo_of((300, 1200), (50, 50, 250, 1150)))
     assert inputs.frame.size == (900, 1200)
-    assert inputs.frame.inside == (0, 0, 300, 1200)
+    assert inputs.frame.visible_box == (0, 0, 300, 1200)
     mask = mask_in_photo(inputs)
     assert mask[shrunk(labels_of(inputs.photo) == CIHP.UPPER_CLOTHES, 6)].all()
 
@@ -137,7 +138,7 @@ def test_a_photo_that_no_crop_fits_is_padded():
 def test_close_zooms_in_on_a_small_person():
     photo = photo_of((1200, 1600), (560, 900, 680, 1200))
     wide, _ = prepare(photo)
-    near, _ = prepare(photo, close=True)
+    near, _ = prepare(photo, zoom_to_person=True)
     assert wide.frame.size == (1200, 1600)
     assert near.frame.size[1] == pytest.approx(300 * 1.24, abs=3)
     shirt = shrunk(labels_of(photo) == CIHP.UPPER_CLOTHES, 3)
@@ -147,19 +148,19 @@ def test_close_zooms_in_on_a_small_person():
 @pytest.mark.parametrize("aspect, size", [((3, 4), (768, 1024)), ((384, 512), (768, 1024)), ((512, 512), (887, 887))])
 def test_the_frame_has_the_network_s_proportions(aspect, size):
     inputs, _ = prepare(photo_of((1000, 900), (350, 100, 650, 880)), aspect=aspect)
-    assert inputs.person.size == size
+    assert inputs.frame_person.size == size
     assert inputs.frame.size[0] * aspect[1] == pytest.approx(inputs.frame.size[1] * aspect[0], abs=4)
 
 
 def test_a_network_with_more_pixels_than_the_analysis_gets_a_person_of_its_own_resolution():
     inputs, analyzer = prepare(photo_of((1200, 1600), (300, 100, 900, 1500)), aspect=(900, 1200))
-    assert inputs.person.size == inputs.agnostic.size == (900, 1200)
-    assert analyzer.analysed[0][0] == inputs.mask.size == (768, 1024)
+    assert inputs.frame_person.size == (900, 1200)
+    assert analyzer.analysed[0][0] == inputs.frame_mask.size == (768, 1024)
 
 
 def test_growing_widens_the_mask():
     photo = photo_of((600, 800), (150, 100, 450, 780))
-    plain, grown = (np.asarray(prepare(photo, mask_grow=share)[0].mask) > 0 for share in (0, 0.2))
+    plain, grown = (np.asarray(prepare(photo, mask_dilation=share)[0].frame_mask) > 0 for share in (0, 0.2))
     assert (grown | ~plain).all()
     assert grown.sum() > 1.1 * plain.sum()
 
@@ -193,7 +194,7 @@ def test_any_kind_of_image_gives_the_same_inputs(mode, tmp_path):
         image = photo.convert(mode)
     inputs, _ = prepare(image)
     assert inputs.photo.size == (600, 800)
-    assert (np.asarray(inputs.mask) != np.asarray(expected.mask)).mean() < 0.001
+    assert (np.asarray(inputs.frame_mask) != np.asarray(expected.frame_mask)).mean() < 0.001
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 3000), (3000, 20), (500, 400)])
@@ -223,7 +224,7 @@ def test_a_large_photo_needs_no_arrays_of_its_own_size():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert inputs.frame.size == (4500, 6000)
-    assert inputs.person.size == (768, 1024)
+    assert inputs.frame_person.size == (768, 1024)
     assert peak < 144e6  # bytes of the photo
 
 
@@ -231,8 +232,8 @@ def test_a_large_photo_needs_no_arrays_of_its_own_size():
     "options, message",
     [
         ({"category": "hat"}, "category"),
-        ({"mask_grow": 20}, "mask_grow"),
-        ({"mask_grow": True}, "mask_grow"),
+        ({"mask_dilation": 20}, "mask_dilation"),
+        ({"mask_dilation": True}, "mask_dilation"),
         ({"aspect": (0, 4)}, "aspect"),
         ({"aspect": (1, 40)}, "aspect"),
         ({"aspect": (0.75, 1)}, "aspect"),
@@ -338,7 +339,7 @@ def test_the_pipeline_cuts_a_worn_garment_out_with_its_preprocessor():
     pipeline = tiny_pipeline()
     pipeline.register_modules(preprocessor=PersonPreprocessor(FigureAnalyzer()))
     photo = photo_of((600, 800), (150, 100, 450, 780))
-    garment = pipeline.prepare_garment(photo, garment_photo="model", height=512, width=384)
+    garment = pipeline.prepare_garment(photo, garment_photo="model", height=512, width=384).image
     values = np.asarray(garment)
     assert np.abs(values[256, 192].astype(int) - SHIRT).max() <= 2
     assert (values[:20] == 246).all()

@@ -8,7 +8,7 @@ from support.tiny import mask_image, random_image
 
 WIDTH, HEIGHT = 48, 64
 NAMES = ("00001_00", "00002_00", "00003_00")
-SIZE = (HEIGHT, WIDTH)
+SIZE = (WIDTH, HEIGHT)
 
 
 def put(folder, name, image, **options):

@@ -15,7 +15,7 @@ from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis
 from support.flat_figures import JOINTS
 from support.tiny import HEIGHT, WIDTH, mask_image, random_image, tiny_pipeline
 
-SIZE = (HEIGHT, WIDTH)
+SIZE = (WIDTH, HEIGHT)
 QUICK = InferenceSettings(steps=1)
 PLAIN_METRICS = ("ssim", "psnr", "ssim_region", "psnr_region")
 PLAIN = ",".join(PLAIN_METRICS)

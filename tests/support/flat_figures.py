@@ -92,7 +92,7 @@ def prepare(image, **options):
 
 
 def mask_in_photo(inputs):
-    restored, (left, top) = inputs.frame.restore(inputs.mask, resample=Image.Resampling.BILINEAR)
+    restored, (left, top) = inputs.frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
     mask = np.zeros(inputs.photo.size[::-1], bool)
     mask[top : top + restored.height, left : left + restored.width] = np.asarray(restored) >= 128
     return mask

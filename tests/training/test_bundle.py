@@ -32,7 +32,7 @@ def config(tmp_path, **changes):
 def test_what_was_trained_becomes_a_folder_that_loads(tmp_path):
     folder = make_bundle(config(tmp_path, sample_seed=9))
     pipe = TryOnPipeline.from_pretrained(folder)
-    assert (pipe.config.default_steps, pipe.config.attention_block) == (2, 2)
+    assert (pipe.config.default_num_inference_steps, pipe.config.correspondence_block) == (2, 2)
     assert pipe.scheduler.config.prediction_type == "v_prediction"
     weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}

@@ -50,7 +50,7 @@ def test_what_is_painted_is_what_the_pipeline_paints(pipe, painted):
     np.testing.assert_array_equal(item["image"], sample.person_in_other)
     np.testing.assert_array_equal(item["mask"], sample.mask)
     alone = pipe(
-        TryOnInputs.of_whole_photo(sample.person, sample.mask, sample.densepose, sample.agnostic),
+        TryOnInputs.from_maps(sample.person, mask=sample.mask, densepose=sample.densepose, agnostic=sample.agnostic),
         Image.fromarray(sample.garment_other),
         num_inference_steps=1,
         generator=torch.Generator().manual_seed(2),

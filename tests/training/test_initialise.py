@@ -98,7 +98,7 @@ def test_new_input_channels_start_at_zero_and_copies_are_independent(started):
     assert torch.equal(started.unet.conv_in.weight[:, 9:], torch.zeros(32, 4, 3, 3))
     assert started.unet.conv_in.weight.data_ptr() != started.spatial_encoder.conv_in.weight.data_ptr()
     assert tuple(started.unet.config.sample_size) == (16, 12)
-    assert started.default_size == (32, 24)
+    assert started.default_size == (24, 32)
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ from stableviton_sdk import files
 from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
 
+pytestmark = pytest.mark.slow
+
 DRIVER = Path(__file__).parents[1] / "support" / "training_process.py"
 STEPS = 6
 KILLS = 5

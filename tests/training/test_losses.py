@@ -123,6 +123,7 @@ def test_gradients_of_the_total_variation_agree_with_finite_differences():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_elements", [1, 2**25])
 def test_gradients_of_the_cross_entropy_agree_with_finite_differences(chunk_elements):
     query, key = attention()
@@ -220,7 +221,7 @@ def test_the_authors_choice_is_the_middle_block_of_levels_with_700_to_3000_keys(
     assert authors_blocks(("TryOnUpBlock2D",) * 3, 2, (32, 24)) == [7]
     assert authors_blocks(levels, 2, (16, 12)) == []
     recorder = AttentionLossRecorder()
-    assert [block for block in range(9) if recorder.wants(block)] == [1, 4, 7]
+    assert [block for block in range(9) if recorder.should_record(block)] == [1, 4, 7]
     query, key = attention()
     recorder.record(4, query, key, QUERY_SIZE, KEY_SIZE)
     assert recorder.records == []
@@ -230,7 +231,7 @@ def test_the_authors_choice_is_the_middle_block_of_levels_with_700_to_3000_keys(
 
 def test_named_blocks_are_kept_whatever_their_size_and_averaged():
     recorder = AttentionLossRecorder(blocks=[0, 2])
-    assert [block for block in range(9) if recorder.wants(block)] == [0, 2]
+    assert [block for block in range(9) if recorder.should_record(block)] == [0, 2]
     worn, single = torch.ones(2, 8, 8), []
     for seed, block in enumerate([0, 2]):
         query, key = attention(seed=seed)

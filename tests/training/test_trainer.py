@@ -19,8 +19,8 @@ from support.tiny_training import (
 from stableviton_sdk import files
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
 from stableviton_sdk.grids import GAP, LABEL, MIN_LABEL_WIDTH
-from stableviton_sdk.pipelines.checks import collect_inputs
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
 from stableviton_sdk.training.loop.sampler import EpochShuffle, ResumableBatchSampler
@@ -98,6 +98,7 @@ def test_validation_images_change_nothing_in_the_training(uninterrupted, tmp_pat
     assert np.array_equal(sheet[top : top + HEIGHT, left : left + WIDTH], Pairs()[1]["person"])
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_pairs(uninterrupted, tmp_path):
     _, folder = run(config_of(tmp_path / "run", workers=1))
     assert_equal_weights(folder, uninterrupted[1])
@@ -121,6 +122,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path):
     assert all(torch.allclose(finals[0][key], finals[1][key], atol=1e-6) for key in finals[0])
 
 
+@pytest.mark.slow
 def test_training_learns_the_pairs(tmp_path):
     config = config_of(
         tmp_path / "run",
@@ -227,9 +229,9 @@ def test_conditioning_equals_the_pipelines(tmp_path):
     batch = encode(pipeline.vae, collate([{**item, "position": 0}]))
     images = {name: Image.fromarray(item[name]) for name in ("person", "mask", "agnostic", "densepose")}
     maps = {name: images[name] for name in ("mask", "agnostic", "densepose")}
-    prepared = collect_inputs(images["person"], aspect=(WIDTH, HEIGHT), prepare=None, **maps)
+    prepared = TryOnInputs.from_maps(images["person"], **maps)
     with torch.no_grad():
-        expected = pipeline.prepare_conditioning(prepared, (WIDTH, HEIGHT))
+        expected = pipeline.prepare_conditioning([prepared], (WIDTH, HEIGHT))
         garment = pipeline.encode_images([Image.fromarray(item["garment"])], (WIDTH, HEIGHT))
     assert torch.allclose(batch["conditioning"], expected, atol=1e-5)
     assert torch.allclose(batch["garment_latents"], garment, atol=1e-5)

@@ -35,6 +35,21 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
+def shape_of(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of images of `size`, which is a width and a height.
+
+    Raises:
+        `InvalidInput`: if it isn't a width and a height with 3:4 proportions between 48 x 64 and 1536 x 2048.
+    """
+    try:
+        width, height = size
+        return check_size((height, width))
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"size is {size!r}: pass (width, height) with 3:4 proportions, from (48, 64) to (1536, {MAX_HEIGHT})."
+        ) from None
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A coverage map on a part of the supersampled canvas.

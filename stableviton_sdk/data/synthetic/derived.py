@@ -35,7 +35,7 @@ class DerivedMaps:
             `dict[str, np.ndarray]`: `mask`, bool, (H, W); `agnostic` and `densepose`, uint8 RGB, (H, W, 3); or None
                 where nobody was found.
         """
-        from ...preprocessing.inputs import grey_out
+        from ...preprocessing.inputs import derive_agnostic
         from ...preprocessing.preprocessor import PersonPreprocessor
 
         if self._preprocessor is None:
@@ -46,7 +46,7 @@ class DerivedMaps:
         except NoPersonFound:
             return None
         return {
-            "mask": np.asarray(resize_mask(inputs.mask, image.size)) >= 128,
-            "agnostic": np.asarray(grey_out(image, inputs.mask)),
-            "densepose": np.asarray(inputs.densepose.resize(image.size, Image.Resampling.NEAREST)),
+            "mask": np.asarray(resize_mask(inputs.frame_mask, image.size)) >= 128,
+            "agnostic": np.asarray(derive_agnostic(image, inputs.frame_mask, image.size)),
+            "densepose": np.asarray(inputs.frame_densepose.resize(image.size, Image.Resampling.NEAREST)),
         }

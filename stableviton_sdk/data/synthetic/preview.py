@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.count < 1:
         parser.error("--count must be at least 1")
-    size = (options.height, options.height * 3 // 4)
+    size = (options.height * 3 // 4, options.height)
     indices = range(options.start, options.start + options.count)
     sheet = contact_sheet([render_pair(options.seed, index, options.style, size) for index in indices])
     save_atomically(sheet, options.output)

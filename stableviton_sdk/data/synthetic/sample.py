@@ -13,7 +13,7 @@ from ...errors import InvalidInput
 from ...preprocessing.labels import PARULA
 from ...preprocessing.masks.agnostic import agnostic_mask
 from .body import Body, sample_body
-from .canvas import check_size
+from .canvas import shape_of
 from .derived import DerivedMaps
 from .garment import Garment, sample_garment
 from .scene import Rendering, Stage, stage_for
@@ -155,7 +155,7 @@ class SyntheticDataset:
         seed (`int`, *optional*, defaults to 0): Which ones.
         style (`str` or `Sequence[str]`, *optional*, defaults to `"studio"`):
             `"studio"`, `"shifted"` or `"photo"`; several take turns.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
         transform (`Callable`, *optional*):
             Makes an item of a `SyntheticSample`; by default its `as_dict`.
         garments (`str`, *optional*, defaults to `"worn"`):
@@ -167,7 +167,7 @@ class SyntheticDataset:
 
     Raises:
         `InvalidInput`: for a negative length or seed, an unknown style, a share that isn't within 0 and 1, or a size
-            that isn't 4:3.
+            that isn't 3:4.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class SyntheticDataset:
         length: int,
         seed: int = 0,
         style: StyleName | Sequence[StyleName] = "studio",
-        size: tuple[int, int] = (256, 192),
+        size: tuple[int, int] = (192, 256),
         transform: Callable[[SyntheticSample], Any] | None = None,
         garments: Literal["worn", "both"] = "worn",
         derived: float = 0.0,
@@ -183,7 +183,7 @@ class SyntheticDataset:
     ):
         self.length, self.seed = _natural(length, "length"), _natural(seed, "seed")
         names = list(style) if isinstance(style, (list, tuple)) and style else [style]
-        self.styles, self.size = tuple(get_style(name) for name in names), check_size(size)
+        self.styles, self.size = tuple(get_style(name) for name in names), shape_of(size)[::-1]
         self.transform = SyntheticSample.as_dict if transform is None else transform
         if garments not in ("worn", "both") or (garments == "both" and transform is not None):
             raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
@@ -217,7 +217,7 @@ class SyntheticDataset:
 
 
 def render_pair(
-    seed: int, index: int, style: StyleName = "studio", size: tuple[int, int] = (256, 192)
+    seed: int, index: int, style: StyleName = "studio", size: tuple[int, int] = (192, 256)
 ) -> SyntheticSample:
     """Draw one sample; the same arguments give the same sample in any process (with the same OpenCV and numpy).
 
@@ -225,17 +225,17 @@ def render_pair(
         seed (`int`): Which series of samples; not negative.
         index (`int`): Which sample of the series; not negative.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
 
     Returns:
         `SyntheticSample`
 
     Raises:
-        `InvalidInput`: for a negative number, an unknown style, or a size that isn't 4:3.
+        `InvalidInput`: for a negative number, an unknown style, or a size that isn't 3:4.
     """
-    seed, index, style, size = _natural(seed, "seed"), _natural(index, "index"), get_style(style), check_size(size)
+    seed, index, style, shape = _natural(seed, "seed"), _natural(index, "index"), get_style(style), shape_of(size)
     body, worn, other = (np.random.default_rng([seed, index, style.code, part]) for part in range(3))
-    return assemble(sample_body(body, style), sample_garment(worn, style, size), sample_garment(other, style, size))
+    return assemble(sample_body(body, style), sample_garment(worn, style, shape), sample_garment(other, style, shape))
 
 
 def assemble(body: Body | PhotoBody, worn: Garment, other: Garment) -> SyntheticSample:

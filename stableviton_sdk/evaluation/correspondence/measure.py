@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from ...errors import InvalidInput
-from ...preprocessing.garment import place_garment
+from ...preprocessing.garment import prepare_garment
 from ...preprocessing.inputs import TryOnInputs
 from .recorder import CorrespondenceRecorder, GroundTruth, Measured
 
@@ -62,7 +62,7 @@ class CorrespondenceReport:
     """What `measure_correspondence` found.
 
     Args:
-        garment_size (`tuple[int, int]`): Height and width of the garments' images; distances are in their pixels.
+        garment_size (`tuple[int, int]`): Width and height of the garments' images; distances are in their pixels.
         blocks (`dict[int, BlockCorrespondence]`):
             Of every block (0 is the decoder's lowest resolution): distances and entropy over the cells of all samples,
             the total variation averaged over samples.
@@ -82,7 +82,7 @@ class CorrespondenceReport:
 
     def scaled_to(self, height: int) -> CorrespondenceReport:
         """The same report with distances in pixels of garment images `height` pixels high."""
-        factor = height / self.garment_size[0]
+        factor = height / self.garment_size[1]
         names = ("mean", "percentile_90", "constant_mean", "constant_percentile_90")
 
         def scaled(blocks: dict[int, BlockCorrespondence]) -> dict[int, BlockCorrespondence]:
@@ -91,7 +91,7 @@ class CorrespondenceReport:
                 for block, found in blocks.items()
             }
 
-        size = (int(height), round(self.garment_size[1] * factor))
+        size = (round(self.garment_size[0] * factor), int(height))
         return CorrespondenceReport(size, scaled(self.blocks), [scaled(one) for one in self.samples], self.protocol)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class CorrespondenceReport:
 
     def to_markdown(self) -> str:
         """A table of the blocks."""
-        height, width = self.garment_size
+        width, height = self.garment_size
         lines = [
             f"Distances in pixels of a {width} x {height} garment; {len(self.samples)} samples.",
             "",
@@ -195,17 +195,17 @@ def measure_correspondence(
         raise InvalidInput("samples is empty: pass at least one sample to measure.")
     measured: list[dict[int, Measured]] = []
     noted = _last_half(pipe, steps)
-    height, width = pipe.default_size
+    width, height = pipe.default_size
     garment_size = None
     for index in range(len(samples)):
         inputs, garment, correspondence, worn_mask = _read_sample(samples[index], index, setting)
-        if garment_size not in (None, garment.size[::-1]):
+        if garment_size not in (None, garment.size):
             raise InvalidInput(
-                f"the garment of sample {index} is {garment.size[::-1]} (height, width), those before are "
-                f"{garment_size}: pass samples of one size."
+                f"the garment of sample {index} is {garment.size} (width, height), those before are {garment_size}: "
+                "pass samples of one size."
             )
-        garment_size = garment.size[::-1]
-        truth = GroundTruth(correspondence, worn_mask, place_garment(garment, size=(width, height)))
+        garment_size = garment.size
+        truth = GroundTruth(correspondence, worn_mask, prepare_garment(garment, size=(width, height)))
         recorder = CorrespondenceRecorder([truth], noted)
         noise = np.random.SeedSequence([int(seed), index]).generate_state(1)[0]
         pipe(
@@ -267,7 +267,10 @@ def _read_sample(sample: Any, index: int, setting: str) -> tuple[TryOnInputs, Im
             f"sample {index}: correspondence{suffix} is {correspondence.shape} and worn_mask{suffix} "
             f"{worn_mask.shape} for a person of {size}: pass both for every pixel of the person."
         )
-    inputs = TryOnInputs.of_whole_photo(
-        parts["person"], parts["mask"].astype(bool), parts["densepose"], parts["agnostic"]
+    inputs = TryOnInputs.from_maps(
+        parts["person"],
+        mask=parts["mask"].astype(bool),
+        densepose=parts["densepose"],
+        agnostic=parts["agnostic"],
     )
     return inputs, Image.fromarray(parts[f"garment{suffix}"]), correspondence, worn_mask

@@ -10,7 +10,7 @@ import torch
 
 from ...errors import InvalidInput
 from ...models.attention_maps import attention_entropy, coordinate_total_variation, expected_coordinates
-from ...preprocessing.garment import PlacedGarment
+from ...preprocessing.garment import PreparedGarment
 
 SEAM = 0.05  # of the garment's height: neighbouring pixels that differ by more lie on different panels
 CHUNK_SCORES = 2**25  # as a call that captures attention
@@ -25,12 +25,12 @@ class GroundTruth:
             (H, W, 2), x and y in pixels of the garment's image for every pixel of the person, whole numbers being
             pixel centres; NaN where there is none.
         worn_mask (`np.ndarray`): bool, (H, W): where it counts.
-        garment (`PlacedGarment`): The garment as the network sees it.
+        garment (`PreparedGarment`): The garment as the network sees it.
     """
 
     correspondence: np.ndarray
     worn_mask: np.ndarray
-    garment: PlacedGarment
+    garment: PreparedGarment
 
     def at_cells(self, size: tuple[int, int]) -> np.ndarray:
         """`true_places` at the centres of a map's cells."""
@@ -103,7 +103,7 @@ class CorrespondenceRecorder:
         self.step = 0
         self._sums: dict[int, _Sums] = {}
 
-    def wants(self, block: int) -> bool:
+    def should_record(self, block: int) -> bool:
         return (self.steps is None or self.step in self.steps) and (self.blocks is None or block in self.blocks)
 
     def record(
@@ -184,7 +184,7 @@ class _Sums:
         )
 
 
-def _to_garment(coordinates: np.ndarray, garment: PlacedGarment) -> np.ndarray:
+def _to_garment(coordinates: np.ndarray, garment: PreparedGarment) -> np.ndarray:
     """y and x in [0, 1] of the prepared garment to x and y in pixels of its own image."""
     width, height = garment.image.size
     x, y = garment.to_original(coordinates[..., 1] * width - 0.5, coordinates[..., 0] * height - 0.5)

@@ -1,106 +1,130 @@
-"""Read a pickle of numpy arrays without running anything in it."""
+"""Reading pickles of numpy arrays without running anything in them."""
 
 from __future__ import annotations
 
-import pickletools
-from typing import Any, BinaryIO, NamedTuple
+import pickle
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ...errors import IncompatibleCheckpoint
 
-MAX_INSTRUCTIONS = 1_000_000  # the released file needs some ten thousand
+MAX_READS = 3_000_000  # of the file, one to three for each instruction; the released file needs some ten thousand
 MAX_LINE = 4096  # bytes of a global's module or name
+NUMBERS = ("f2", "f4", "f8", "i4", "i8")
 
-_GLOBALS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),  # before numpy 2
-    ("numpy._core.multiarray", "_reconstruct"),
-}
-_NUMBERS = ("f2", "f4", "f8", "i4", "i8")
+# The instructions that dicts, lists, tuples, numbers, strings and arrays are pickled as, in protocols 2 to 5.
 # fmt: off
-_LITERALS = {
-    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE",
-    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-}
+INSTRUCTIONS = (
+    pickle.PROTO, pickle.STOP, pickle.MARK, pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE,
+    pickle.BINGET, pickle.LONG_BINGET, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1,
+    pickle.BININT2, pickle.LONG1, pickle.LONG4, pickle.BINFLOAT, pickle.BINSTRING, pickle.SHORT_BINSTRING,
+    pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8, pickle.BINBYTES, pickle.SHORT_BINBYTES,
+    pickle.BINBYTES8, pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.TUPLE,
+    pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS,
+    pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE, pickle.BUILD,
+)
 # fmt: on
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_pickle(stream: BinaryIO, size: int) -> Any:
-    """Read a pickle (protocol 2 to 5) of dicts, lists, tuples, numbers, strings and numpy arrays.
+    """Content of a pickle (protocol 2 to 5) of dicts, lists, tuples, numbers, strings and numpy arrays.
 
-    Nothing is ever imported or called: the few instructions that such a pickle consists of are interpreted here, all
-    others are refused. Python 2's strings are read as latin-1, which is how it stored the bytes of arrays.
+    Nothing is ever imported, and nothing called but the two classes below. Python 2's strings are read as latin-1,
+    which is how it stored the bytes of arrays.
 
     Args:
         stream (`BinaryIO`): The file, at its start.
-        size (`int`): Its length in bytes; no read asks for more.
+        size (`int`): Length of the file in bytes; no read asks for more.
 
     Returns:
-        The pickled object; its arrays are read-only views of the bytes read.
+        The pickled object; arrays in dicts are read-only views of the bytes read.
 
     Raises:
         `IncompatibleCheckpoint`: for a damaged file, and for one that holds anything else.
     """
-    machine = _Machine()
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(_BoundedReader(stream, size))):
-            if count > MAX_INSTRUCTIONS:
-                raise IncompatibleCheckpoint("the pickle holds far more than a model: pass the released file.")
-            machine.step(opcode.name, argument)
-        (value,) = machine.stack
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        if isinstance(error, IncompatibleCheckpoint):
-            raise
+        unpickler = _ArrayUnpickler(_BoundedReader(stream, size), encoding="latin1")
+        content = _with_arrays(unpickler.load())
+        if unpickler.stack:
+            raise ValueError("it holds more than one object")
+        return content
+    except IncompatibleCheckpoint:
+        raise
+    except Exception as error:  # a damaged pickle fails in as many ways as there are instructions
         raise IncompatibleCheckpoint(f"the pickle is damaged ({error}): download it again.") from error
-    return value.values if isinstance(value, _Array) else value
 
 
 class _BoundedReader:
     """A file that is never asked for more than it has, so that a damaged length can't exhaust the memory."""
 
     def __init__(self, stream: BinaryIO, size: int):
-        self.stream, self.size, self.tell = stream, size, stream.tell
+        self.stream, self.left, self.reads = stream, size, 0
 
     def read(self, count: int) -> bytes:
-        if not 0 <= count <= self.size - self.tell():
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise IncompatibleCheckpoint("the pickle holds far more than a model: pass the released file.")
+        if not 0 <= count <= self.left:
             raise ValueError("it ends too early")
+        self.left -= count
         return self.stream.read(count)
 
     def readline(self) -> bytes:
-        return self.stream.readline(MAX_LINE)
+        line = self.stream.readline(MAX_LINE)
+        self.left -= len(line)
+        return line
 
 
-class _Global(NamedTuple):
-    """Something that the pickle would import. Here it is a name and nothing more."""
+class _ArrayUnpickler(pickle._Unpickler):
+    """The standard library's unpickler in Python, restricted to what arrays need.
 
-    module: str
-    name: str
+    The one in C allocates memory for whatever index a file names, gigabytes at a time.
+    """
+
+    dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in INSTRUCTIONS}
+
+    def load_frame(self) -> None:
+        """Skip a frame's length: frames are read piece by piece, so that every read is counted."""
+        self.read(8)
+
+    dispatch[pickle.FRAME[0]] = load_frame
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("numpy", "ndarray"): None,  # the argument of _reconstruct
+            ("numpy", "dtype"): _Dtype,
+            ("numpy.core.multiarray", "_reconstruct"): _Array,  # before numpy 2
+            ("numpy._core.multiarray", "_reconstruct"): _Array,
+        }
+        if (module, name) not in known:
+            raise IncompatibleCheckpoint(
+                f"the pickle asks for {module}.{name}, which no array needs: refused, the file may be malicious."
+            )
+        return known[module, name]
 
 
 class _Dtype:
-    """`numpy.dtype`: made of a code such as "f4", told its byte order later."""
+    """Stands for `numpy.dtype`: made of a code such as "f4", then given its byte order."""
 
-    def __init__(self, code: Any):
-        if code not in _NUMBERS:
+    def __init__(self, code: Any, *_: Any):
+        if code not in NUMBERS:
             raise IncompatibleCheckpoint(f"the pickle has an array of type {code!r}, not of numbers: refused.")
         self.value = np.dtype(code)
 
-    def fill(self, state: Any) -> None:
+    def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or state[1] not in ("<", ">", "=", "|"):
             raise ValueError("unknown byte order")
         self.value = self.value.newbyteorder(state[1])
 
 
 class _Array:
-    """`numpy.ndarray`: made empty, filled later."""
+    """Stands for `numpy.ndarray`: made empty, then given its values."""
 
-    values: np.ndarray | None = None
+    def __init__(self, *_: Any):
+        self.values: np.ndarray | None = None
 
-    def fill(self, state: Any) -> None:
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple) or not isinstance(data, (bytes, str)):
             raise IncompatibleCheckpoint("the pickle has an array of something other than numbers: refused.")
@@ -110,88 +134,7 @@ class _Array:
         self.values = np.frombuffer(data, dtype.value).reshape(shape, order="F" if is_fortran else "C")
 
 
-class _Machine:
-    def __init__(self):
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
-    def step(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in _LITERALS:
-            stack.append(argument)
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(self.memo[argument])
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _TUPLES:
-            stack.append(tuple(self.pop(_TUPLES[name])))
-        elif name == "TUPLE":
-            stack.append(tuple(self.pop_to_mark()))
-        elif name == "MARK":
-            self.marks.append(len(stack))
-        elif name == "EMPTY_DICT":
-            stack.append({})
-        elif name == "EMPTY_LIST":
-            stack.append([])
-        elif name in ("SETITEM", "SETITEMS"):
-            self.set_items(self.pop(2) if name == "SETITEM" else self.pop_to_mark())
-        elif name in ("APPEND", "APPENDS"):
-            self.append(self.pop(1) if name == "APPEND" else self.pop_to_mark())
-        elif name == "GLOBAL":
-            stack.append(self.named(*argument.split(" ", 1)))
-        elif name == "STACK_GLOBAL":
-            stack.append(self.named(*self.pop(2)))
-        elif name == "REDUCE":
-            stack.append(self.make(*self.pop(2)))
-        elif name == "BUILD":
-            record, state = self.pop(2)
-            if not isinstance(record, (_Array, _Dtype)):
-                raise IncompatibleCheckpoint("the pickle builds something other than numpy arrays: refused.")
-            record.fill(state)
-            stack.append(record)
-        elif name not in ("PROTO", "FRAME", "STOP"):
-            raise IncompatibleCheckpoint(f"the pickle holds more than arrays (instruction {name}): refused.")
-
-    def pop(self, count: int) -> list[Any]:
-        start = len(self.stack) - count
-        if start < (self.marks[-1] if self.marks else 0):
-            raise ValueError("a value is missing")
-        values = self.stack[start:]
-        del self.stack[start:]
-        return values
-
-    def pop_to_mark(self) -> list[Any]:
-        return self.pop(len(self.stack) - self.marks.pop())
-
-    def set_items(self, items: list[Any]) -> None:
-        target, keys = self.stack[-1], items[::2]
-        if not isinstance(target, dict) or not all(isinstance(key, str) for key in keys):
-            raise IncompatibleCheckpoint("the pickle has a mapping that isn't by name: refused.")
-        values = (value.values if isinstance(value, _Array) else value for value in items[1::2])
-        target.update(zip(keys, values, strict=True))
-
-    def append(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], list):
-            raise ValueError("a list is missing")
-        self.stack[-1].extend(value.values if isinstance(value, _Array) else value for value in items)
-
-    @staticmethod
-    def named(module: Any, name: Any) -> _Global:
-        if (module, name) not in _GLOBALS:
-            raise IncompatibleCheckpoint(
-                f"the pickle asks for {module}.{name}, which no array needs: refused, the file may be malicious."
-            )
-        return _Global(module, name)
-
-    @staticmethod
-    def make(function: Any, arguments: Any) -> _Array | _Dtype:
-        if isinstance(function, _Global) and function.name == "_reconstruct":
-            return _Array()
-        if isinstance(function, _Global) and function.name == "dtype":
-            return _Dtype(arguments[0])
-        raise IncompatibleCheckpoint("the pickle calls something other than numpy's arrays and types: refused.")
+def _with_arrays(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_arrays(entry) for name, entry in value.items()}
+    return value.values if isinstance(value, _Array) else value

@@ -159,8 +159,8 @@ def _read_pickled_model(path: Path, stream: BinaryIO, size: int) -> dict[str, An
     except IncompatibleCheckpoint as error:
         raise IncompatibleCheckpoint(f"{path}: {error}") from error.__cause__
     model = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(model, dict):
-        raise IncompatibleCheckpoint(f'{path} has no dict of arrays under "model": pass the released file.')
+    if not isinstance(model, dict) or not all(isinstance(name, str) for name in model):
+        raise IncompatibleCheckpoint(f'{path} has no dict of named arrays under "model": pass the released file.')
     return model
 
 

@@ -67,8 +67,8 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
         scheduler=few_step_scheduler(pipeline.scheduler),
         preprocessor=PersonPreprocessor.from_pretrained(config.preprocessor),
         weights_licence=LICENCE,
-        default_steps=config.steps,
-        attention_block=config.correspondence_block,
+        default_num_inference_steps=config.steps,
+        correspondence_block=config.correspondence_block,
     )
     folder = Path(config.output)
     bundle.save_pretrained(folder)

@@ -123,7 +123,7 @@ class RenderedFigures:
         while number >= count:
             number -= count
             style, count = next(styles)
-        sample = render_pair(self.options.seed, number, style, SIZE)
+        sample = render_pair(self.options.seed, number, style, SIZE[::-1])
         for place, rendering in enumerate((sample.worn_rendering, sample.other_rendering)):
             self._put(
                 index + place,

@@ -53,7 +53,7 @@ class BodyScore:
         both = there & found
         self._errors.append(np.linalg.norm((sample.keypoints - analysis.keypoints)[both, :2], axis=1))
         self._joints += (there.sum(), (there & ~found).sum(), (found & ~there).sum())
-        mask = np.asarray(resize_mask(inputs.mask, image.size)) > 0
+        mask = np.asarray(resize_mask(inputs.frame_mask, image.size)) > 0
         self._masks.append((mask & sample.mask).sum() / (mask | sample.mask).sum())
         coverage = sample.worn_rendering.coverage
         self._leaks.append(

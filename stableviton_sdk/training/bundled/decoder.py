@@ -84,7 +84,7 @@ def train_decoder(config: DecoderConfig, *, progress: bool = True) -> Path:
     pipeline = TryOnPipeline.from_pretrained(config.try_on, dtype=torch.float32)
     check_same_encoder(pipeline, vae, config.try_on, config.autoencoder)
     patch = pipeline.vae_scale_factor
-    height, width = pipeline.default_size
+    width, height = pipeline.default_size
     if config.data.crop % patch or config.data.crop > min(height, width):
         raise refusal([f"data.crop is {config.data.crop}: pass a multiple of {patch} up to {min(height, width)}."])
     output.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,10 @@ def generate_latents(
             indices = range(first, min(first + config.batch_size, config.length))
             samples = [render_pair(config.seed, index, size=pipeline.default_size) for index in indices]
             painted = pipeline(
-                [TryOnInputs.of_whole_photo(one.person, one.mask, one.densepose, one.agnostic) for one in samples],
+                [
+                    TryOnInputs.from_maps(one.person, mask=one.mask, densepose=one.densepose, agnostic=one.agnostic)
+                    for one in samples
+                ],
                 [Image.fromarray(one.garment_other) for one in samples],
                 num_inference_steps=config.steps,
                 generator=[torch.Generator().manual_seed(index) for index in indices],

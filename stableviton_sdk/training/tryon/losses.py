@@ -253,7 +253,7 @@ class AttentionLossRecorder:
         self.blocks, self.blocks_per_level = blocks, blocks_per_level
         self.records: list[RecordedAttention] = []
 
-    def wants(self, block: int) -> bool:
+    def should_record(self, block: int) -> bool:
         if self.blocks is not None:
             return block in self.blocks
         return block % self.blocks_per_level == self.blocks_per_level // 2

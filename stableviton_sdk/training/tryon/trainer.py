@@ -156,7 +156,7 @@ def open_data(config: DataConfig) -> Any:
     module, name = READERS[config.kind]
     reader = getattr(importlib.import_module(f"...data.{module}", __package__), name)
     try:
-        return reader(**config.options, size=config.size[::-1])  # height and width
+        return reader(**config.options, size=config.size)
     except TypeError as error:
         raise InvalidInput(f"data.options don't fit {config.kind!r} ({error}).") from error
 
