@@ -8,10 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 PROBLEMS_SHOWN = 10  # lines of a message
 ITEMS_SHOWN = 8  # of a list in a sentence
 CHARACTERS_SHOWN = 400  # of one item
+MESSAGE_LENGTH = 6000  # characters of a whole message
 
 
 class TryOnError(Exception):
-    """Base of all errors that the SDK raises on purpose."""
+    """Base of all errors that the SDK raises on purpose. A message that would fill screens loses its middle."""
+
+    def __init__(self, *args: object):
+        super().__init__(*(_bounded(argument) for argument in args))
 
 
 class InvalidInput(TryOnError, ValueError):
@@ -58,6 +62,11 @@ class SeveralProblems(InvalidInput):
             return [f"{name}: {problem}" for name, problem in self.problems.items()]
         return self.problems
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether the message holds all problems."""
+        return len(self.problems) <= PROBLEMS_SHOWN
+
     def describe(self, whole_list: str) -> str:
         """The message.
 
@@ -89,6 +98,13 @@ def shortened(items: Collection[object], separator: str = ", ", *, most: int = I
 
 def clipped(text: str, *, most: int = CHARACTERS_SHOWN) -> str:
     """A text as part of a message, in one line: its middle is left out where it's longer than `most` characters."""
-    text = " ".join(text.split())
+    return _without_middle(" ".join(text.split()), most)
+
+
+def _bounded(argument: object) -> object:
+    return _without_middle(argument, MESSAGE_LENGTH) if isinstance(argument, str) else argument
+
+
+def _without_middle(text: str, most: int) -> str:
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"

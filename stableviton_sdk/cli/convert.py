@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices import DTYPE_NAMES
-from ..errors import InvalidInput
+from ..errors import InvalidInput, shortened
 
 if TYPE_CHECKING:
     from ..conversion import ConversionReport
@@ -93,8 +93,8 @@ def summarise(report: ConversionReport, source: str) -> str:
     if report.unused:
         # the released file leaves whole blocks unused: name those, not their every tensor
         groups = Counter(".".join(name.split(".")[:2]) for name in report.unused)
-        names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in groups.items())
-        lines.append(f"unused, they reach no result: {len(report.unused)} tensors: {names}")
+        names = [f"{name} ({count})" if count > 1 else name for name, count in groups.items()]
+        lines.append(f"unused, they reach no result: {len(report.unused)} tensors: {shortened(names, most=40)}")
     if report.foreign_line():
         lines.append(str(report.foreign_line()))
     return "\n".join(lines)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from ..errors import TryOnError
+from ..errors import MESSAGE_LENGTH, SeveralProblems, TryOnError, clipped
 
 PACKAGE = __package__.partition(".")[0]
 
 
 def print_message(message: str) -> None:
-    """Print one line to stderr, under the program's name."""
-    print(f"stableviton: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    """Print one line to stderr, under the program's name; a very long one loses its middle."""
+    print(f"stableviton: {clipped(message, most=MESSAGE_LENGTH)}", file=sys.stderr, flush=True)
 
 
 def user_message(error: Exception) -> str | None:
     """The sentence for the user about a failure; None if it is a defect of this program."""
+    if isinstance(error, SeveralProblems) and not error.shows_all:
+        return error.describe(str(_write_list(error.lines)))
     if isinstance(error, TryOnError):
         return str(error)
     # torch's own, without importing it; on the CPU it is a plain RuntimeError
@@ -75,6 +79,15 @@ def progress_bars_only_on_tty() -> Iterator[None]:
         yield
     finally:
         diffusers_logging.enable_progress_bar()
+
+
+def _write_list(lines: list[str]) -> Path:
+    """A new text file among the system's temporary ones, with a line for each problem."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="stableviton-problems-", suffix=".txt", encoding="utf-8", delete=False
+    ) as file:
+        file.writelines(f"{line}\n" for line in lines)
+    return Path(file.name)
 
 
 class _PrintHandler(logging.Handler):

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ..dtypes import resolve_dtype
-from ..errors import IncompatibleCheckpoint, WeightsUnavailable
+from ..errors import IncompatibleCheckpoint, WeightsUnavailable, shortened
 from ..files import check_new_folder, format_bytes, replacing_folder
 from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
@@ -56,8 +56,8 @@ class ConversionReport:
         """One line that names what was left out and its size; None if nothing was."""
         if not self.foreign:
             return None
-        parts = ", ".join(f"{name} ({format_bytes(size)})" for name, size in sorted(self.foreign.items()))
-        return f"left out, not part of the method: {parts}"
+        parts = [f"{name} ({format_bytes(size)})" for name, size in sorted(self.foreign.items())]
+        return f"left out, not part of the method: {shortened(parts)}"
 
 
 def map_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:

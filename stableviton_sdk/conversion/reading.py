@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
-import types
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,64 +12,9 @@ from typing import Any
 import torch
 
 from ..errors import IncompatibleCheckpoint, InvalidInput
+from ..safe_pickle import inert_pickle
 
-# All that a pickled state dict needs. Whatever else a checkpoint names becomes an inert `Placeholder`.
-TENSOR_BUILDERS = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-}
 WRAPPERS = ("state_dict", "model", "module")
-
-
-class Placeholder:
-    """Stands where a checkpoint names an object that isn't a tensor: it takes anything and does nothing."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
-        return object.__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        """Whatever the object was built from is dropped."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Placeholder:
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        """Whatever state the object had is dropped."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """A mapping's or sequence's entries are dropped too."""
-
-    def append(self, value: Any) -> None:
-        """See `__setitem__`."""
-
-    def extend(self, values: Any) -> None:
-        """See `__setitem__`."""
-
-    def add(self, value: Any) -> None:
-        """See `__setitem__`."""
-
-
-class InertUnpickler(pickle.Unpickler):
-    """Looks nothing up outside `TENSOR_BUILDERS`, so that no code of a checkpoint's choice is imported or run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = TENSOR_BUILDERS.get((module, name))
-        if known is not None:
-            return known
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        return type(name.rpartition(".")[2] or "Placeholder", (Placeholder,), {"__module__": f"inert.{module}"})
-
-
-def _inert_pickle() -> types.ModuleType:
-    """The part of the pickle module that `torch.load` uses, with our unpickler."""
-    module = types.ModuleType("inert_pickle")
-    module.Unpickler = InertUnpickler
-    module.load = lambda file, **options: InertUnpickler(file, **options).load()
-    return module
 
 
 class SafetensorsCheckpoint(Mapping):
@@ -157,7 +100,7 @@ def _load_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
         except pickle.UnpicklingError:
             # foreign objects (Lightning, OmegaConf) stand beside the tensors: leave them out
-            return torch.load(path, map_location="cpu", mmap=zipped, weights_only=False, pickle_module=_inert_pickle())
+            return torch.load(path, map_location="cpu", mmap=zipped, weights_only=False, pickle_module=inert_pickle())
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes

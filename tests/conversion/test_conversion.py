@@ -8,6 +8,7 @@ import zipfile
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.paths import ROOT
 from support.sentences import sentence
 from support.stand_ins import ARCHITECTURE, FIXTURES, write_checkpoint
 
@@ -308,7 +309,8 @@ def test_a_killed_conversion_leaves_nothing_that_looks_finished(stand_in_checkpo
         f"convert.convert_checkpoint(sys.argv[1], sys.argv[2], architecture={ARCHITECTURE!r}, progress=False)\n"
     )
     target = tmp_path / "out"
-    process = subprocess.run([sys.executable, "-c", code, str(stand_in_checkpoint), str(target)], check=False)
+    command = [sys.executable, "-c", code, str(stand_in_checkpoint), str(target)]
+    process = subprocess.run(command, cwd=ROOT, check=False)  # the package of this tree
     assert process.returncode < 0
     assert not target.exists()
     assert not list(tmp_path.rglob("model_index.json"))

@@ -153,7 +153,7 @@ def test_wrong_choices_for_an_authors_repository_are_refused_before_anything_is_
     for options, expected in (
         ({"checkpoint": "VITONHD_2048"}, "has no checkpoint 'VITONHD_2048': pass checkpoint= one of VITONHD."),
         ({"dtype": torch.int8}, "dtype is"),
-        ({"dtype": "auto"}, "dtype is"),
+        ({"dtype": "half"}, "dtype is"),
         ({"architecture": {"garment_encoder": 4}}, "no mapping of mappings"),
         ({"architecture": "large"}, "no mapping of mappings"),
         ({"local_files_only": True, "force_download": True}, "force_download"),

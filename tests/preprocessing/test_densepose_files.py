@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from stableviton_sdk.errors import IncompatibleCheckpoint, WeightsUnavailable
 from stableviton_sdk.preprocessing.densepose import load_network
-from stableviton_sdk.preprocessing.densepose.pickled_arrays import read_pickle
 from stableviton_sdk.preprocessing.densepose.weights import read_checkpoint
+from stableviton_sdk.safe_pickle import read_arrays
 
 LAYOUT = {"a.weight": (2, 3), "b.bias": (4,)}
 
@@ -29,7 +29,7 @@ def written(path, content, protocol=4):
 
 
 def read(data: bytes):
-    return read_pickle(io.BytesIO(data), len(data))
+    return read_arrays(io.BytesIO(data), len(data))
 
 
 @pytest.mark.parametrize(

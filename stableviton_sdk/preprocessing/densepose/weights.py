@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from ...errors import IncompatibleCheckpoint, WeightsUnavailable
 from ...files import replacing
+from ...safe_pickle import read_arrays
 from .network import DensePoseNetwork
-from .pickled_arrays import read_pickle
 
 MAX_BYTES = 2**31  # the released file has 256 MB
 BATCH_NORM_EPSILON = 1e-5
@@ -155,7 +155,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_pickled_model(path: Path, stream: BinaryIO, size: int) -> dict[str, Any]:
     try:
-        content = read_pickle(stream, size)
+        content = read_arrays(stream, size)
     except IncompatibleCheckpoint as error:
         raise IncompatibleCheckpoint(f"{path}: {error}") from error.__cause__
     model = content.get("model") if isinstance(content, dict) else None

@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
-from ...errors import InvalidInput, MissingDependency
+from ...errors import InvalidInput, MissingDependency, SeveralProblems
 
 try:
     from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -146,7 +146,7 @@ class LoopConfig(Config):
 
 def refusal(problems: Sequence[str]) -> InvalidInput:
     """The error that names all problems of a configuration."""
-    return InvalidInput("\n  - ".join(["the training configuration can't be used:", *problems]))
+    return SeveralProblems("the training configuration can't be used", problems)
 
 
 def _translated(kind: type[Config], error: ValidationError) -> InvalidInput:

@@ -1,13 +1,15 @@
-"""Reading pickles of numpy arrays without running anything in them."""
+"""Reading pickles of arrays and of tensors without importing or running anything that they name."""
 
 from __future__ import annotations
 
 import pickle
+import types
+from collections import OrderedDict
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...errors import IncompatibleCheckpoint
+from .errors import IncompatibleCheckpoint
 
 MAX_READS = 3_000_000  # of the file, one to three for each instruction; the released file needs some ten thousand
 MAX_LINE = 4096  # bytes of a global's module or name
@@ -27,7 +29,7 @@ INSTRUCTIONS = (
 # fmt: on
 
 
-def read_pickle(stream: BinaryIO, size: int) -> Any:
+def read_arrays(stream: BinaryIO, size: int) -> Any:
     """Content of a pickle (protocol 2 to 5) of dicts, lists, tuples, numbers, strings and numpy arrays.
 
     Nothing is ever imported, and nothing called but the two classes below. Python 2's strings are read as latin-1,
@@ -77,9 +79,9 @@ class _BoundedReader:
 
 
 class _ArrayUnpickler(pickle._Unpickler):
-    """The standard library's unpickler in Python, restricted to what arrays need.
+    """The standard library's unpickler, restricted to what arrays need.
 
-    The one in C allocates memory for whatever index a file names, gigabytes at a time.
+    It is the one in Python: the one in C allocates memory for whatever index a file names, gigabytes at a time.
     """
 
     dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in INSTRUCTIONS}
@@ -138,3 +140,62 @@ def _with_arrays(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _with_arrays(entry) for name, entry in value.items()}
     return value.values if isinstance(value, _Array) else value
+
+
+class Placeholder:
+    """Stands where a checkpoint names an object that isn't a tensor: it takes anything and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        """Whatever the object was built from is dropped."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Placeholder:
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        """Whatever state the object had is dropped."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """A mapping's or sequence's entries are dropped too."""
+
+    def append(self, value: Any) -> None:
+        """See `__setitem__`."""
+
+    def extend(self, values: Any) -> None:
+        """See `__setitem__`."""
+
+    def add(self, value: Any) -> None:
+        """See `__setitem__`."""
+
+
+class _TensorUnpickler(pickle._Unpickler):
+    """The standard library's unpickler, which finds nothing but what tensors are built of.
+
+    All else that a checkpoint names becomes a `Placeholder`.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        import torch
+
+        known = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+            ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+            ("torch", "Size"): torch.Size,
+            ("torch", "device"): torch.device,
+        }
+        if (module, name) in known:
+            return known[module, name]
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        return type(name.rpartition(".")[2] or "Placeholder", (Placeholder,), {"__module__": f"inert.{module}"})
+
+
+def inert_pickle() -> types.ModuleType:
+    """The part of the pickle module that `torch.load` uses, with an unpickler that builds tensors only."""
+    module = types.ModuleType("inert_pickle")
+    module.Unpickler = _TensorUnpickler
+    module.load = lambda file, **options: _TensorUnpickler(file, **options).load()
+    return module
