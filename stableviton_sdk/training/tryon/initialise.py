@@ -56,7 +56,7 @@ def from_paint_by_example(
     Args:
         source (`str` or `os.PathLike`, *optional*): A diffusers folder of Paint-by-Example, or a Hub repository.
         size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height in pixels to train at.
-        seed (`int`, *optional*, defaults to 0): Of the new weights; the global generator stays as it is.
+        seed (`int`, *optional*, defaults to 0): Seed of the new weights; the global generator stays as it is.
         hub_options: `revision`, `cache_dir`, `token`, `local_files_only`.
 
     Returns:
@@ -109,7 +109,7 @@ def from_scratch(
             follow from the U-Net's.
         vae (`AutoencoderKL`, *optional*): A trained one, instead of a random one.
         scheduler (`Mapping`, *optional*): Changes to the method's schedule, such as `prediction_type`.
-        seed (`int`, *optional*, defaults to 0): Of the weights; the global generator stays as it is.
+        seed (`int`, *optional*, defaults to 0): Seed of the weights; the global generator stays as it is.
 
     Raises:
         `InvalidInput`: for an unknown component or option.

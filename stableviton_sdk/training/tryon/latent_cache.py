@@ -30,7 +30,7 @@ class LatentCache:
     masks and correspondence at the latents' resolution, so only blocks of that resolution can be supervised.
 
     Args:
-        folder (`Path`): As `fill_latent_cache` has filled it.
+        folder (`Path`): A folder that `fill_latent_cache` has filled.
     """
 
     def __init__(self, folder: Path):
@@ -67,9 +67,9 @@ def fill_latent_cache(
     """The items' latents, encoded where they aren't yet. An interrupted encoding goes on where it was.
 
     Args:
-        folder (`Path`): Of the cache.
+        folder (`Path`): Folder of the cache.
         data: A map-style data set of item dictionaries; see `train`.
-        vae (`nn.Module`): The pipeline's.
+        vae (`nn.Module`): The pipeline's autoencoder.
         shape (`tuple[int, int]`): Height and width of the images.
         garment_side (`int`): Side of the square that the garment encoder sees.
         needs (`Sequence[str]`): Maps that the losses need beside the images: `worn_mask`, `correspondence`.
@@ -113,11 +113,11 @@ def fill_latent_cache(
         loader = open_loader(_Numbered(data), runs, collated, workers=workers)
         bar = tqdm(total=len(data), initial=len(data) - len(missing), unit="item", disable=not progress)
         for items in loader:
-            places = items["positions"].numpy()
+            indices = items["positions"].numpy()
             for name, value in encoded(items).items():
-                arrays[name][places] = value
-            done[places] = True  # after the values: what is marked is there
-            bar.update(len(places))
+                arrays[name][indices] = value
+            done[indices] = True  # after the values: what is marked is there
+            bar.update(len(indices))
         bar.close()
         for array in (*arrays.values(), done):
             array.flush()
