@@ -4,17 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.tiny_training import (
-    HEIGHT,
-    WIDTH,
-    Pairs,
-    assert_equal_weights,
-    batch_of,
-    config_of,
-    run,
-    tiny_components,
-    weights,
-)
+from support.pairs import HEIGHT, WIDTH, Pairs
+from support.tiny_training import assert_equal_weights, batch_of, config_of, run, tiny_components, weights
 
 from stableviton_sdk import files
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
@@ -25,8 +16,9 @@ from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
 from stableviton_sdk.training.loop.sampler import EpochShuffle, ResumableBatchSampler
 from stableviton_sdk.training.loop.training_loop import TrainingDiverged, learning_rate
+from stableviton_sdk.training.tryon.batches import collate
 from stableviton_sdk.training.tryon.memory import estimate_memory
-from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, encode, sample_noise
+from stableviton_sdk.training.tryon.objective import TryOnObjective, encode, sample_noise
 from stableviton_sdk.training.tryon.trainable import choose_trainable
 from stableviton_sdk.training.tryon.trainer import make_objective, train
 
@@ -122,7 +114,6 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path):
     assert all(torch.allclose(finals[0][key], finals[1][key], atol=1e-6) for key in finals[0])
 
 
-@pytest.mark.slow
 def test_training_learns_the_pairs(tmp_path):
     config = config_of(
         tmp_path / "run",

@@ -15,12 +15,11 @@ from torch import nn
 from tqdm import tqdm
 
 from ...files import RunManifest
-from ..loop.dataloader import open_loader, stack_images
-from .objective import Batch, collate, encode
+from ..loop.dataloader import open_loader
+from .batches import LATENTS, Batch, collate
 
 DONE = "done.npy"
 BATCH = 16
-LATENTS = ("latents", "garment_latents", "conditioning")
 
 
 class LatentCache:
@@ -80,6 +79,8 @@ def fill_latent_cache(
     Raises:
         `InvalidInput`: if the folder holds a cache of other data or of another autoencoder.
     """
+    from .objective import encode  # late: processes that read the cache need no networks
+
     manifest = {
         "source": source,
         "items": len(data),
@@ -122,23 +123,6 @@ def fill_latent_cache(
         for array in (*arrays.values(), done):
             array.flush()
     return LatentCache(folder)
-
-
-def collate_encoded(items: Sequence[Mapping[str, Any]], garment_shape: tuple[int, int]) -> Batch:
-    """Stack items of a `LatentCache` to a batch as `encode` returns it.
-
-    Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
-        garment_shape (`tuple[int, int]`): Height and width of the garment's image, whose pixels coordinates are.
-    """
-    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
-    for name in items[0]:
-        if name not in ("position", "garment"):
-            batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
-    batch |= {name: batch[name].float() for name in LATENTS}
-    batch["garment"] = stack_images(item["garment"] for item in items)
-    batch["garment_shape"] = torch.tensor(garment_shape)
-    return batch
 
 
 def fingerprint(network: nn.Module) -> str:

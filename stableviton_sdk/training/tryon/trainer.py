@@ -17,11 +17,12 @@ from ..config import DataConfig, TrainingConfig
 from ..loop.resumption import check_steps
 from ..loop.run_log import MetricsLog
 from ..loop.training_loop import make_accelerator, run_training
+from .batches import Batch, check_item, collate, collate_encoded
 from .initialise import PAINT_BY_EXAMPLE, from_paint_by_example, from_scratch, load_autoencoder
-from .latent_cache import LatentCache, collate_encoded, fill_latent_cache
+from .latent_cache import LatentCache, fill_latent_cache
 from .losses import authors_blocks
 from .memory import estimate_memory
-from .objective import Batch, TryOnObjective, check_item, collate, decode, encode, sample_noise
+from .objective import TryOnObjective, decode, encode, sample_noise
 from .trainable import choose_trainable, merge_lora
 from .validation import validation_sheet
 
