@@ -8,7 +8,7 @@ from stableviton_sdk.conversion.architecture import SCHEDULER
 from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.config import parse_config
+from stableviton_sdk.training.config import LossConfig, parse_config
 from stableviton_sdk.training.tryon.batches import collate
 from stableviton_sdk.training.tryon.objective import TryOnObjective, decode, encode, sample_noise
 from stableviton_sdk.training.tryon.trainer import train
@@ -61,7 +61,8 @@ def batch_of(pipeline, count=2, wanted=()):
 
 def objective_of(pipeline, **options):
     networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
-    return TryOnObjective(*networks, decode=lambda latents: decode(pipeline.vae, latents), **options)
+    loss = LossConfig(**{"total_variation": 0.0, **options})
+    return TryOnObjective(*networks, loss, decode=lambda latents: decode(pipeline.vae, latents))
 
 
 def config_of(output, **changes):
