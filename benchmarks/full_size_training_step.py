@@ -72,26 +72,26 @@ class EnoughSteps(BaseException):
 
 
 class RandomPairs:
-    """Images of noise; notes when each was asked for."""
+    """Images of noise; keeps the moments when they are read."""
 
     def __init__(self, size: tuple[int, int], steps: int):
-        self.size, self.last = size, steps + 1  # the first is asked for to be checked
-        self.asked: list[float] = []
+        self.shape, self.last = size[::-1], steps + 1  # the first is read to be checked
+        self.read_at: list[float] = []
 
     def __len__(self) -> int:
         return 1000
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        self.asked.append(time.perf_counter())
-        if len(self.asked) > self.last:
+        self.read_at.append(time.perf_counter())
+        if len(self.read_at) > self.last:
             raise EnoughSteps
         rng = np.random.default_rng(index)
-        height, width = self.size
+        height, width = self.shape
         item: dict[str, Any] = {
             name: rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
             for name in ("person", "garment", "agnostic", "densepose")
         }
-        item["mask"] = np.zeros(self.size, bool)
+        item["mask"] = np.zeros(self.shape, bool)
         item["mask"][height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = True
         return item
 
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1, help="steps to take (default 1)")
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 384), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 512), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--channels", type=int, default=320, help="width of the U-Net's first level (default 320)")
     parser.add_argument("--stage", choices=("base", "atv"), default="base")
     parser.add_argument("--precision", choices=("bf16", "no"), default="bf16", help="of the autocast (default bf16)")
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     size = tuple(options.size)
     widths = tuple(options.channels * level for level in LEVELS)
-    sample_size = tuple(side // 8 for side in size)
+    sample_size = tuple(side // 8 for side in reversed(size))
     architecture = {"unet": {"block_out_channels": widths, "sample_size": sample_size}, "vae": VAE}
     pipeline = from_scratch(architecture)
     networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder)
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 train(config, data=data, pipeline=pipeline, progress=False)
         except EnoughSteps:
             lines = read_metrics(Path(output) / "metrics.jsonl")
-    seconds = np.diff(data.asked)[1:]
+    seconds = np.diff(data.read_at)[1:]
     for line, took in zip(lines, seconds, strict=True):
         print(
             f"step {line['step']:2d}     {took:.1f} s, loss {line['loss']:.4f}, gradient {line['gradient_norm']:.3g}"

@@ -1,7 +1,10 @@
 """`stableviton train` from its YAML to a pipeline that paints, on rendered figures."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import yaml
 from PIL import Image
 from support.tiny import CONTEXT, tiny_components
 
+import stableviton_sdk
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.cli.train import CONFIGS
 from stableviton_sdk.data.synthetic import render_pair
@@ -103,7 +107,18 @@ def test_a_run_on_rendered_figures_ends_in_a_pipeline_that_paints(config, tmp_pa
     assert np.array_equal(np.asarray(image)[~sample.mask], sample.person[~sample.mask])
 
     # the same command again finds nothing left to do, and says the same
+    capsys.readouterr()
     assert main(["train", str(config), "--quiet"]) == 0
+    assert capsys.readouterr() == (f"{folder}\n", "")
+
+    # other options are named, and fewer steps refused
+    content = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**content, "learning_rate": 0.5, "steps": 3}))
+    assert main(["train", str(config), "--quiet"]) == 0
+    assert "learning_rate was 0.0001 and is 0.5" in capsys.readouterr().err
+    config.write_text(yaml.safe_dump({**content, "steps": 1}))
+    assert main(["train", str(config), "--quiet"]) == 1
+    assert "holds a training of 3 steps already, more than steps: 1" in capsys.readouterr().err
 
 
 def test_the_output_can_be_given_and_wrong_configurations_are_refused(config, tmp_path, capsys):
@@ -282,6 +297,16 @@ def test_a_graph_that_computes_something_else_is_not_written(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_pydantic_is_named_with_the_extra():
+    without = "import sys; sys.modules['pydantic'] = None; from stableviton_sdk.cli.entry import main; "
+    environment = {**os.environ, "PYTHONPATH": str(Path(stableviton_sdk.__file__).parents[1])}
+    command = [sys.executable, "-c", without + "main(['train', 'bundled'])"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert told.stderr.strip().splitlines() == [
+        "stableviton: training needs the package pydantic: pip install 'stableviton-sdk[train]'."
+    ]
+
+
 def test_a_missing_onnx_is_told_before_the_training(body_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["train", str(body_config)]) == 1
@@ -291,7 +316,7 @@ def test_a_missing_onnx_is_told_before_the_training(body_config, tmp_path, monke
 
 def test_a_rendered_item_is_what_the_trainer_takes():
     from stableviton_sdk.data.synthetic import SyntheticDataset
-    from stableviton_sdk.training.tryon.objective import check_item
+    from stableviton_sdk.training.tryon.batches import check_item
 
     check_item(SyntheticDataset(1, size=tuple(SIZE[::-1]))[0], tuple(SIZE), ("worn_mask", "correspondence"))
     assert Image.fromarray(SyntheticDataset(1)[0]["person"]).size == (192, 256)

@@ -1,6 +1,5 @@
 """Trainings of a second or two: a pipeline smaller than the other tests', a few pairs, and a configuration."""
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler
 from safetensors.torch import load_file
@@ -9,12 +8,12 @@ from stableviton_sdk.conversion.architecture import SCHEDULER
 from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.config import parse_config
-from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, decode, encode, sample_noise
+from stableviton_sdk.training.config import LossConfig, parse_config
+from stableviton_sdk.training.tryon.batches import collate
+from stableviton_sdk.training.tryon.objective import TryOnObjective, decode, encode, sample_noise
 from stableviton_sdk.training.tryon.trainer import train
-from support.tiny import CONTEXT, awaken, mask_image, random_image, tiny_unet
-
-HEIGHT, WIDTH = 32, 24
+from support.pairs import HEIGHT, WIDTH, Pairs
+from support.tiny import CONTEXT, awaken, tiny_unet
 
 
 def tiny_components():
@@ -54,39 +53,6 @@ def tiny_components():
         }
 
 
-class Pairs:
-    """A few pairs in memory, in which a garment is worn as it lies."""
-
-    def __init__(self, count=5, fail_at=None):
-        self.count, self.fail_at, self.read = count, fail_at, 0
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        self.read += 1
-        if self.fail_at is not None and self.read > self.fail_at:
-            raise KeyboardInterrupt
-        worn = np.zeros((HEIGHT, WIDTH), dtype=bool)
-        worn[8:26, 6:18] = True
-        mask = np.asarray(mask_image(WIDTH, HEIGHT)) >= 128
-        y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-        garment = np.array(random_image(WIDTH, HEIGHT, seed=index + 100))
-        person = np.array(random_image(WIDTH, HEIGHT, seed=index))
-        person[worn] = garment[worn]
-        agnostic = person.copy()
-        agnostic[mask] = 128
-        return {
-            "person": person,
-            "garment": garment,
-            "agnostic": agnostic,
-            "densepose": np.array(random_image(WIDTH, HEIGHT, seed=index + 200)),
-            "mask": mask,
-            "worn_mask": worn,
-            "correspondence": np.where(worn[..., None], np.stack([x, y], -1), np.float32(np.nan)),
-        }
-
-
 def batch_of(pipeline, count=2, wanted=()):
     """The first pairs, encoded, with their noise."""
     batch = collate([{**Pairs()[index], "position": index} for index in range(count)], wanted)
@@ -95,7 +61,8 @@ def batch_of(pipeline, count=2, wanted=()):
 
 def objective_of(pipeline, **options):
     networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
-    return TryOnObjective(*networks, decode=lambda latents: decode(pipeline.vae, latents), **options)
+    loss = LossConfig(**{"total_variation": 0.0, **options})
+    return TryOnObjective(*networks, loss, decode=lambda latents: decode(pipeline.vae, latents))
 
 
 def config_of(output, **changes):

@@ -13,7 +13,7 @@ from support.tiny import CONTEXT, awaken
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, TryOnError, WeightsUnavailable
 from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.training.tryon.initialise import from_paint_by_example, from_scratch
+from stableviton_sdk.training.tryon.initialise import from_paint_by_example, from_scratch, load_autoencoder
 from stableviton_sdk.training.tryon.trainable import choose_trainable
 
 TINY_UNET = {
@@ -159,16 +159,29 @@ def test_folders_that_are_not_paint_by_example_are_refused(paint_by_example, tmp
     with pytest.raises(IncompatibleCheckpoint, match="4 input channels"):
         from_paint_by_example(linear, size=(24, 32))
     (linear / "unet" / "config.json").write_text(json.dumps(config | {"block_out_channels": [16, 64]}))
-    with pytest.raises(IncompatibleCheckpoint, match="wrongly shaped"):
+    with pytest.raises(IncompatibleCheckpoint, match=r"of shape .* where .* is needed"):
         from_paint_by_example(linear, size=(24, 32))
 
     damaged = copied(paint_by_example, tmp_path / "damaged")
     save_file({"conv_in.bias": torch.zeros(32)}, damaged / "unet" / "diffusion_pytorch_model.safetensors")
-    with pytest.raises(IncompatibleCheckpoint, match="lacks tensor"):
+    with pytest.raises(IncompatibleCheckpoint, match=r"the U-Net of .* lacks \d+ tensor"):
         from_paint_by_example(damaged, size=(24, 32))
     (damaged / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(WeightsUnavailable, match="download the whole folder"):
         from_paint_by_example(damaged, size=(24, 32))
+
+
+@pytest.mark.parametrize("name", ["decoder.conv_out.bias", "encoder.conv_in.weight"])
+def test_an_autoencoder_that_lacks_a_tensor_is_refused_by_name(paint_by_example, tmp_path, name):
+    damaged = copied(paint_by_example, tmp_path / "damaged")
+    file = damaged / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({key: value for key, value in load_file(file).items() if key != name}, file)
+    for load in (lambda: from_paint_by_example(damaged, size=(24, 32)), lambda: load_autoencoder(damaged / "vae")):
+        with pytest.raises(IncompatibleCheckpoint, match=rf"vae lacks 1 tensor.*{name}"):
+            load()
+    file.unlink()
+    with pytest.raises(WeightsUnavailable, match="holds no diffusion_pytorch_model"):
+        load_autoencoder(damaged / "vae")
 
 
 def test_the_hub_gives_what_is_needed_and_nothing_else(paint_by_example, tmp_path):

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny_training import HEIGHT, WIDTH, Pairs, tiny_components
+from support.pairs import HEIGHT, WIDTH, Pairs
+from support.tiny_training import tiny_components
 
 from stableviton_sdk.data.synthetic import SyntheticDataset
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.config import LossConfig, TrainingConfig
-from stableviton_sdk.training.tryon.latent_cache import collate_encoded, fill_latent_cache
+from stableviton_sdk.training.tryon.batches import collate, collate_encoded
+from stableviton_sdk.training.tryon.latent_cache import fill_latent_cache
 from stableviton_sdk.training.tryon.losses import correspondence_targets
-from stableviton_sdk.training.tryon.objective import collate, encode
+from stableviton_sdk.training.tryon.objective import encode
 from stableviton_sdk.training.tryon.trainer import open_latent_cache, train
 
 SHAPE = (HEIGHT, WIDTH)

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
+from support.pairs import Pairs
 from support.paths import FIXTURES
-from support.tiny_training import Pairs, assert_equal_weights, config_of, run
+from support.tiny_training import assert_equal_weights, config_of, run
 
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput
 from stableviton_sdk.training.bundled.body_training import BodyConfig

@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from support.pairs import HEIGHT, WIDTH, Pairs
 from support.tiny import random_image
-from support.tiny_training import HEIGHT, WIDTH, Pairs, assert_equal_weights, config_of, run
+from support.tiny_training import assert_equal_weights, config_of, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stableviton_sdk.training.loop.run_log import MetricsLog, read_metrics

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from support.tiny_training import Pairs, batch_of, config_of, objective_of, tiny_components
+from support.pairs import Pairs
+from support.tiny_training import batch_of, config_of, objective_of, tiny_components
 
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.metrics import similarity_map

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.pairs import HEIGHT, WIDTH, Pairs
 from support.tiny_training import (
-    HEIGHT,
-    WIDTH,
-    Pairs,
     assert_equal_weights,
     batch_of,
     config_of,
+    objective_of,
     run,
     tiny_components,
     weights,
@@ -25,8 +24,9 @@ from stableviton_sdk.training.loop import checkpoints
 from stableviton_sdk.training.loop.run_log import read_metrics
 from stableviton_sdk.training.loop.sampler import EpochShuffle, ResumableBatchSampler
 from stableviton_sdk.training.loop.training_loop import TrainingDiverged, learning_rate
+from stableviton_sdk.training.tryon.batches import collate
 from stableviton_sdk.training.tryon.memory import estimate_memory
-from stableviton_sdk.training.tryon.objective import TryOnObjective, collate, encode, sample_noise
+from stableviton_sdk.training.tryon.objective import encode, sample_noise
 from stableviton_sdk.training.tryon.trainable import choose_trainable
 from stableviton_sdk.training.tryon.trainer import make_objective, train
 
@@ -122,7 +122,6 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path):
     assert all(torch.allclose(finals[0][key], finals[1][key], atol=1e-6) for key in finals[0])
 
 
-@pytest.mark.slow
 def test_training_learns_the_pairs(tmp_path):
     config = config_of(
         tmp_path / "run",
@@ -253,9 +252,8 @@ def test_what_is_drawn_follows_from_seed_and_position():
 
 @torch.no_grad()
 def test_a_dropped_embedding_is_the_unconditional_token():
-    components = tiny_components()
-    encoder = components["garment_encoder"]
-    objective = TryOnObjective(components["unet"], components["spatial_encoder"], encoder, components["scheduler"])
+    objective = objective_of(TryOnPipeline(**tiny_components()))
+    encoder = objective.garment_encoder
     garment = torch.rand(2, 3, 32, 24, generator=torch.Generator().manual_seed(0))
     context = objective.embed(garment, torch.tensor([True, False]))
     assert torch.equal(context[:1], encoder.uncond_vector)
@@ -268,8 +266,7 @@ def test_channel_weights_weigh_the_error_of_every_latent_channel():
     batch = batch_of(pipeline)
 
     def loss(outside=0.2, **options):
-        networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.scheduler)
-        return float(TryOnObjective(*networks, unmasked_weight=outside, **options)(batch)["denoising"])
+        return float(objective_of(pipeline, unmasked_weight=outside, **options)(batch)["denoising"])
 
     plain = loss()
     assert loss(channel_weights=[3.0] * 4) == pytest.approx(plain, rel=1e-6)

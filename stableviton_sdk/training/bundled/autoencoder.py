@@ -29,7 +29,7 @@ class ImagesConfig(Config):
     """Rendered images to train on."""
 
     seed: CountOrZero = 1000
-    """Of the renderer."""
+    """Seed of the renderer."""
     length: Count = 400
     """Rendered samples, each with two persons and two garments. They stay in memory, 1.2 MB each."""
     components: Count = 150
@@ -109,8 +109,8 @@ def initialise_components(vae: PatchAutoencoder, images: Mapping[str, np.ndarray
     """Make the autoencoder's linear map the principal components of images' patches, latents of unit mean square.
 
     Args:
-        vae (`PatchAutoencoder`): To initialise.
-        images (`Mapping[str, np.ndarray]`): By kind (those of `SHARES`), uint8, (N, H, W, 3).
+        vae (`PatchAutoencoder`): The autoencoder to initialise.
+        images (`Mapping[str, np.ndarray]`): Images by kind (those of `SHARES`), uint8, (N, H, W, 3).
     """
     side = vae.encoder.kernel_size[0]
     channels = vae.config.latent_channels

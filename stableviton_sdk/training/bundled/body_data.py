@@ -15,7 +15,7 @@ from ...data.synthetic.photo.backdrop import draw_backdrop
 from ...data.synthetic.photo.camera import sample_camera
 from ...data.synthetic.style import STYLES, StyleName, pick
 from ...errors import InvalidInput
-from ...files import write_text_atomically
+from ...files import RunManifest, write_text_atomically
 from ...preprocessing.analyzers.compact import INPUT_SHAPE as SIZE
 from ...preprocessing.analyzers.compact import MIRRORED_DENSEPOSE, MIRRORED_JOINTS, MIRRORED_PARSING, PAD
 from ..loop.config import Config, Count, CountOrZero, ValidationInfo, field_validator
@@ -28,7 +28,7 @@ class FigureOptions(Config):
     """Figures and scenes to render."""
 
     seed: CountOrZero = 501
-    """Of the renderer."""
+    """Seed of the renderer."""
     studio: CountOrZero = 1500
     """Figures in the style `"studio"`, each in two garments."""
     shifted: CountOrZero = 500
@@ -69,7 +69,7 @@ class RenderedFigures:
         self._length = self.people + options.empty
         shapes = {"image": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
         wanted = {"options": options.as_mapping(), "size": list(SIZE)}
-        state = _read_state(folder)
+        state = RunManifest(folder, kind="rendering of figures", name=STATE).read()
         if state is not None and {name: state[name] for name in wanted} != wanted:
             raise InvalidInput(f"{folder} holds other rendered figures than these: delete it, or pass another output.")
         folder.mkdir(parents=True, exist_ok=True)
@@ -250,12 +250,3 @@ def mirrored(item: dict[str, Any]) -> dict[str, Any]:
         "densepose": MIRRORED_DENSEPOSE[item["densepose"][:, ::-1]],
         "keypoints": joints,
     }
-
-
-def _read_state(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder / STATE} can't be read ({error}): delete {folder}.") from error

@@ -34,8 +34,8 @@ class GeneratedConfig(Config):
     """Rendered figures that are dressed to learn from."""
 
     seed: CountOrZero = 2000
-    """Of the renderer. The try-on network must not have been trained with these figures: it would err less than it
-    does for its users."""
+    """Seed of the renderer. The try-on network must not have been trained with these figures: it would err less than
+    it does for its users."""
     length: Count = 1000
     """Figures."""
     batch_size: Count = 16

@@ -80,16 +80,17 @@ def fit(
 
     Args:
         network (`nn.Module`): Trained in place.
-        loss (`Callable`): Of the network and a batch; a dictionary of scalars, of which `loss` is minimised.
+        loss (`Callable`): Makes of the network and a batch a dictionary of scalars, of which `loss` is minimised.
         data: A map-style data set of item dictionaries.
         config (`FitConfig`): Options of the loop.
         output (`Path`): Folder of `checkpoints/` and `metrics.jsonl`.
         settings (`Config`, *optional*):
-            All that the training follows from, if that's more than `config`: what of it has changed is reported when
-            the training goes on.
+            All options of the training, of which those that have changed are reported when it goes on; `config` by
+            default.
         collate (`Callable`, *optional*): Makes a batch, a dictionary of tensors, out of items.
-        augmentation (`Callable`, *optional*): Of an item and a `numpy.random.Generator`; the item to use instead.
-        validate (`Callable`, *optional*): Of a copy with the averaged weights, in evaluation; scalars for the metrics.
+        augmentation (`Callable`, *optional*): Makes of an item and a `numpy.random.Generator` the item to use.
+        validate (`Callable`, *optional*):
+            Makes scalars for the metrics of a copy of the network with its averaged weights, in evaluation.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar with the time left.
 
     Returns:

@@ -30,12 +30,12 @@ def save_checkpoint(
     """Write a checkpoint under a temporary name, rename it when all of it is on the disk, and delete the oldest.
 
     Args:
-        folder (`Path`): Of all checkpoints.
+        folder (`Path`): Folder of all checkpoints.
         step (`int`): Optimizer steps taken.
-        tensors (`Mapping[str, torch.Tensor]`): By name.
-        state (`Mapping[str, Any]`): What else there is to remember, as JSON holds it.
-        keep (`int`): How many checkpoints stay.
-        max_file_bytes (`float`): Largest file, unless one tensor alone is larger.
+        tensors (`Mapping[str, torch.Tensor]`): All tensors, by name.
+        state (`Mapping[str, Any]`): Everything else, as JSON holds it.
+        keep (`int`): Number of checkpoints that stay.
+        max_file_bytes (`float`): Largest size of a file in bytes, unless one tensor alone is larger.
 
     Returns:
         `Path`: the checkpoint.
@@ -64,7 +64,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def read_checkpoint_state(path: Path) -> dict[str, Any]:
-    """What else a checkpoint remembers."""
+    """Everything but the tensors of a checkpoint."""
     try:
         return json.loads((path / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -115,11 +115,11 @@ class LoopConfig(Config):
     batch_size: Count = 32
     """Items of a step on each device."""
     learning_rate: NotNegative = 1e-4
-    """AdamW's, once warm."""
+    """Learning rate of AdamW, after the warm-up."""
     weight_decay: NotNegative = 0.01
-    """AdamW's."""
+    """Weight decay of AdamW."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate after its warm-up: constant, or half a cosine down to zero."""
+    """The learning rate after its warm-up: constant, or half a cosine down to zero."""
     warmup_steps: CountOrZero = 0
     """Steps of a linear warm-up of the learning rate."""
     max_grad_norm: NotNegative = 1.0
@@ -129,7 +129,7 @@ class LoopConfig(Config):
     mixed_precision: Precision = "no"
     """`"no"`, `"bf16"` or `"fp16"`: what forward passes compute in; weights stay float32."""
     seed: CountOrZero = 0
-    """Order, augmentation and noise follow from it and the step."""
+    """Seed that order, augmentation and noise follow from, together with the step."""
     workers: CountOrZero = 4
     """Processes that read data."""
     checkpoint_every: Count = 1000
@@ -173,14 +173,14 @@ def _sentence(kind: type[Config], problem: Mapping[str, Any]) -> str:
     return f"{name} is {value}: {wanted}."
 
 
-def _dotted(place: Sequence[str | int]) -> str:
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+def _dotted(path: Sequence[str | int]) -> str:
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return name.removeprefix(".") or "the configuration"
 
 
-def _options_at(kind: type[Config], place: Sequence[str]) -> list[str]:
-    """Names of the options of the configuration at a place inside of another."""
-    for name in place:
+def _options_at(kind: type[Config], path: Sequence[str]) -> list[str]:
+    """Names of the options of a configuration inside another."""
+    for name in path:
         annotation = kind.model_fields[name].annotation
         kind = next(
             part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and issubclass(part, Config)

@@ -1,4 +1,4 @@
-"""Reads batches that are named in advance, and stacks images."""
+"""Loading of given batches, and stacking of images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def open_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> torch.utils.data.DataLoader:
-    """Reads batches that are named in advance, and draws from no global generator.
+    """A loader of the given batches that takes nothing from a global random generator.
 
     Args:
         data: A map-style data set.
         batches (`Iterable[list[int]]`): Indices of each batch's items.
         collate (`Callable`): Makes a batch out of items.
-        workers (`int`, *optional*, defaults to 0): Processes that read data.
-        pin_memory (`bool`, *optional*, defaults to `False`): Hand batches out in memory that a GPU copies from faster.
+        workers (`int`, *optional*, defaults to 0): Number of processes that read data.
+        pin_memory (`bool`, *optional*, defaults to `False`): Put batches into memory that a GPU copies from faster.
     """
     return torch.utils.data.DataLoader(
         data,
@@ -49,7 +49,7 @@ def stack_images(images: Iterable[np.ndarray]) -> torch.Tensor:
 
 
 def one_thread(worker: int) -> None:
-    """In a process that reads data: as many threads as there are processes are enough."""
+    """Keep a process that reads data to one thread: there are several such processes."""
     import cv2
 
     torch.set_num_threads(1)

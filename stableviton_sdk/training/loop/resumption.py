@@ -1,4 +1,4 @@
-"""A training that goes on: the options that it was begun with are held against the ones that it goes on with."""
+"""Comparison of the options that a training was begun with and those that it goes on with."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FREE = {
 
 
 def describe_training(settings: Config, *, items: int, processes: int) -> dict[str, Any]:
-    """All that a training follows from, as JSON holds it, for its checkpoints.
+    """Everything that a training follows from, as JSON holds it, for its checkpoints.
 
     Args:
         settings (`Config`): All its options.
         items (`int`): Length of the data set.
-        processes (`int`): How many train together.
+        processes (`int`): Number of processes that train together.
     """
     return {"layout": LAYOUT, "config": settings.as_mapping(), "items": items, "processes": processes}
 
@@ -38,7 +38,7 @@ def check_steps(output: Path, config: LoopConfig) -> None:
 
     Args:
         output (`Path`): The training's folder.
-        config (`LoopConfig`): For its `steps`.
+        config (`LoopConfig`): Options of the loop; `steps` of them.
 
     Raises:
         `InvalidInput`: naming both numbers.
@@ -58,7 +58,7 @@ def warn_of_changes(output: Path, settings: Config, config: LoopConfig, now: Map
     Args:
         output (`Path`): The training's folder.
         settings (`Config`): All its options.
-        config (`LoopConfig`): Those of the loop.
+        config (`LoopConfig`): Options of the loop among them.
         now (`Mapping[str, Any]`): As from `describe_training`.
     """
     found = checkpoints.list_checkpoints(output / "checkpoints")

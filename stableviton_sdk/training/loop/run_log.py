@@ -1,4 +1,4 @@
-"""What a run tells along the way: scalars as lines of JSON, and with the images in TensorBoard where installed."""
+"""Metrics of a training: scalars as lines of JSON, and with images in TensorBoard where that is installed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class MetricsLog:
     """Appends to `metrics.jsonl`, and to TensorBoard's files beside it.
 
     Args:
-        folder (`Path`): The run's.
-        step (`int`): Steps taken so far; later lines, of a run that was killed, are dropped.
+        folder (`Path`): The training's folder.
+        step (`int`, *optional*, defaults to 0): Steps taken so far; later lines, of a killed training, are dropped.
     """
 
     def __init__(self, folder: Path, step: int = 0):
@@ -34,7 +34,7 @@ class MetricsLog:
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Note the values after a step."""
+        """Write the values after a step."""
         clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **clean}) + "\n")
@@ -43,12 +43,12 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
     def show(self, step: int, name: str, image: Image.Image) -> None:
-        """Put an image of a step into TensorBoard, which keeps the last few of a name."""
+        """Write an image of a step to TensorBoard, which keeps the last few of a name."""
         if self._board is not None:
             self._board.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def flush(self) -> None:
-        """Write what TensorBoard holds back, so that a run that is killed later doesn't lose it."""
+        """Write what TensorBoard holds back, so that a training that is killed later doesn't lose it."""
         if self._board is not None:
             self._board.flush()
 

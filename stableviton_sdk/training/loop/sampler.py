@@ -16,8 +16,8 @@ class EpochShuffle(torch.utils.data.Dataset):
 
     Args:
         data: A map-style data set of item dictionaries.
-        seed (`int`): Of order and augmentation.
-        augmentation (`Callable`, *optional*): Of an item and a `numpy.random.Generator`; the item to use instead.
+        seed (`int`): Seed of order and augmentation.
+        augmentation (`Callable`, *optional*): Makes of an item and a `numpy.random.Generator` the item to use.
     """
 
     def __init__(self, data: Any, seed: int, augmentation: Callable[..., dict[str, Any]] | None = None):
@@ -53,10 +53,10 @@ class ResumableBatchSampler:
 
     Args:
         start (`int`), stop (`int`): Optimizer steps, stop exclusive.
-        micro_batches (`int`): Batches of a step.
-        batch_size (`int`): Items of a batch.
+        micro_batches (`int`): Number of batches of a step.
+        batch_size (`int`): Number of items of a batch.
         process (`int`, *optional*, defaults to 0), processes (`int`, *optional*, defaults to 1):
-            This process, and how many share each batch.
+            Number of this process, and of all that share each batch.
     """
 
     def __init__(

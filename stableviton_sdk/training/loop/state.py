@@ -72,11 +72,11 @@ class TrainingState:
         """Write a checkpoint; see `save_checkpoint`.
 
         Args:
-            folder (`Path`): Of all checkpoints.
+            folder (`Path`): Folder of all checkpoints.
             step (`int`): Optimizer steps taken.
-            about (`Mapping[str, Any]`): What the training follows from, as JSON holds it.
-            keep (`int`): How many checkpoints stay.
-            max_file_bytes (`float`): Largest file.
+            about (`Mapping[str, Any]`): Everything that the training follows from; see `describe_training`.
+            keep (`int`): Number of checkpoints that stay.
+            max_file_bytes (`float`): Largest size of a file in bytes.
         """
         tensors = {f"weights/{name}": value for name, value in self.tensors.items()}
         if self.ema is not None:

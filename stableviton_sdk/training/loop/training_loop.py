@@ -72,7 +72,7 @@ def run_training(
     """Train, from the start or from the last checkpoint in the output folder; in the end the weights are averaged.
 
     Args:
-        objective (`nn.Module`): From a batch to a dictionary of scalars, of which `loss` is minimised.
+        objective (`nn.Module`): Makes of a batch a dictionary of scalars, of which `loss` is minimised.
         parameters (`Mapping[str, nn.Parameter]`): The objective's trained parameters, by name.
         data: A map-style data set of item dictionaries.
         collate (`Callable`): Makes a batch, a dictionary of tensors, out of items.
@@ -81,11 +81,11 @@ def run_training(
         accelerator (`Accelerator`): As from `make_accelerator`.
         tensors (`Mapping[str, torch.Tensor]`, *optional*): Tensors that checkpoints keep; the parameters by default.
         groups (`Iterable[dict]`, *optional*): AdamW's parameter groups; one of all parameters by default.
-        settings (`Config`, *optional*): All that the training follows from, if that's more than `config`.
-        augmentation (`Callable`, *optional*): Of an item and a `numpy.random.Generator`; the item to use instead.
-        micro_batches (`int`, *optional*, defaults to 1): Equal parts that a batch is computed in.
+        settings (`Config`, *optional*): All options of the training; `config` by default.
+        augmentation (`Callable`, *optional*): Makes of an item and a `numpy.random.Generator` the item to use.
+        micro_batches (`int`, *optional*, defaults to 1): Number of equal parts that a batch is computed in.
         prepare (`Callable`, *optional*): Makes of each micro-batch, on the device, what the objective takes.
-        validate (`Callable`, *optional*): Of the step and the log, with the averaged weights in place.
+        validate (`Callable`, *optional*): Called with the step and the log while the averaged weights are in place.
         validate_every (`int`, *optional*, defaults to 0): Steps between two validations; 0 for none.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar with the time left.
 

@@ -130,7 +130,7 @@ class Augmentation(Config):
 
 
 def mirror(item: Item) -> None:
-    """Flip an item left to right, in place: all images, and where the correspondence points."""
+    """Flip an item left to right, in place: all images, and the correspondence."""
     for name in (*PERSON_SIDE, "garment", "mask", "worn_mask"):
         if item.get(name) is not None:
             item[name] = np.ascontiguousarray(item[name][:, ::-1])
@@ -151,7 +151,7 @@ def move_person(item: Item, transform: Transform, border: int = 0) -> None:
         nearest, blend = (
             transform.image(item["correspondence"], (np.nan, np.nan), nearest=choice) for choice in (True, False)
         )
-        # a blend is more exact within a surface, but across a fold it is a place of neither
+        # a blend is more exact within a surface, but across a fold it lies on neither side
         close = np.abs(blend - nearest).max(-1, keepdims=True) <= FOLD  # False for NaN
         item["correspondence"] = np.where(close, blend, nearest)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 
-from ...conversion.architecture import SCHEDULER, component_class
+from ...conversion.architecture import SCHEDULER, component_class, refuse_differences
 from ...conversion.reading import read_checkpoint
 from ...errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
 from ...hub import download as hub
@@ -22,6 +22,7 @@ from ...models.patch_autoencoder import PatchAutoencoder
 from ...models.spatial_encoder import SpatialEncoder
 from ...models.unet import TryOnUNet
 from ...pipelines.pipeline_tryon import TryOnPipeline
+from ...pipelines.saved_weights import refuse_incomplete_weights
 
 PAINT_BY_EXAMPLE = "Fantasy-Studio/Paint-by-Example"
 PAINT_BY_EXAMPLE_CHANNELS = 9  # noisy latent, latent of what is kept, mask (1 = keep)
@@ -56,7 +57,7 @@ def from_paint_by_example(
     Args:
         source (`str` or `os.PathLike`, *optional*): A diffusers folder of Paint-by-Example, or a Hub repository.
         size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height in pixels to train at.
-        seed (`int`, *optional*, defaults to 0): Of the new weights; the global generator stays as it is.
+        seed (`int`, *optional*, defaults to 0): Seed of the new weights; the global generator stays as it is.
         hub_options: `revision`, `cache_dir`, `token`, `local_files_only`.
 
     Returns:
@@ -78,7 +79,7 @@ def from_paint_by_example(
         check = functools.partial(_check_kind, name=name)
         folder = hub.fetch_folder(name, check_index=check, skip=NOT_NEEDED, **hub_options)
 
-    vae = AutoencoderKL.from_pretrained(_weights_file(folder, "vae", repo, hub_options).parent)
+    vae = _whole_autoencoder(AutoencoderKL, _weights_file(folder, "vae", repo, hub_options))
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if any(not isinstance(side, int) or side < factor or side % factor for side in size):
         raise InvalidInput(f"size is {size!r}: pass width and height in pixels, multiples of {factor}.")
@@ -109,7 +110,7 @@ def from_scratch(
             follow from the U-Net's.
         vae (`AutoencoderKL`, *optional*): A trained one, instead of a random one.
         scheduler (`Mapping`, *optional*): Changes to the method's schedule, such as `prediction_type`.
-        seed (`int`, *optional*, defaults to 0): Of the weights; the global generator stays as it is.
+        seed (`int`, *optional*, defaults to 0): Seed of the weights; the global generator stays as it is.
 
     Raises:
         `InvalidInput`: for an unknown component or option.
@@ -145,13 +146,17 @@ def load_autoencoder(folder: str | os.PathLike) -> torch.nn.Module:
 
     Raises:
         `WeightsUnavailable`: if there is none.
+        `IncompatibleCheckpoint`: if it is something else, or incomplete.
     """
-    path = Path(folder)
+    path = Path(folder).absolute()
     kind = _read_config(path / "config.json", str(path)).get("_class_name")
     classes = {"AutoencoderKL": AutoencoderKL, "PatchAutoencoder": PatchAutoencoder}
     if kind not in classes:
         raise IncompatibleCheckpoint(f"{path} holds a {kind}: pass an {' or a '.join(classes)}.")
-    return classes[kind].from_pretrained(path)
+    files = [path / name for name in WEIGHT_FILES["vae"] if (path / name).is_file()]
+    if not files:
+        raise WeightsUnavailable(f"{path} holds no {' or '.join(WEIGHT_FILES['vae'])}: pass a saved autoencoder.")
+    return _whole_autoencoder(classes[kind], files[0])
 
 
 def spatial_encoder_config(unet_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,18 +250,24 @@ def _garment_encoder(folder: Path, name: str, weights: Mapping[str, torch.Tensor
 
 
 def _load(
-    network: torch.nn.Module, state: Mapping[str, torch.Tensor], what: str, may_be_missing: str | None = None
+    network: torch.nn.Module, state: Mapping[str, torch.Tensor], owner: str, may_be_missing: str | None = None
 ) -> None:
-    own = network.state_dict()
-    missing = [key for key in own if key not in state and not (may_be_missing and may_be_missing in key)]
-    unknown = [key for key in state if key not in own]
-    wrong = [key for key in state if key in own and state[key].shape != own[key].shape]
-    for keys, problem in ((missing, "lacks"), (unknown, "has an unknown"), (wrong, "has a wrongly shaped")):
-        if keys:
-            raise IncompatibleCheckpoint(
-                f"{what} {problem} tensor {sorted(keys)[0]!r} ({len(keys)} in all): pass Paint-by-Example."
-            )
+    expected = {
+        key: tuple(tensor.shape)
+        for key, tensor in network.state_dict().items()
+        if key in state or may_be_missing is None or may_be_missing not in key
+    }
+    refuse_differences(owner, expected, {key: tuple(tensor.shape) for key, tensor in state.items()})
     network.load_state_dict(state, strict=False)
+
+
+def _whole_autoencoder(cls: type[torch.nn.Module], file: Path) -> torch.nn.Module:
+    """An autoencoder whose weights are all in a file; diffusers would make up those that are missing."""
+    folder = file.parent
+    refuse_incomplete_weights(
+        folder.parent, {folder.name: (cls.__module__, cls.__name__)}, {folder.name: [f"{folder.name}/{file.name}"]}
+    )
+    return cls.from_pretrained(folder)
 
 
 def _check_pipeline(folder: Path, name: str) -> None:

@@ -15,12 +15,11 @@ from torch import nn
 from tqdm import tqdm
 
 from ...files import RunManifest
-from ..loop.dataloader import open_loader, stack_images
-from .objective import Batch, collate, encode
+from ..loop.dataloader import open_loader
+from .batches import LATENTS, Batch, collate
 
 DONE = "done.npy"
 BATCH = 16
-LATENTS = ("latents", "garment_latents", "conditioning")
 
 
 class LatentCache:
@@ -30,7 +29,7 @@ class LatentCache:
     masks and correspondence at the latents' resolution, so only blocks of that resolution can be supervised.
 
     Args:
-        folder (`Path`): As `fill_latent_cache` has filled it.
+        folder (`Path`): A folder that `fill_latent_cache` has filled.
     """
 
     def __init__(self, folder: Path):
@@ -67,9 +66,9 @@ def fill_latent_cache(
     """The items' latents, encoded where they aren't yet. An interrupted encoding goes on where it was.
 
     Args:
-        folder (`Path`): Of the cache.
+        folder (`Path`): Folder of the cache.
         data: A map-style data set of item dictionaries; see `train`.
-        vae (`nn.Module`): The pipeline's.
+        vae (`nn.Module`): The pipeline's autoencoder.
         shape (`tuple[int, int]`): Height and width of the images.
         garment_side (`int`): Side of the square that the garment encoder sees.
         needs (`Sequence[str]`): Maps that the losses need beside the images: `worn_mask`, `correspondence`.
@@ -80,6 +79,8 @@ def fill_latent_cache(
     Raises:
         `InvalidInput`: if the folder holds a cache of other data or of another autoencoder.
     """
+    from .objective import encode  # late: processes that read the cache need no networks
+
     manifest = {
         "source": source,
         "items": len(data),
@@ -113,32 +114,15 @@ def fill_latent_cache(
         loader = open_loader(_Numbered(data), runs, collated, workers=workers)
         bar = tqdm(total=len(data), initial=len(data) - len(missing), unit="item", disable=not progress)
         for items in loader:
-            places = items["positions"].numpy()
+            indices = items["positions"].numpy()
             for name, value in encoded(items).items():
-                arrays[name][places] = value
-            done[places] = True  # after the values: what is marked is there
-            bar.update(len(places))
+                arrays[name][indices] = value
+            done[indices] = True  # after the values: what is marked is there
+            bar.update(len(indices))
         bar.close()
         for array in (*arrays.values(), done):
             array.flush()
     return LatentCache(folder)
-
-
-def collate_encoded(items: Sequence[Mapping[str, Any]], garment_shape: tuple[int, int]) -> Batch:
-    """Stack items of a `LatentCache` to a batch as `encode` returns it.
-
-    Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
-        garment_shape (`tuple[int, int]`): Height and width of the garment's image, whose pixels coordinates are.
-    """
-    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
-    for name in items[0]:
-        if name not in ("position", "garment"):
-            batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
-    batch |= {name: batch[name].float() for name in LATENTS}
-    batch["garment"] = stack_images(item["garment"] for item in items)
-    batch["garment_shape"] = torch.tensor(garment_shape)
-    return batch
 
 
 def fingerprint(network: nn.Module) -> str:

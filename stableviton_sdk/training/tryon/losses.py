@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -277,33 +277,26 @@ class AttentionLossRecorder:
         self, correspondence: torch.Tensor, garment_shape: tuple[int, int], worn_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """`correspondence_cross_entropy`, averaged over the recorded blocks; see `correspondence_targets`."""
-        return self._mean(
-            [
-                correspondence_cross_entropy(
-                    query,
-                    key,
-                    key_size,
-                    correspondence_targets(correspondence, garment_shape, query_size, worn_mask),
-                )
-                for _, query, key, query_size, key_size in self.records
-            ]
-        )
+        return self._supervised(correspondence_cross_entropy, correspondence, garment_shape, worn_mask)
 
     def expected_coordinate(
         self, correspondence: torch.Tensor, garment_shape: tuple[int, int], worn_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """`expected_coordinate_loss`, averaged over the recorded blocks; see `correspondence_targets`."""
-        return self._mean(
-            [
-                expected_coordinate_loss(
-                    query,
-                    key,
-                    key_size,
-                    correspondence_targets(correspondence, garment_shape, query_size, worn_mask),
-                )
-                for _, query, key, query_size, key_size in self.records
-            ]
-        )
+        return self._supervised(expected_coordinate_loss, correspondence, garment_shape, worn_mask)
+
+    def _supervised(
+        self,
+        loss: Callable[..., torch.Tensor],
+        correspondence: torch.Tensor,
+        garment_shape: tuple[int, int],
+        worn_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        losses = []
+        for _, query, key, query_size, key_size in self.records:
+            targets = correspondence_targets(correspondence, garment_shape, query_size, worn_mask)
+            losses.append(loss(query, key, key_size, targets))
+        return self._mean(losses)
 
     def _mean(self, losses: list[torch.Tensor]) -> torch.Tensor:
         if not losses:

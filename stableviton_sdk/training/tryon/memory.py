@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -85,14 +84,13 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             copies[0].enable_gradient_checkpointing()
             copies[1].enable_gradient_checkpointing()
         own = {_storage_id(parameter) for copy in copies for parameter in copy.parameters()}
-        options: dict[str, Any] = {}
+        decoding = None
         if config.loss.ssim_weight:  # the only loss whose gradients go through the autoencoder
             vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
             own |= {_storage_id(parameter) for parameter in vae.parameters()}
-            options["ssim_weight"] = config.loss.ssim_weight
-            options["ssim_batch_limit"] = config.loss.ssim_batch_limit
-            options["decode"] = functools.partial(decode, vae)
-        objective = TryOnObjective(*copies, pipeline.scheduler, **options)
+            decoding = functools.partial(decode, vae)
+        loss = config.loss.replace(total_variation=0.0, correspondence_weight=0.0, coordinate_weight=0.0)
+        objective = TryOnObjective(*copies, pipeline.scheduler, loss, decode=decoding)
         channels = pipeline.unet.config.out_channels
         batch = {
             "latents": torch.empty(count, channels, height, width),

@@ -2,75 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from torch import nn
 
-from ...errors import InvalidInput
 from ...models.garment_encoder import GarmentEncoder
 from ...models.spatial_encoder import SpatialEncoder
 from ...models.unet import TryOnUNet
-from ..loop.dataloader import stack_images
+from ..config import LossConfig
 from ..loop.sampler import noise_generator
+from .batches import IMAGES, Batch
 from .losses import AttentionLossRecorder, denoising_loss, ssim_loss, velocity
-
-IMAGES = ("person", "garment", "agnostic", "densepose")
-
-Batch = dict[str, Any]
-
-
-def check_item(item: Any, shape: tuple[int, int], needed: Sequence[str] = ()) -> None:
-    """Refuse a data set whose items can't be trained on.
-
-    Args:
-        item: The data set's first item.
-        shape (`tuple[int, int]`): Height and width that its images must have.
-        needed (`Sequence[str]`, *optional*): Maps that the losses need: `worn_mask`, `correspondence`.
-
-    Raises:
-        `InvalidInput`: naming everything that doesn't fit.
-    """
-    if not isinstance(item, Mapping):
-        raise InvalidInput(f"the data set's items are {type(item).__name__}s: they must be dictionaries of arrays.")
-    problems = []
-    for name in (*IMAGES, "mask", *needed):
-        value = item.get(name)
-        kind, tail = (np.uint8, (3,)) if name in IMAGES else (np.bool_, ())
-        if name == "correspondence":
-            kind, tail = np.float32, (2,)
-        if value is None:
-            problems.append(f"{name} is missing")
-        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (*shape, *tail):
-            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {(*shape, *tail)}")
-    if problems:
-        raise InvalidInput(f"the data set's items can't be trained on: {'; '.join(problems)}.")
-
-
-def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> Batch:
-    """Stack items to tensors.
-
-    Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
-        wanted (`Sequence[str]`, *optional*): Which of `worn_mask` and `correspondence` to take along.
-
-    Returns:
-        `dict[str, Any]`: images, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
-        (batch, 1, H, W); `correspondence`, float32 (batch, H, W, 2); `positions`, int64 (batch,).
-    """
-    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
-    for name in IMAGES:
-        batch[name] = stack_images(item[name] for item in items)
-    for name in ("mask", *(name for name in wanted if name != "correspondence")):
-        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))[:, None]
-    if "correspondence" in wanted:
-        batch["correspondence"] = torch.from_numpy(np.stack([item["correspondence"] for item in items]))
-    return batch
 
 
 @torch.no_grad()
@@ -144,17 +90,7 @@ class TryOnObjective(nn.Module):
     Args:
         unet (`TryOnUNet`), spatial_encoder (`SpatialEncoder`), garment_encoder (`GarmentEncoder`): The networks.
         scheduler (`SchedulerMixin`): For its schedule and `prediction_type`.
-        total_variation (`float`, *optional*, defaults to 0.0): Weight of the attention total variation loss.
-        correspondence (`str`, *optional*, defaults to `"none"`): `"cross-entropy"` or `"expected-coordinate"`.
-        correspondence_weight (`float`, *optional*, defaults to 0.0): Weight of that loss.
-        coordinate_weight (`float`, *optional*, defaults to 0.0):
-            Weight of the expected-coordinate loss beside the cross-entropy.
-        blocks (`list[int]`, *optional*): Decoder blocks that all of them supervise; see `AttentionLossRecorder`.
-        unmasked_weight (`float`, *optional*, defaults to 1.0): Weight of the denoising error outside the mask.
-        channel_weights (`list[float]`, *optional*): Weight of the denoising error of every latent channel.
-        min_snr_gamma (`float`, *optional*): Largest signal-to-noise ratio in the weights of timesteps.
-        ssim_weight (`float`, *optional*, defaults to 0.0): Weight of 1 - SSIM of the decoded estimate.
-        ssim_batch_limit (`int`, *optional*): Images of a batch that are decoded for it; all by default.
+        loss (`LossConfig`): Losses and their weights.
         decode (`Callable`, *optional*): Scaled latents to images in [-1, 1], for SSIM.
     """
 
@@ -164,35 +100,20 @@ class TryOnObjective(nn.Module):
         spatial_encoder: SpatialEncoder,
         garment_encoder: GarmentEncoder,
         scheduler: Any,
+        loss: LossConfig,
         *,
-        total_variation: float = 0.0,
-        correspondence: str = "none",
-        correspondence_weight: float = 0.0,
-        coordinate_weight: float = 0.0,
-        blocks: list[int] | None = None,
-        unmasked_weight: float = 1.0,
-        channel_weights: list[float] | None = None,
-        min_snr_gamma: float | None = None,
-        ssim_weight: float = 0.0,
-        ssim_batch_limit: int | None = None,
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
         super().__init__()
         self.unet, self.spatial_encoder, self.garment_encoder = unet, spatial_encoder, garment_encoder
-        self.scheduler = scheduler
-        self.total_variation = total_variation
-        self.correspondence = correspondence if correspondence_weight else "none"
-        self.correspondence_weight, self.coordinate_weight = correspondence_weight, coordinate_weight
-        self.blocks = blocks
-        self.unmasked_weight, self.min_snr_gamma = unmasked_weight, min_snr_gamma
-        self.channel_weights = channel_weights
-        self.ssim_weight, self.ssim_batch_limit, self.decode = ssim_weight, ssim_batch_limit, decode
+        self.scheduler, self.loss, self.decode = scheduler, loss, decode
+        self.correspondence = loss.correspondence if loss.correspondence_weight else "none"
 
     @property
     def needs(self) -> list[str]:
         """Maps that the losses need of the data beside the images."""
-        needed = ["worn_mask"] if self.total_variation else []
-        return needed + (["correspondence"] if self.correspondence != "none" or self.coordinate_weight else [])
+        needed = ["worn_mask"] if self.loss.total_variation else []
+        return needed + (["correspondence"] if self.correspondence != "none" or self.loss.coordinate_weight else [])
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """
@@ -206,42 +127,48 @@ class TryOnObjective(nn.Module):
         noised = self.scheduler.add_noise(latents, noise, timesteps)
         sample = torch.cat([noised, batch["conditioning"]], dim=1)
         context = self.embed(batch["garment"], batch["dropped"])
-        recorder = AttentionLossRecorder(self.blocks, self.blocks_per_level) if self.needs else None
+        recorder = AttentionLossRecorder(self.loss.blocks, self.blocks_per_level) if self.needs else None
 
         features = self.spatial_encoder(sample, timesteps, context, batch["garment_latents"])
         prediction = self.unet(sample, timesteps, context, features, attention_recorder=recorder).sample
 
-        mask_weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.unmasked_weight)
-        weight = None if self.unmasked_weight == 1 else mask_weight
-        if self.channel_weights is not None:
-            weight = mask_weight * mask_weight.new_tensor(self.channel_weights).view(1, -1, 1, 1)
+        mask_weight = 1 - batch["conditioning"][:, latents.shape[1], None] * (1 - self.loss.unmasked_weight)
+        weight = None if self.loss.unmasked_weight == 1 else mask_weight
+        if self.loss.channel_weights is not None:
+            weight = mask_weight * mask_weight.new_tensor(self.loss.channel_weights).view(1, -1, 1, 1)
         losses = {
             "denoising": denoising_loss(
-                prediction, noise, latents, timesteps, self.scheduler, weight=weight, min_snr_gamma=self.min_snr_gamma
+                prediction,
+                noise,
+                latents,
+                timesteps,
+                self.scheduler,
+                weight=weight,
+                min_snr_gamma=self.loss.min_snr_gamma,
             )
         }
         total = losses["denoising"]
-        if self.ssim_weight:
+        if self.loss.ssim_weight:
             clean = velocity(prediction, noised, timesteps, self.scheduler)  # the formula is its own inverse
             losses["ssim"] = self.decoded_ssim_loss(clean, latents, mask_weight)
-            total = total + self.ssim_weight * losses["ssim"]
-        if self.total_variation:
+            total = total + self.loss.ssim_weight * losses["ssim"]
+        if self.loss.total_variation:
             losses["total_variation"] = recorder.total_variation(batch["worn_mask"])
-            total = total + self.total_variation * losses["total_variation"]
+            total = total + self.loss.total_variation * losses["total_variation"]
         if "correspondence" in self.needs:
             truth = batch["correspondence"], tuple(batch["garment_shape"].tolist())
         if self.correspondence != "none":
             compute = {"cross-entropy": recorder.cross_entropy, "expected-coordinate": recorder.expected_coordinate}
             losses["correspondence"] = compute[self.correspondence](*truth)
-            total = total + self.correspondence_weight * losses["correspondence"]
-        if self.coordinate_weight:
+            total = total + self.loss.correspondence_weight * losses["correspondence"]
+        if self.loss.coordinate_weight:
             losses["coordinate"] = recorder.expected_coordinate(*truth)
-            total = total + self.coordinate_weight * losses["coordinate"]
+            total = total + self.loss.coordinate_weight * losses["coordinate"]
         return {"loss": total, **losses}
 
     def decoded_ssim_loss(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """`ssim_loss` of the decoded estimate; the truth is decoded too, so the autoencoder adds no loss."""
-        chosen = slice(self.ssim_batch_limit)
+        chosen = slice(self.loss.ssim_batch_limit)
         with torch.no_grad():
             truth = self.decode(latents[chosen])
         result = self.decode(clean[chosen])

@@ -108,9 +108,9 @@ def add_lora(network: nn.Module, rank: int, name: str = "tryon", seed: int = 0) 
 
     Args:
         network (`nn.Module`): A `TryOnUNet` or `SpatialEncoder`.
-        rank (`int`): Of the adapters.
-        name (`str`, *optional*, defaults to `"tryon"`): The adapter's.
-        seed (`int`, *optional*, defaults to 0): Of the adapters' weights; the global generator stays as it is.
+        rank (`int`): Rank of the adapters.
+        name (`str`, *optional*, defaults to `"tryon"`): Name of the adapters.
+        seed (`int`, *optional*, defaults to 0): Seed of their weights; the global generator stays as it is.
     """
     try:
         from peft import LoraConfig

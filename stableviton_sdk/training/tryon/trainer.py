@@ -17,11 +17,12 @@ from ..config import DataConfig, TrainingConfig
 from ..loop.resumption import check_steps
 from ..loop.run_log import MetricsLog
 from ..loop.training_loop import make_accelerator, run_training
+from .batches import Batch, check_item, collate, collate_encoded
 from .initialise import PAINT_BY_EXAMPLE, from_paint_by_example, from_scratch, load_autoencoder
-from .latent_cache import LatentCache, collate_encoded, fill_latent_cache
+from .latent_cache import LatentCache, fill_latent_cache
 from .losses import authors_blocks
 from .memory import estimate_memory
-from .objective import Batch, TryOnObjective, check_item, collate, decode, encode, sample_noise
+from .objective import TryOnObjective, decode, encode, sample_noise
 from .trainable import choose_trainable, merge_lora
 from .validation import validation_sheet
 
@@ -199,41 +200,28 @@ def start_pipeline(config: TrainingConfig) -> TryOnPipeline:
 
 def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObjective:
     """The losses of a configuration."""
-    loss, factor = config.loss, pipeline.vae_scale_factor
+    loss, factor, unet = config.loss, pipeline.vae_scale_factor, pipeline.unet
     if any(side % factor for side in config.data.size):
         raise InvalidInput(f"data.size is {list(config.data.size)}: pass multiples of {factor}.")
-    total_variation = loss.total_variation if config.stage == "atv" else 0.0
-    latent_shape = tuple(side // factor for side in reversed(config.data.size))
-    unet = pipeline.unet
-    blocks = loss.blocks
-    if blocks is None:
+    if config.stage != "atv":
+        loss = loss.replace(total_variation=0.0)
+    if loss.blocks is None:
+        latent_shape = tuple(side // factor for side in reversed(config.data.size))
         blocks = authors_blocks(unet.config.up_block_types, unet.config.layers_per_block, latent_shape)
-    unknown = [block for block in blocks if not 0 <= block < unet.num_zero_cross_attentions]
-    channels, weights = unet.config.out_channels, loss.channel_weights
-    if weights is not None and len(weights) != channels:
-        raise InvalidInput(f"loss.channel_weights is {weights}: pass a number for each of {channels} channels.")
+        loss = loss.replace(blocks=blocks)
+    channels, count = unet.config.out_channels, unet.num_zero_cross_attentions
+    if loss.channel_weights is not None and len(loss.channel_weights) != channels:
+        raise InvalidInput(
+            f"loss.channel_weights is {loss.channel_weights}: pass a number for each of {channels} channels."
+        )
     if loss.ssim_weight and pipeline.scheduler.config.prediction_type != "v_prediction":
         raise InvalidInput("loss.ssim_weight is for networks that predict velocity; leave it out.")
-    objective = TryOnObjective(
-        unet,
-        pipeline.spatial_encoder,
-        pipeline.garment_encoder,
-        pipeline.scheduler,
-        total_variation=total_variation,
-        correspondence=loss.correspondence,
-        correspondence_weight=loss.correspondence_weight,
-        coordinate_weight=loss.coordinate_weight,
-        blocks=blocks,
-        unmasked_weight=loss.unmasked_weight,
-        channel_weights=loss.channel_weights,
-        min_snr_gamma=loss.min_snr_gamma,
-        ssim_weight=loss.ssim_weight,
-        ssim_batch_limit=loss.ssim_batch_limit,
-        decode=functools.partial(decode, pipeline.vae),
-    )
-    if unknown or (objective.needs and not blocks):
+    networks = unet, pipeline.spatial_encoder, pipeline.garment_encoder
+    objective = TryOnObjective(*networks, pipeline.scheduler, loss, decode=functools.partial(decode, pipeline.vae))
+    unknown = any(block >= count for block in loss.blocks)
+    if unknown or (objective.needs and not loss.blocks):
         raise InvalidInput(
-            f"loss.blocks is {loss.blocks}: pass numbers from 0 to {unet.num_zero_cross_attentions - 1}"
+            f"loss.blocks is {config.loss.blocks}: pass numbers from 0 to {count - 1}"
             + ("" if unknown else ", for no block has the authors' choice of 700 to 3000 garment cells at this size")
             + "."
         )

@@ -1,4 +1,4 @@
-"""Sheets of images painted along the way."""
+"""Sheets of results in the course of a training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def validation_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig,
     """Results for the first pairs of a data set on one sheet: rows of garment, agnostic image, result, and photo.
 
     Args:
-        pipeline (`TryOnPipeline`): Of the networks in training.
+        pipeline (`TryOnPipeline`): The pipeline of the networks in training.
         data: A map-style data set of item dictionaries.
         config (`TrainingConfig`): For `validation` and the seed.
         path (`Path`): The image to write.

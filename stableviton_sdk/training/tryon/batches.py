@@ -1,0 +1,83 @@
+"""Items stacked to batches, in processes that read data: no network is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import InvalidInput
+from ..loop.dataloader import stack_images
+
+IMAGES = ("person", "garment", "agnostic", "densepose")
+LATENTS = ("latents", "garment_latents", "conditioning")
+
+Batch = dict[str, Any]
+
+
+def check_item(item: Any, shape: tuple[int, int], needed: Sequence[str] = ()) -> None:
+    """Refuse a data set whose items can't be trained on.
+
+    Args:
+        item: The data set's first item.
+        shape (`tuple[int, int]`): Height and width that its images must have.
+        needed (`Sequence[str]`, *optional*): Maps that the losses need: `worn_mask`, `correspondence`.
+
+    Raises:
+        `InvalidInput`: naming everything that doesn't fit.
+    """
+    if not isinstance(item, Mapping):
+        raise InvalidInput(f"the data set's items are {type(item).__name__}s: they must be dictionaries of arrays.")
+    problems = []
+    for name in (*IMAGES, "mask", *needed):
+        value = item.get(name)
+        kind, tail = (np.uint8, (3,)) if name in IMAGES else (np.bool_, ())
+        if name == "correspondence":
+            kind, tail = np.float32, (2,)
+        if value is None:
+            problems.append(f"{name} is missing")
+        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (*shape, *tail):
+            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {(*shape, *tail)}")
+    if problems:
+        raise InvalidInput(f"the data set's items can't be trained on: {'; '.join(problems)}.")
+
+
+def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> Batch:
+    """Stack items to tensors.
+
+    Args:
+        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
+        wanted (`Sequence[str]`, *optional*): Which of `worn_mask` and `correspondence` to take along.
+
+    Returns:
+        `dict[str, Any]`: images, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
+        (batch, 1, H, W); `correspondence`, float32 (batch, H, W, 2); `positions`, int64 (batch,).
+    """
+    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
+    for name in IMAGES:
+        batch[name] = stack_images(item[name] for item in items)
+    for name in ("mask", *(name for name in wanted if name != "correspondence")):
+        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))[:, None]
+    if "correspondence" in wanted:
+        batch["correspondence"] = torch.from_numpy(np.stack([item["correspondence"] for item in items]))
+    return batch
+
+
+def collate_encoded(items: Sequence[Mapping[str, Any]], garment_shape: tuple[int, int]) -> Batch:
+    """Stack items of a `LatentCache` to a batch as `encode` returns it.
+
+    Args:
+        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
+        garment_shape (`tuple[int, int]`): Height and width of the garment's image, whose pixels coordinates are.
+    """
+    batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
+    for name in items[0]:
+        if name not in ("position", "garment"):
+            batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
+    batch |= {name: batch[name].float() for name in LATENTS}
+    batch["garment"] = stack_images(item["garment"] for item in items)
+    batch["garment_shape"] = torch.tensor(garment_shape)
+    return batch
