@@ -61,7 +61,7 @@ def fetch_converted(
     """
     name, entry = repo.pick(checkpoint)
     stored = resolve_dtype(dtype) if isinstance(dtype, (torch.dtype, str)) else torch.float32
-    overrides = _overrides(architecture, entry)
+    overrides = merge_architecture(architecture, entry)
     place = {
         "repo_type": repo.repo_type,
         "revision": revision,
@@ -143,8 +143,12 @@ def _convert_once(
             logger.warning(f"{path.name}: {report.foreign_line()}")
 
 
-def _overrides(architecture: ArchitectureOverride | None, entry: Checkpoint) -> dict[str, dict[str, Any]]:
-    """What the registry knows about a checkpoint, and the caller's own on top."""
+def merge_architecture(architecture: ArchitectureOverride | None, entry: Checkpoint) -> dict[str, dict[str, Any]]:
+    """What the registry knows about a checkpoint, and the caller's own on top.
+
+    Raises:
+        `InvalidInput`: if the caller's own is no mapping of mappings.
+    """
     if architecture is not None and not (
         isinstance(architecture, Mapping) and all(isinstance(options, Mapping) for options in architecture.values())
     ):

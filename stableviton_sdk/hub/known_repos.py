@@ -80,3 +80,12 @@ KNOWN_REPOS: dict[str, KnownRepo] = {
 def known_repo(name: str | os.PathLike) -> KnownRepo | None:
     """The repository in the authors' layout that goes by this name, or None."""
     return KNOWN_REPOS.get(os.fspath(name))
+
+
+def known_checkpoint(repo_id: str, repo_type: str, filename: str) -> tuple[KnownRepo, Checkpoint] | None:
+    """The repository in the authors' layout, and its checkpoint, that a file on the Hub is; or None."""
+    for repo in KNOWN_REPOS.values():
+        for checkpoint in repo.checkpoints.values():
+            if (repo.repo_id, repo.repo_type, checkpoint.filename) == (repo_id, repo_type, filename):
+                return repo, checkpoint
+    return None

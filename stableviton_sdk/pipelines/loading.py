@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 
 from ..conversion.architecture import SCHEDULER
-from ..conversion.cache import ArchitectureOverride, fetch_converted
+from ..conversion.cache import ArchitectureOverride, fetch_converted, merge_architecture
 from ..conversion.convert import LIBRARY, load_components
 from ..conversion.model_card import UNKNOWN_LICENCE, licence_of_card, model_card
 from ..dtypes import resolve_dtype
 from ..errors import InvalidInput, TryOnError, WeightsUnavailable
 from ..files import write_text_atomically
 from ..hub import download as hub
+from ..hub.addresses import parse_address
 from ..hub.errors import translate
-from ..hub.known_repos import KNOWN_REPOS, known_repo
+from ..hub.known_repos import KNOWN_REPOS, known_checkpoint, known_repo
 from ..hub.layout import PICKLED, SAFE, files_in, index_components, read_index, refuse_incomplete, select_weights
 from ..preprocessing.preprocessor import PersonPreprocessor
+from .components import check_components, check_same_dtype
 from .saved_weights import refuse_incomplete_weights
 
 if TYPE_CHECKING:
@@ -62,9 +65,13 @@ def find_folder(
             f"{type(name).__name__} is no place to load a pipeline from: pass a folder's path or a Hub repository's "
             "name."
         ) from error
+    check_components(options)
     for option in ("dtype", "torch_dtype"):
         if isinstance(options.get(option), Mapping):
-            options[option] = {name: resolve_dtype(dtype) for name, dtype in options[option].items()}
+            dtypes = {name: resolve_dtype(dtype) for name, dtype in options[option].items()}
+            default = dtypes.get("default", torch.float32)
+            check_same_dtype(dtypes.get("unet", default), dtypes.get("spatial_encoder", default))
+            options[option] = dtypes
         elif option in options:
             options[option] = resolve_dtype(options[option])
     if os.path.isdir(name):
@@ -124,22 +131,63 @@ def download(
 
 
 def load_single_file(
+    cls: type[TryOnPipeline],
     path: str | os.PathLike,
     dtype: torch.dtype | str | None,
     architecture: ArchitectureOverride | None,
-    components: Mapping[str, Any],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
-    """All components of a pipeline, from the authors' checkpoint file and, where given, `components`.
+    """Arguments of a pipeline made of the authors' checkpoint file and, where given, of other components.
 
     Arguments and errors as for `TryOnPipeline.from_single_file`.
     """
     from diffusers import PNDMScheduler
 
-    loaded, report = load_components(path, dtype=resolve_dtype(dtype), architecture=architecture)
+    hub_options = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+    other_dtype = options.pop("torch_dtype", None)
+    dtype = resolve_dtype(other_dtype if dtype is None else dtype)
+    for option in options:
+        if option not in inspect.signature(cls.__init__).parameters:
+            raise InvalidInput(f"from_single_file has no argument {option!r}: leave it out.")
+    check_components(options)
+    address = parse_address(path) if isinstance(path, str) else None
+    if address is not None:
+        known = known_checkpoint(address.repo_id, address.repo_type, address.filename)
+        page = f"{'' if address.repo_type == 'model' else f'{address.repo_type}s/'}{address.repo_id}"
+        licence = known[0].licence if known else f"see the weights' page, https://huggingface.co/{page}"
+        options = {"weights_licence": licence, **options}
+        if known:
+            architecture = merge_architecture(architecture, known[1])
+        place = {"repo_type": address.repo_type, "revision": address.revision}
+        path = hub.fetch_file(address.repo_id, address.filename, **{**place, **hub_options})
+    loaded, report = load_components(path, dtype=dtype, architecture=architecture)
     if report.foreign_line():
         logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
     loaded |= {"scheduler": PNDMScheduler(**SCHEDULER), "preprocessor": PersonPreprocessor()}
-    return {**loaded, **components}
+    return {**loaded, **options}
+
+
+def shared_arguments(
+    cls: type[TryOnPipeline], pipeline: DiffusionPipeline, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Arguments of a pipeline that shares another one's components and options, unless others are given."""
+    names = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    for name in given:
+        if name not in names:
+            raise InvalidInput(f"from_pipe has no argument {name!r}: leave it out.")
+    shared = {name: pipeline.components.get(name, pipeline.config.get(name)) for name in names}
+    missing = [name for name in LIBRARY if name != "preprocessor" and shared[name] is None and name not in given]
+    if missing:
+        raise InvalidInput(f"{type(pipeline).__name__} has no {missing[0]}: pass a TryOnPipeline, or {missing[0]}=.")
+    return {**shared, **given}
+
+
+def switch_vae(vae: Any, option: str, on: bool) -> None:
+    """Turn slicing or tiling of an autoencoder on or off, where it has it."""
+    if hasattr(vae, f"use_{option}"):
+        getattr(vae, f"{'enable' if on else 'disable'}_{option}")()
+    elif on:
+        logger.warning(f"{type(vae).__name__} has no {option}, and needs little memory as it is: nothing changes.")
 
 
 def write_card(folder: Path, licence: str | None) -> bool:

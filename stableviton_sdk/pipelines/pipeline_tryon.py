@@ -31,6 +31,7 @@ from ..attention.recorder import (
 )
 from ..attention.result import TryOnAttention
 from ..conversion.cache import ArchitectureOverride
+from ..dtypes import resolve_dtype
 from ..errors import InvalidInput, TryOnError
 from ..images import ImageLike, as_image_list, load_image, resize, resize_mask, to_tensor
 from ..models.garment_encoder import GarmentEncoder
@@ -44,6 +45,7 @@ from . import loading
 from .batches import Pairs, each, match_branches, split_batch
 from .calls import Calls
 from .checks import check_choices, check_garment, check_person, check_tensors, raise_if_set
+from .components import check_components, check_same_dtype, check_scheduler, recall_options
 from .lora import TryOnLoraLoaderMixin, refuse_adapters
 from .pasting import paste_into_photos
 from .pipeline_output import TryOnPipelineOutput
@@ -65,8 +67,11 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         unet (`TryOnUNet`): Denoises the person's latent.
         scheduler (`SchedulerMixin`): Noise schedule; copied for every call.
         preprocessor (`PersonPreprocessor`, *optional*): Derives agnostic mask and DensePose from a raw photo.
-        weights_licence (`str`, *optional*): Licence of the weights; stored in the config and the model card.
-        default_num_inference_steps (`int`, *optional*, defaults to 50): Denoising steps of a call that names none.
+        weights_licence (`str`, *optional*):
+            Licence of the weights, stored in the config and the model card; by default that of the pipeline that the
+            networks come from.
+        default_num_inference_steps (`int`, *optional*):
+            Denoising steps of a call that names none; 50, unless the U-Net comes from a pipeline with another number.
         correspondence_block (`int`, *optional*):
             Zero cross-attention block that answers where pixels came from, 0 being the decoder's lowest resolution;
             by default each image's sharpest. (An unsupervised block can be confidently wrong.)
@@ -86,23 +91,26 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         scheduler: KarrasDiffusionSchedulers,
         preprocessor: PersonPreprocessor | None = None,
         weights_licence: str | None = None,
-        default_num_inference_steps: int = 50,
+        default_num_inference_steps: int | None = None,
         correspondence_block: int | None = None,
     ):
         super().__init__()
-        self.register_modules(
-            vae=vae,
-            garment_encoder=garment_encoder,
-            spatial_encoder=spatial_encoder,
-            unet=unet,
-            scheduler=scheduler,
-            preprocessor=preprocessor,
-        )
-        self.register_to_config(
-            weights_licence=weights_licence,
-            default_num_inference_steps=default_num_inference_steps,
-            correspondence_block=correspondence_block,
-        )
+        components = {
+            "vae": vae,
+            "garment_encoder": garment_encoder,
+            "spatial_encoder": spatial_encoder,
+            "unet": unet,
+            "scheduler": scheduler,
+            "preprocessor": preprocessor,
+        }
+        options = {
+            "weights_licence": weights_licence,
+            "default_num_inference_steps": default_num_inference_steps,
+            "correspondence_block": correspondence_block,
+        }
+        check_components(components)
+        self.register_modules(**components)
+        self.register_to_config(**recall_options(components, options))
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._calls = Calls()
@@ -185,15 +193,17 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         *,
         dtype: torch.dtype | str | None = None,
         architecture: ArchitectureOverride | None = None,
-        **components: Any,
+        **kwargs: Any,
     ) -> Self:
         """Load the authors' checkpoint file, without converting it on disk.
 
         Args:
-            path (`str` or `os.PathLike`): `.ckpt`, or a safetensors file of the same keys.
+            path (`str` or `os.PathLike`):
+                `.ckpt`, or a safetensors file of the same keys; or the address of one on the Hub, as its page has it.
             dtype (`torch.dtype` or `str`, *optional*): Type of the weights; by default as stored.
             architecture (`Mapping`, *optional*): What shapes can't tell; see `conversion.infer_architecture`.
-            components: `scheduler=…`, `preprocessor=…`, to use instead of the released ones.
+            kwargs: `scheduler=…`, `preprocessor=…`, to use instead of the released ones; and for an address
+                `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`.
 
         Returns:
             `TryOnPipeline`
@@ -201,12 +211,48 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         Raises:
             `InvalidInput`: if there is no such file, or an argument is none of these.
             `IncompatibleCheckpoint`: if the file isn't a StableVITON checkpoint.
+            `WeightsUnavailable`: if the address's file can't be had.
         """
-        known = inspect.signature(cls.__init__).parameters
-        for component in components:
-            if component not in known:
-                raise InvalidInput(f"from_single_file has no argument {component!r}: leave it out.")
-        return cls(**loading.load_single_file(path, dtype, architecture, components))
+        return cls(**loading.load_single_file(cls, path, dtype, architecture, kwargs))
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Self:
+        """A pipeline that shares another one's networks and options.
+
+        Args:
+            pipeline (`DiffusionPipeline`): A `TryOnPipeline`, or one of a class derived from it.
+            kwargs: Components and options to use instead; `dtype` casts the networks, which are the other one's too.
+
+        Returns:
+            `TryOnPipeline`
+
+        Raises:
+            `InvalidInput`: if a component is missing, or an argument is none of these.
+        """
+        dtypes = [dtype for name in ("dtype", "torch_dtype") if (dtype := kwargs.pop(name, None)) is not None]
+        made = cls(**loading.shared_arguments(cls, pipeline, kwargs))
+        return made.to(dtype=resolve_dtype(dtypes[0])) if dtypes else made
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """The pipeline, moved or cast in place, as by `DiffusionPipeline.to`."""
+        # a CPU computes float16, if slowly: diffusers' warning, once a network, says that it can't
+        return super().to(*args, **{"silence_dtype_warnings": True, **kwargs})
+
+    def enable_vae_slicing(self) -> None:
+        """Decode a batch's images one by one, which needs less memory. As on Stable Diffusion's pipelines."""
+        loading.switch_vae(self.vae, "slicing", True)
+
+    def disable_vae_slicing(self) -> None:
+        """Decode a batch at once again."""
+        loading.switch_vae(self.vae, "slicing", False)
+
+    def enable_vae_tiling(self) -> None:
+        """Encode and decode large images in tiles, which needs less memory. As on Stable Diffusion's pipelines."""
+        loading.switch_vae(self.vae, "tiling", True)
+
+    def disable_vae_tiling(self) -> None:
+        """Encode and decode images as a whole again."""
+        loading.switch_vae(self.vae, "tiling", False)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Save as `DiffusionPipeline` does, with a model card that carries the weights' licence on.
@@ -355,6 +401,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         Raises:
             `InvalidInput`: naming the argument.
         """
+        check_scheduler(self.scheduler)  # which may have been replaced, and the networks cast, at any time
+        check_same_dtype(self.unet.dtype, self.spatial_encoder.dtype)
         check_choices(
             height=height,
             width=width,

@@ -1,0 +1,133 @@
+"""The parts of a pipeline: whether they can make one, and what they remember of the pipeline they come from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin
+
+from ..errors import InvalidInput
+
+# What a part must be able to do; a network of another class that does it may stand in.
+NEEDED = {
+    "vae": ("encode", "decode", "config"),
+    "garment_encoder": ("forward", "dtype"),
+    "spatial_encoder": ("forward", "dtype"),
+    "unet": ("forward", "dtype", "num_zero_cross_attentions"),
+    "scheduler": ("set_timesteps", "step", "config"),
+}
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+def check_components(components: Mapping[str, Any]) -> None:
+    """Refuse parts of a pipeline that are none.
+
+    Args:
+        components (`Mapping[str, Any]`): Any of the pipeline's components, by name; other entries don't matter.
+
+    Raises:
+        `InvalidInput`: for a class instead of an object, for None where a part is needed, and for one of another kind.
+    """
+    for name in (*NEEDED, "preprocessor"):
+        if name not in components:
+            continue
+        component = components[name]
+        if isinstance(component, type):
+            config = "pipe.scheduler.config" if name == "scheduler" else "config"
+            raise InvalidInput(
+                f"{name} is the class {component.__name__}: pass an object, such as "
+                f"{component.__name__}.from_config({config})."
+            )
+        if component is None and name != "preprocessor":
+            raise InvalidInput(f"{name} is None, and nothing works without it: leave {name}= out, or pass one.")
+        lacking = [need for need in NEEDED.get(name, ()) if not hasattr(component, need)]
+        if lacking:
+            raise InvalidInput(f"{name} is a {type(component).__name__}, which has no {lacking[0]}: pass a {name}.")
+    if components.get("scheduler") is not None:
+        check_scheduler(components["scheduler"])
+
+
+def check_scheduler(scheduler: SchedulerMixin) -> None:
+    """Refuse a scheduler whose noise isn't that of the networks' training, or whose steps want other arguments.
+
+    Raises:
+        `InvalidInput`: naming it.
+    """
+    name = type(scheduler).__name__
+    if not hasattr(scheduler, "alphas_cumprod") or not hasattr(scheduler, "scale_model_input"):
+        problem = "is made for another kind of diffusion (EDM, flow matching or consistency)"
+    elif scheduler.config.get("use_flow_sigmas"):
+        problem = "has use_flow_sigmas, which is for flow matching"
+    elif scheduler.config.get("prediction_type", "epsilon") not in PREDICTIONS:
+        problem = f"predicts {scheduler.config.prediction_type!r}"
+    elif "Inverse" in name:
+        problem = "adds noise instead of removing it"
+    elif _other_arguments(scheduler):
+        problem = f"wants more than a prediction at each step ({', '.join(_other_arguments(scheduler))})"
+    else:
+        return
+    raise InvalidInput(
+        f"the scheduler {name} {problem}, so these networks can't use it: pass one of Stable Diffusion's, such "
+        "as UniPCMultistepScheduler.from_config(pipe.scheduler.config)."
+    )
+
+
+def check_same_dtype(unet: torch.dtype, spatial_encoder: torch.dtype) -> None:
+    """Refuse number types of networks that couldn't compute with each other.
+
+    Raises:
+        `InvalidInput`: naming both types.
+    """
+    if unet != spatial_encoder:
+        raise InvalidInput(
+            f"unet is {unet} and spatial_encoder {spatial_encoder}, and they exchange tensors at every step: load "
+            "both in one type (the other networks may have another)."
+        )
+
+
+def recall_options(components: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a pipeline, where none are given those of the pipeline that its networks come from.
+
+    Networks are passed from one pipeline to the next without the pipeline's configuration
+    (`TryOnPipeline(**pipe.components)`), and neither their licence nor what suits them may get lost. So each network
+    carries its licence, and the U-Net the other options, as plain attributes.
+
+    Args:
+        components (`Mapping[str, Any]`): The pipeline's.
+        given (`Mapping[str, Any]`): Options by name; None for those that aren't given.
+
+    Returns:
+        `dict[str, Any]`: the same options, resolved.
+    """
+    networks = {name: part for name, part in components.items() if isinstance(part, torch.nn.Module)}
+    options = dict(given)
+    if options["weights_licence"] is None:
+        licences: dict[str, list[str]] = {}
+        for name, network in networks.items():
+            if licence := getattr(network, "_weights_licence", None):
+                licences.setdefault(licence, []).append(name)
+        options["weights_licence"] = next(iter(licences), None)
+        if len(licences) > 1:
+            options["weights_licence"] = "; ".join(f"{', '.join(names)}: {text}" for text, names in licences.items())
+    else:
+        for network in networks.values():
+            if getattr(network, "_weights_licence", None) is None:  # shared weights keep the licence they came with
+                network._weights_licence = options["weights_licence"]
+    remembered = getattr(components["unet"], "_pipeline_options", {})
+    for name, default in (("default_num_inference_steps", 50), ("correspondence_block", None)):
+        if options[name] is None:
+            options[name] = remembered.get(name, default)
+    components["unet"]._pipeline_options = {
+        name: options[name] for name in ("default_num_inference_steps", "correspondence_block")
+    }
+    return options
+
+
+def _other_arguments(scheduler: SchedulerMixin) -> list[str]:
+    """Arguments that a step has no defaults for, besides the usual three."""
+    parameters = list(inspect.signature(scheduler.step).parameters.values())[3:]
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [entry.name for entry in parameters if entry.default is entry.empty and entry.kind not in kinds]
