@@ -79,7 +79,7 @@ def check_mask(mask: Image.Image, densepose: Image.Image, *, name: str = "mask")
     if _palette_share(pixels) < PLAUSIBLE_SHARE:
         return
     labels = _labels(pixels)
-    repainted = np.asarray(mask.convert("L").resize(labels.shape[::-1], Image.Resampling.NEAREST)) >= 128
+    repainted = np.asarray(mask.resize(labels.shape[::-1], Image.Resampling.NEAREST).convert("L")) >= 128
     covered = float((labels[repainted] > 0).mean()) if repainted.any() else 0.0
     torso = np.isin(labels, TORSO)
     if covered == 0:
@@ -151,7 +151,7 @@ def _sample(image: Image.Image, proportions: tuple[int, int]) -> np.ndarray:
     """Pixels of an image at a size of these proportions, int, (H, W, 3); none are mixed, so that colours stay."""
     scale = SIDE / max(proportions)
     size = (max(1, round(proportions[0] * scale)), max(1, round(proportions[1] * scale)))
-    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.NEAREST)).astype(np.int32)
+    return np.asarray(image.resize(size, Image.Resampling.NEAREST).convert("RGB")).astype(np.int32)
 
 
 def _palette_share(pixels: np.ndarray) -> float:
@@ -177,7 +177,7 @@ def _label_count(pixels: np.ndarray) -> int:
 def _difference(one: Image.Image, other: Image.Image) -> float:
     """Mean difference of two images' pixels, 0 to 255, at 48 x 64."""
     small = [
-        np.asarray(image.convert("RGB").resize((48, 64), Image.Resampling.BOX, reducing_gap=2.0), np.float32)
+        np.asarray(image.resize((48, 64), Image.Resampling.BOX, reducing_gap=2.0).convert("RGB"), np.float32)
         for image in (one, other)
     ]
     return float(np.abs(small[0] - small[1]).mean())
