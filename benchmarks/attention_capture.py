@@ -65,7 +65,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, int]:
     """Peak bytes of one call, those in use before it, and what its attention keeps."""
     size = (arguments.height * 3 // 4, arguments.height)
     pipe = build(arguments)
-    person, garment = (Image.effect_noise(size, 60).convert("RGB") for _ in range(2))
+    person, garment, densepose = (Image.effect_noise(size, 60).convert("RGB") for _ in range(3))
     mask = Image.new("L", size)
     mask.paste(255, (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4))
     pixels = [(size[0] // 4 + 5 * index, size[1] // 2) for index in range(32)]
@@ -76,7 +76,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, int]:
             person,
             garment,
             mask=mask,
-            densepose=person,
+            densepose=densepose,
             height=size[1],
             width=size[0],
             num_inference_steps=steps,

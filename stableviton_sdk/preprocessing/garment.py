@@ -14,6 +14,7 @@ from ..errors import InvalidInput, NoPersonFound
 from ..images import ImageLike, load_image
 from .frame import Box, Frame, choose_frame, same_aspect
 from .labels import CIHP, UPPER_GARMENTS
+from .plausibility import check_garment
 
 GarmentPhoto = Literal["flat-lay", "model"]
 GARMENT_PHOTOS = ("flat-lay", "model")
@@ -91,7 +92,8 @@ def prepare_garment(
         garment (`ImageLike`): The garment's image. Transparent parts show the canvas.
         size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`): Width and height of the canvas in pixels.
         garment_photo (`str`, *optional*, defaults to `"flat-lay"`):
-            `"flat-lay"`: an image of the garment alone. `"model"`: a photo of somebody who wears it; it is cut out.
+            `"flat-lay"`: an image of the garment alone; a person in it causes a warning. `"model"`: a photo of a
+            person who wears it; it is cut out.
         parser (`Callable`, *optional*):
             For `"model"`: takes an RGB image and returns its CIHP label map, uint8, (H, W).
         category (`str`, *optional*, defaults to `"upper"`):
@@ -118,6 +120,7 @@ def prepare_garment(
         if parser is None:
             raise InvalidInput('garment_photo="model" needs a parser to cut the garment out: pass one, or a flat-lay.')
         return _cut_out(image, parser, GARMENT_LABELS[category], size)
+    check_garment(image)
     background = _even_background(image)
     found = None if background is None else _find_garment(image, *background)
     if found is None:

@@ -15,6 +15,7 @@ from ..errors import InvalidInput
 from ..images import MAX_PIXELS, ImageLike, load_image, load_mask, resize, resize_mask
 from .contact_sheet import draw_contact_sheet
 from .frame import Frame, choose_frame, same_aspect
+from .plausibility import check_densepose, check_mask, check_person
 from .storage import read_folder, write_folder
 
 MAPS = ("mask", "densepose", "agnostic")  # what a caller may pass of the whole photo
@@ -110,7 +111,10 @@ class TryOnInputs:
                 Of the frame; see the class.
 
         Raises:
-            `InvalidInput`: if an image can't be read, or a map isn't in the photo's proportions.
+            `InvalidInput`:
+                if an image can't be read, a map isn't in the photo's proportions, or is certainly wrong: `densepose`
+                black, inverted, in BGR or the photo itself; `mask` covering nothing of the person. What is doubtful
+                causes a warning.
         """
         photo = load_image(photo, name="person")
         maps = {"mask": mask, "densepose": densepose} | ({} if agnostic is None else {"agnostic": agnostic})
@@ -118,7 +122,7 @@ class TryOnInputs:
         frame = Frame(photo.size, (0, 0, *photo.size))
         if aspect is not None:
             frame = _frame_around(loaded["mask"], photo.size, aspect)
-        return cls(
+        inputs = cls(
             photo=photo,
             frame=frame,
             frame_person=frame.crop(photo),
@@ -126,6 +130,10 @@ class TryOnInputs:
             parsing=parsing,
             keypoints=keypoints,
         )
+        check_densepose(inputs.frame_densepose, inputs.frame_person)
+        check_mask(inputs.frame_mask, inputs.frame_densepose)
+        check_person(inputs.frame_person, inputs.frame_densepose)
+        return inputs
 
     def agnostic_at(self, size: tuple[int, int]) -> Image.Image:
         """The agnostic image as the network sees it: one's own, resized, or the person with the mask greyed.
@@ -151,7 +159,8 @@ class TryOnInputs:
             changes: Image-likes by the names above, or other fields of the class by theirs.
 
         Raises:
-            `InvalidInput`: for an unknown name, or an image that doesn't have the proportions.
+            `InvalidInput`: for an unknown name, an image that doesn't have the proportions, or a map that is
+                certainly wrong, as for `from_maps`.
         """
         fields = {field.name for field in dataclasses.fields(self)}
         loaded: dict[str, Any] = {}
@@ -176,7 +185,12 @@ class TryOnInputs:
                 loaded[name] = value
         if {"frame_mask", "frame_person"} & set(loaded):
             loaded.setdefault("frame_agnostic", None)
-        return dataclasses.replace(self, **loaded)
+        inputs = dataclasses.replace(self, **loaded)
+        if "frame_densepose" in loaded:
+            check_densepose(inputs.frame_densepose, inputs.frame_person)
+        if {"frame_densepose", "frame_mask"} & set(loaded):
+            check_mask(inputs.frame_mask, inputs.frame_densepose)
+        return inputs
 
     def to_image(self) -> Image.Image:
         """A labelled contact sheet: photo and frame, person, mask, agnostic image, DensePose, parse and joints."""

@@ -50,6 +50,21 @@ PARULA.flags.writeable = False
 TILE = (64, 1024)
 
 
+def palette_distances(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Distances of colours from those of a palette.
+
+    Args:
+        colours (`np.ndarray`): RGB, 0 to 255, (N, 3).
+        palette (`np.ndarray`): RGB, 0 to 255, (M, 3).
+
+    Returns:
+        `np.ndarray`: float32, (N, M).
+    """
+    colours, palette = colours.astype(np.float32), palette.astype(np.float32)
+    squared = (colours**2).sum(axis=1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(axis=1)
+    return np.sqrt(squared.clip(0))
+
+
 def strongest_labels(logits: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Label with the highest logit at each point of a grid, the logits interpolated bilinearly.
 

@@ -11,17 +11,17 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from .labels import PARULA
+from .labels import PARULA, palette_distances
 
 SIDE = 192  # pixels of the longer side that images are sampled at
 BLACK = 24  # brightest channel of a pixel that counts as background; JPEG leaves black at less
-PALETTE_DISTANCE = 40.0  # RGB; blurred edges and JPEG keep three quarters of a DensePose image's pixels within it
+PALETTE_DISTANCE = 40.0  # RGB; blurring and JPEG leave three quarters of a DensePose image's pixels within it
 PLAUSIBLE_SHARE = 0.6  # of a DensePose image's pixels within that distance
-CERTAIN_SHARE = 0.7  # likewise, of an image whose channels were put right
-CERTAIN_LABELS = 5  # body parts that such an image shows at least
+CERTAIN_SHARE = 0.7  # the same, for an image with its channels put right
+CERTAIN_LABELS = 5  # least number of body parts in such an image
 SAME_IMAGE = 6.0  # mean difference of two images, 0 to 255, below which they show the same
 BACKGROUND_DISTANCE = 14  # largest difference of a channel from the background's colour
-CUT_SHARE = 0.08  # of the lower edge, from which on it cuts off what the image shows
+CUT_SHARE = 0.08  # part of the lower edge that isn't background, if it cuts a person off
 TORSO, HEAD = (1, 2), (23, 24)  # DensePose labels
 
 
@@ -79,7 +79,7 @@ def check_mask(mask: Image.Image, densepose: Image.Image, *, name: str = "mask")
     if _palette_share(pixels) < PLAUSIBLE_SHARE:
         return
     labels = _labels(pixels)
-    repainted = np.asarray(mask.convert("L").resize(labels.shape[::-1], Image.Resampling.NEAREST)) >= 128
+    repainted = np.asarray(mask.resize(labels.shape[::-1], Image.Resampling.NEAREST).convert("L")) >= 128
     covered = float((labels[repainted] > 0).mean()) if repainted.any() else 0.0
     torso = np.isin(labels, TORSO)
     if covered == 0:
@@ -128,7 +128,7 @@ def check_person(person: Image.Image, densepose: Image.Image, *, name: str = "pe
 def check_garment(garment: Image.Image, *, name: str = "garment") -> None:
     """Warn about the photo of a person where a flat lay is expected.
 
-    Only photos on a plain background are told apart: a person has skin at the top, and continues over the lower edge.
+    Works for photos on a plain background: a person has skin at the top, and is cut off by the lower edge.
 
     Args:
         garment (`PIL.Image.Image`): RGB, of any size.
@@ -151,20 +151,20 @@ def _sample(image: Image.Image, proportions: tuple[int, int]) -> np.ndarray:
     """Pixels of an image at a size of these proportions, int, (H, W, 3); none are mixed, so that colours stay."""
     scale = SIDE / max(proportions)
     size = (max(1, round(proportions[0] * scale)), max(1, round(proportions[1] * scale)))
-    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.NEAREST)).astype(np.int32)
+    return np.asarray(image.resize(size, Image.Resampling.NEAREST).convert("RGB")).astype(np.int32)
 
 
 def _palette_share(pixels: np.ndarray) -> float:
-    """Share of the pixels that aren't black whose colour is near one of DensePose's."""
+    """Share of pixels near a colour of DensePose, among those that aren't black."""
     coloured = pixels[pixels.max(axis=-1) > BLACK]
     if not len(coloured):
         return 0.0
-    return float((_palette_distances(coloured, PARULA[1:]).min(axis=1) < PALETTE_DISTANCE).mean())
+    return float((palette_distances(coloured, PARULA[1:]).min(axis=1) < PALETTE_DISTANCE).mean())
 
 
 def _labels(pixels: np.ndarray) -> np.ndarray:
     """DensePose labels by the nearest colour, (H, W)."""
-    labels = _palette_distances(pixels.reshape(-1, 3), PARULA).argmin(axis=1).reshape(pixels.shape[:2])
+    labels = palette_distances(pixels.reshape(-1, 3), PARULA).argmin(axis=1).reshape(pixels.shape[:2])
     return np.where(pixels.max(axis=-1) > BLACK, labels, 0)
 
 
@@ -174,17 +174,10 @@ def _label_count(pixels: np.ndarray) -> int:
     return int((counts > 0.01 * counts.sum()).sum())
 
 
-def _palette_distances(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Distances (N, M) of colours (N, 3) from a palette's (M, 3)."""
-    colours, palette = colours.astype(np.float32), palette.astype(np.float32)
-    squared = (colours**2).sum(axis=1)[:, None] - 2 * colours @ palette.T + (palette**2).sum(axis=1)
-    return np.sqrt(squared.clip(0))
-
-
 def _difference(one: Image.Image, other: Image.Image) -> float:
     """Mean difference of two images' pixels, 0 to 255, at 48 x 64."""
     small = [
-        np.asarray(image.convert("RGB").resize((48, 64), Image.Resampling.BOX, reducing_gap=2.0), np.float32)
+        np.asarray(image.resize((48, 64), Image.Resampling.BOX, reducing_gap=2.0).convert("RGB"), np.float32)
         for image in (one, other)
     ]
     return float(np.abs(small[0] - small[1]).mean())

@@ -328,7 +328,7 @@ def test_only_what_is_asked_for_is_kept(pipeline):
 
 def test_maps_are_of_the_cell_that_the_photos_frame_says(pipeline):
     person, mask = random_image(200, 100), mask_image(200, 100)
-    maps = {"person": person, "mask": mask, "densepose": person}
+    maps = {"person": person, "mask": mask, "densepose": random_image(200, 100, seed=2)}
     watcher = Watcher()
     pipeline(**call_arguments(**maps), output_attention=watcher)
     output = pipeline(**call_arguments(**maps), output_attention=AttentionRequest(queries=[(100, 50)]))
@@ -372,7 +372,7 @@ def test_requests_that_the_network_cannot_meet_are_refused(pipeline, request_):
 @pytest.mark.parametrize("output_type", ["pil", "np", "pt", "latent"])
 def test_every_kind_of_output_can_be_drawn(pipeline, output_type):
     person, mask = random_image(90, 90), mask_image(90, 90)
-    arguments = call_arguments(person=person, mask=mask, densepose=person, output_type=output_type)
+    arguments = call_arguments(person=person, mask=mask, densepose=random_image(90, 90, seed=2), output_type=output_type)
     attention = pipeline(**arguments, output_attention=True).attention
     assert attention.to_image(height=64).size == (2 * (180 + 12) + 12, 64 + 26 + 2 * 12)
     assert attention.warp().size == (90, 90)

@@ -9,6 +9,8 @@ from PIL import Image
 
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.errors import InvalidInput
+from stableviton_sdk.preprocessing.garment import prepare_garment
+from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.labels import PARULA
 from stableviton_sdk.preprocessing.plausibility import check_densepose, check_garment, check_mask, check_person
 
@@ -164,3 +166,38 @@ def test_tiny_and_thin_images_are_no_error(size):
     for check in (check_mask, check_person):
         check(image, image)
     check_garment(image)
+
+
+def test_inputs_refuse_wrong_maps_however_they_get_them(densepose, photo, sample):
+    mask = mask_of(sample.mask)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inputs = TryOnInputs.from_maps(photo, mask=mask, densepose=densepose)
+        assert inputs.replace(mask=mask, densepose=densepose).frame_densepose.size == densepose.size
+    for wrong in (changed(densepose, lambda values: values[..., ::-1]), Image.new("RGB", densepose.size), photo):
+        with pytest.raises(InvalidInput, match="densepose"):
+            TryOnInputs.from_maps(photo, mask=mask, densepose=wrong)
+        for name in ("densepose", "frame_densepose"):
+            with pytest.raises(InvalidInput, match="densepose"):
+                inputs.replace(**{name: wrong})
+    beside = mask_of(sample.densepose_labels == 0)
+    with pytest.raises(InvalidInput, match="mask covers nothing of the person"):
+        TryOnInputs.from_maps(photo, mask=beside, densepose=densepose)
+    for name in ("mask", "frame_mask"):
+        with pytest.raises(InvalidInput, match="mask covers nothing of the person"):
+            inputs.replace(**{name: beside})
+
+
+def test_inputs_warn_about_a_flat_lay_as_the_person(densepose, sample):
+    flat_lay = Image.new("RGB", densepose.size, (246, 246, 246))
+    flat_lay.paste((180, 30, 40), (60, 130, 130, 230))
+    with pytest.warns(UserWarning, match="person shows plain background"):
+        TryOnInputs.from_maps(flat_lay, mask=mask_of(sample.mask), densepose=densepose)
+
+
+def test_preparing_the_photo_of_a_person_as_a_flat_lay_warns():
+    person = Image.new("RGB", (300, 400), (240, 240, 240))
+    person.paste((224, 172, 145), (120, 40, 180, 120))
+    person.paste((20, 60, 160), (80, 120, 220, 400))
+    with pytest.warns(UserWarning, match='garment_photo="model"'):
+        prepare_garment(person)

@@ -76,9 +76,9 @@ class OpenPoseEstimator:
 
 
 def _detection_image(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
-    """Scale a photo for the network, and say how large the photo is in it.
+    """Image for the network, and width and height of the photo in it.
 
-    OpenPose's maps have 57 channels at the size of its input, and the network itself always sees 184 rows: a long
+    OpenPose's maps have 57 channels at the size of its input, and the network's own input always has 184 rows: a long
     strip would cost gigabytes, so it is made no longer than four times its width, padded in OpenPose's own grey.
     """
     width, height = image.size
@@ -94,7 +94,7 @@ def _detection_image(image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
 
 
 def _to_pose(result: Any, scale: tuple[float, float], image_size: tuple[int, int]) -> Pose | None:
-    """One of controlnet_aux's body results (COCO-18, detection pixels) as a `Pose` in image pixels."""
+    """`Pose` in image pixels of one of controlnet_aux's body results (COCO-18, detection pixels)."""
     keypoints = np.zeros((25, 3), np.float32)
     for index, joint in zip(COCO_18_TO_BODY_25, result.keypoints, strict=True):
         if joint is None:
@@ -112,7 +112,7 @@ def _to_pose(result: Any, scale: tuple[float, float], image_size: tuple[int, int
 
 
 def _load_body(path: str | os.PathLike, device: str) -> Any:
-    """Build controlnet_aux's `Body` around weights that were read as tensors only, on whatever device they lay."""
+    """controlnet_aux's `Body` with weights that are read as tensors only."""
     import torch
 
     body_class, network_class = _import_openpose()
@@ -133,7 +133,7 @@ def _load_body(path: str | os.PathLike, device: str) -> Any:
             f"have another shape, such as {wrong[0]}; pass body_pose_model.pth."
         )
     network.load_state_dict(state, assign=True)
-    # Body's own constructor takes a path, trusts PyTorch's default for pickles and needs the device of the file.
+    # Body's own constructor reads the file with torch.load's defaults, and needs the device that it was saved from.
     body = body_class.__new__(body_class)
     body.model = network.eval().requires_grad_(False)
     return body.to(device)

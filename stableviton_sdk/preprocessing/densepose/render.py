@@ -10,7 +10,7 @@ from PIL import Image
 
 from ...errors import InvalidInput
 from ...images import ImageLike, load_image
-from ..labels import PARULA, strongest_labels
+from ..labels import PARULA, palette_distances, strongest_labels
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +115,7 @@ def labels_from_image(image: ImageLike) -> np.ndarray:
 
 
 def _pack(pixels: np.ndarray) -> np.ndarray:
-    """Each RGB triple as one number."""
+    """RGB pixels (..., 3) as single numbers, (...)."""
     wide = pixels.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
@@ -124,11 +124,10 @@ def _nearest_label(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Label of the palette's nearest colour, and the distance to it, for packed colours (N,)."""
     labels = np.empty(len(colours), dtype=np.uint8)
     distances = np.empty(len(colours), dtype=np.float32)
-    palette = PARULA.astype(np.float32)
     for start in range(0, len(colours), STRIP_PIXELS):
         some = slice(start, start + STRIP_PIXELS)
-        rgb = np.stack([colours[some] >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(np.float32)
-        squared = (rgb**2).sum(axis=1)[:, None] - 2 * rgb @ palette.T + (palette**2).sum(axis=1)
-        labels[some] = squared.argmin(axis=1)
-        distances[some] = np.sqrt(squared.min(axis=1))
+        rgb = np.stack([colours[some] >> shift & 255 for shift in (16, 8, 0)], axis=1)
+        to_palette = palette_distances(rgb, PARULA)
+        labels[some] = to_palette.argmin(axis=1)
+        distances[some] = to_palette.min(axis=1)
     return labels, distances
