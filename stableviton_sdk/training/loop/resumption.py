@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import InvalidInput
+from ...errors import InvalidInput, clipped
 from ...files import differences
 from . import checkpoints
 from .config import Config, LoopConfig
@@ -90,5 +90,4 @@ def _changes(
 
 
 def _shown(value: Any) -> str:
-    text = "unset" if value is None else str(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    return "unset" if value is None else clipped(str(value), most=80)

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from ...errors import InvalidInput, TryOnError
+from ...errors import InvalidInput, TryOnError, shortened
 from ...files import remove_leftovers
 from . import checkpoints
 from .config import Config, LoopConfig
@@ -204,5 +204,5 @@ def _explanation(
     again = f"it goes on from {found[-1].name}" if found else "it starts anew, there is no checkpoint yet"
     return (
         f"training diverged at step {step + 1}, learning rate {rate:.3g}: {values}; the batch was "
-        f"{', '.join(names)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, {again}."
+        f"{shortened(names, most=32)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, {again}."
     )
