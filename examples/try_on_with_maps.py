@@ -14,7 +14,7 @@ import torch
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.grids import side_by_side
-from stableviton_sdk.images import load_image, load_mask, save_atomically
+from stableviton_sdk.images import load_image, load_mask, load_photo, save_atomically
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
 
     dtype = torch.float16 if arguments.device.startswith("cuda") else torch.float32
     pipe = TryOnPipeline.from_pretrained(arguments.model, dtype=dtype).to(arguments.device)
-    photo, mask = load_image(arguments.person), load_mask(arguments.mask)
+    photo, mask = load_photo(arguments.person), load_mask(arguments.mask)
     densepose, garment = load_image(arguments.densepose), load_image(arguments.garment)
     result = pipe(
         photo,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .images import load_image
+
 ROW_GAP = 8  # pixels between images in a row
 GAP, LABEL = 12, 26  # pixels between tiles, and for a tile's label
 MIN_LABEL_WIDTH = 180  # narrow tiles still need room for their labels
@@ -40,9 +42,9 @@ def labelled_grid(
         if label:
             draw.text((x, y + 2), label, fill=INK, font=font)
         if image is not None:
-            fitted = _fit(image, size)
+            fitted = _fit(load_image(image, srgb=True), size)
             corner = (x + (size[0] - fitted.width) // 2, y + head + (size[1] - fitted.height) // 2)
-            sheet.paste(fitted.convert("RGB"), corner)
+            sheet.paste(fitted, corner)
     return sheet
 
 
@@ -58,7 +60,7 @@ def side_by_side(images: Sequence[Image.Image], height: int | None = None) -> Im
     """
     height = images[0].height if height is None else height
     scaled = [
-        image.convert("RGB").resize(
+        load_image(image, srgb=True).resize(
             (max(1, round(image.width * height / image.height)), height), Image.Resampling.LANCZOS
         )
         for image in images

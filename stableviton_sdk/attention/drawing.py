@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..colour import from_srgb
 from ..errors import InvalidInput
 from ..grids import labelled_grid
 from ..preprocessing.frame import Box
@@ -77,7 +78,7 @@ def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarmen
         garment (`PreparedGarment`): Whose `original` is drawn.
 
     Returns:
-        `PIL.Image.Image`: RGBA, of the photo's size.
+        `PIL.Image.Image`: RGBA, of the photo's size and in its colour space.
     """
     frame, photo_size = inputs.frame, inputs.photo.size
     mask, (left, top) = frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
@@ -86,7 +87,10 @@ def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarmen
     if box is None:
         return warped
     original, shrunk = _matching_resolution(cells, inputs, garment)
-    colours = np.asarray(original)
+    profile = inputs.photo.info.get("icc_profile")
+    colours = np.asarray(from_srgb(original, profile))
+    if profile:
+        warped.info["icc_profile"] = profile
     height, width = cells.shape[:2]
     columns = (np.arange(box[0], box[2]) + left + 0.5 - frame.box[0]) / frame.size[0] * width - 0.5
     rows_at_once = max(1, STRIP // (box[2] - box[0]))

@@ -205,7 +205,7 @@ class TryOnAttention:
             image (`int`, *optional*, defaults to 0): Which image.
 
         Returns:
-            `PIL.Image.Image`: RGBA, of the result's size.
+            `PIL.Image.Image`: RGBA, of the result's size and in its colour space.
         """
         cells = self.coordinates(block, step=step, image=image)
         return warp_garment(cells, self.inputs[image], self.garments[image])
@@ -272,8 +272,8 @@ class TryOnAttention:
 
     def _result(self, image: int) -> Image.Image:
         if len(self.results) == 0:
-            return self.inputs[image].photo
-        return load_image(self.results[image], name="result")
+            return load_image(self.inputs[image].photo, srgb=True)
+        return load_image(self.results[image], name="result", srgb=True)
 
     def _check_image(self, image: int) -> None:
         if not 0 <= image < len(self.garments):

@@ -37,13 +37,13 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from ..grids import side_by_side
-    from ..images import load_image, save_atomically
+    from ..images import load_image, load_photo, save_atomically
     from ..preprocessing.garment import CANVAS
 
     sources = arguments.person or SAMPLES / "person_1.png", arguments.garment or SAMPLES / "garment_1.png"
     output, sheet = check_outputs(arguments, "sheet", sources)
-    person = load_image(sources[0], name="--person")
-    garment = load_image(sources[1], name="--garment", background=CANVAS)
+    person = load_photo(sources[0], name="--person")
+    garment = load_image(sources[1], name="--garment", background=CANVAS, srgb=True)
     device = choose_device(arguments.device)
 
     import torch

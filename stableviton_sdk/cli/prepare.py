@@ -34,12 +34,12 @@ def add_parser(commands: Any, **options: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..images import load_image, save_atomically
+    from ..images import load_photo, save_atomically
     from ..preprocessing.storage import SHEET, check_folder
 
     folder = Path(arguments.output)
     check_folder(folder)
-    photo = load_image(arguments.photo, name="PHOTO")
+    photo = load_photo(arguments.photo, name="PHOTO")
     device = choose_device(arguments.device)
 
     from ..preprocessing.preprocessor import PersonPreprocessor

@@ -175,7 +175,7 @@ def _networks_needed(arguments: argparse.Namespace) -> str | None:
 
 def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Image]]:
     """The photo, or the prepared inputs, and the maps that are given."""
-    from ..images import load_image, load_mask
+    from ..images import load_image, load_mask, load_photo
     from ..preprocessing.frame import same_aspect
     from ..preprocessing.inputs import TryOnInputs
 
@@ -183,7 +183,7 @@ def _load_person(arguments: argparse.Namespace) -> tuple[Any, dict[str, Image.Im
         person = TryOnInputs.load(arguments.inputs)
         size = person.photo.size
     else:
-        person = load_image(arguments.person, name="PERSON")
+        person = load_photo(arguments.person, name="PERSON")
         size = person.size
     maps = {}
     for name in MAPS:
@@ -205,4 +205,4 @@ def _load_garment(source: str) -> Image.Image:
     from ..images import load_image
     from ..preprocessing.garment import CANVAS
 
-    return load_image(source, name="GARMENT", background=CANVAS)
+    return load_image(source, name="GARMENT", background=CANVAS, srgb=True)

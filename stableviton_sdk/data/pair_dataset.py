@@ -115,7 +115,7 @@ class PairDataset:
 
     def read_image(self, part: str, path: Path) -> Image.Image:
         """An image of a part, decoded; subclasses whose files hold something else override this."""
-        return load_image(path, name=str(path))
+        return load_image(path, name=str(path), srgb=part != "densepose")
 
 
 def read_pairs(path: Path, problems: list[str]) -> list[PairRow]:

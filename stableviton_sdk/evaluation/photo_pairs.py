@@ -68,8 +68,12 @@ class PhotoPairs:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         record, size = self.records[index], self.size
-        load = {part: load_mask if part == "mask" else load_image for part in PARTS}
-        images = {part: load[part](path, name=str(path)) for part, path in record.files.items()}
+        images = {
+            part: load_mask(path, name=str(path))
+            if part == "mask"
+            else load_image(path, name=str(path), srgb=part != "densepose")
+            for part, path in record.files.items()
+        }
         photo = images["person"]
         around = None
         if "mask" in images and (box := images["mask"].getbbox()) is not None:

@@ -164,7 +164,7 @@ def _read(path: Path, size: tuple[int, int]) -> np.ndarray | str:
     if not path.is_file():
         return f"there is no result {path}."
     try:
-        image = load_image(path, name=str(path))
+        image = load_image(path, name=str(path), srgb=True)
     except InvalidInput as error:
         return str(error)
     if image.size != size:

@@ -45,7 +45,7 @@ def draw_sheet(report: dict[str, Any], data: EvaluationData, results: ResultsFol
         row = [
             (f"{group}{value}", _image(pair.garment)),
             (clipped(entry["name"], most=LABEL_LENGTH), _image(pair.person)),
-            ("result", load_image(results.find(index))),
+            ("result", load_image(results.find(index), srgb=True)),
         ]
         if pair.truth is not None and pair.truth is not pair.person:
             row.append(("truth", _image(pair.truth)))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import InvalidInput, TryOnError
-from ..images import as_image_list
+from ..images import as_image_list, as_mask_list
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def split_batch(value: Any, count: int, name: str) -> list[Any]:
     """
     if value is None:
         return [None] * count
-    items, _ = as_image_list(value, name=name)
+    items, _ = (as_mask_list if name == "mask" else as_image_list)(value, name=name)
     if len(items) != count:
         raise InvalidInput(f"{name} holds {len(items)} images for {count} persons: pass one for each.")
     return items

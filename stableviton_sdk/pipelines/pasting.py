@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .. import colour
 from ..images import resize_mask
 from ..preprocessing import frame as framing
 from ..preprocessing.inputs import TryOnInputs
@@ -26,7 +27,8 @@ def paste_into_photos(
     images: list[Any] = []
     for array, entry in zip(arrays, inputs, strict=True):
         size = (array.shape[1], array.shape[0])
-        if output_type != "pil" and entry.photo.size == entry.frame.size == size:
+        is_srgb = colour.to_srgb(entry.photo) is entry.photo
+        if output_type != "pil" and is_srgb and entry.photo.size == entry.frame.size == size:
             images.append(_blend_exactly(array, entry, feather if paste_back else None))  # nothing to resample
             continue
         result = Image.fromarray((array * 255).round().astype(np.uint8))
@@ -43,9 +45,11 @@ def paste_into_photos(
 
 def _blend_exactly(array: np.ndarray, entry: TryOnInputs, feather: float | None) -> np.ndarray:
     """The paste-back without rounding to 8 bits, for callers who want numbers."""
-    if feather is None:
-        return array
     photo = np.asarray(entry.photo, dtype=np.float32) / 255
-    mask = np.asarray(resize_mask(entry.frame_mask, entry.photo.size)) >= 128
-    opacity = framing.feather_mask(mask, feather)[..., None]
-    return np.where(opacity > 0, photo + opacity * (array - photo), photo)
+    blended = array
+    if feather is not None:
+        mask = np.asarray(resize_mask(entry.frame_mask, entry.photo.size)) >= 128
+        opacity = framing.feather_mask(mask, feather)[..., None]
+        kept = photo[..., :3]
+        blended = np.where(opacity > 0, kept + opacity * (array - kept), kept)
+    return np.concatenate([blended, photo[..., 3:]], axis=-1)

@@ -33,7 +33,7 @@ from ..attention.result import TryOnAttention
 from ..conversion.cache import ArchitectureOverride
 from ..dtypes import resolve_dtype
 from ..errors import InvalidInput, TryOnError
-from ..images import ImageLike, as_image_list, load_image, resize, resize_mask, to_tensor
+from ..images import ImageLike, as_image_list, load_photo, resize, resize_mask, to_tensor
 from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
@@ -498,7 +498,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             elif {"mask", "densepose"} <= set(given):
                 return check_person(TryOnInputs.from_maps(entry, aspect=size, **given), size)
             else:
-                inputs = self.prepare(load_image(entry, name="person"), category, height=size[1], width=size[0])
+                inputs = self.prepare(load_photo(entry, name="person"), category, height=size[1], width=size[0])
             return check_person(inputs.replace(**given) if given else inputs, size)
 
         return each("person", persons, prepare_one, failed)

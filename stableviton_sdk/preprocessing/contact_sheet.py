@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..grids import labelled_grid
+from ..images import load_image
 from .drawing import colour_parsing, draw_pose, tint
 from .frame import Frame
 
@@ -69,7 +70,8 @@ def _photo_with_frame(photo: Image.Image, frame: Frame, size: tuple[int, int]) -
     tile = Image.new("RGB", size, (225, 225, 225))
     start, stop = place(0, 0), place(width, height)
     small_size = (max(1, stop[0] - start[0]), max(1, stop[1] - start[1]))
-    tile.paste(photo.resize(small_size, Image.Resampling.LANCZOS, reducing_gap=2.0).convert("RGB"), start)
+    small = photo.resize(small_size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    tile.paste(load_image(small, srgb=True), start)
     start, stop = place(left, top), place(right, bottom)
     corner = (max(start[0], stop[0] - 1), max(start[1], stop[1] - 1))
     ImageDraw.Draw(tile).rectangle((*start, *corner), outline=FRAME_COLOUR, width=2)

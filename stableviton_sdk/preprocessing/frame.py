@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from .. import colour
 from ..errors import InvalidInput
 
 MARGIN = 0.12  # room left around a person or a mask, as a share of the frame's sides
@@ -81,7 +82,7 @@ class Frame:
             fill (*optional*): Colour of the padding; by default the photo's edge is repeated.
 
         Returns:
-            `PIL.Image.Image`: of `size`, in the image's mode.
+            `PIL.Image.Image`: of `size`, in the image's mode and colour space.
         """
         scale_x, scale_y = image.width / self.photo_size[0], image.height / self.photo_size[1]
         if size is None:
@@ -105,12 +106,14 @@ class Frame:
         if patch_size == tuple(size):
             return patch
         if fill is not None:
-            canvas = Image.new(image.mode, size, fill)
-            canvas.paste(patch, (x0, y0))
-            return canvas
-        pad = ((y0, size[1] - y1), (x0, size[0] - x1))
-        values = np.asarray(patch)
-        return Image.fromarray(np.pad(values, pad + ((0, 0),) * (values.ndim - 2), mode="edge"))
+            padded = Image.new(image.mode, size, fill)
+            padded.paste(patch, (x0, y0))
+        else:
+            pad = ((y0, size[1] - y1), (x0, size[0] - x1))
+            values = np.asarray(patch)
+            padded = Image.fromarray(np.pad(values, pad + ((0, 0),) * (values.ndim - 2), mode="edge"))
+        padded.info = patch.info  # its colour profile
+        return padded
 
     def to_photo(self, x: Any, y: Any, size: tuple[int, int]) -> tuple[Any, Any]:
         """Photo pixel that a pixel of a frame image shows; the inverse of `from_photo`.
@@ -228,9 +231,9 @@ def paste_back(
     """Put the network's image of the frame back into the photo, at the photo's own resolution.
 
     Args:
-        photo (`PIL.Image.Image`): RGB.
+        photo (`PIL.Image.Image`): RGB or RGBA, of any colour profile; see `load_photo`.
         frame (`Frame`): Where in the photo the network looked.
-        result (`PIL.Image.Image`): RGB image of the frame, of any resolution.
+        result (`PIL.Image.Image`): RGB image of the frame, sRGB, of any resolution.
         mask (`PIL.Image.Image`, *optional*):
             Mode L, of the frame, 255 = repaint. Pixels outside of it stay the photo's own, byte for byte.
             None replaces the whole frame.
@@ -238,11 +241,15 @@ def paste_back(
             Width of the seam, which lies inside the mask, in pixels of `result` (scaled to the photo's).
 
     Returns:
-        `PIL.Image.Image`: RGB, the photo's size.
+        `PIL.Image.Image`: the photo's size, mode and colour profile; its transparency stays as it is.
     """
     output = photo.copy()
+    profile = photo.info.get("icc_profile")
     if mask is None:
-        output.paste(*frame.uncrop(result))
+        painted, corner = frame.uncrop(result)
+        output.paste(colour.from_srgb(painted, profile), corner)
+        if photo.mode == "RGBA":
+            output.putalpha(photo.getchannel("A"))
         return output
     where = mask.getbbox()
     if where is None:
@@ -270,8 +277,9 @@ def paste_back(
         painted = result.crop(tuple(round(edge) for edge in source))
     else:
         painted = result.resize(patch.size, Image.Resampling.LANCZOS, box=source)
+    painted = colour.from_srgb(painted, profile)
     kept = np.asarray(output.crop(area))
-    blended = np.empty_like(kept)
+    blended = kept.copy()
     for channel in range(3):  # channel by channel: a third of the float memory
         change = np.asarray(painted.getchannel(channel), dtype=np.float32) - kept[..., channel]
         blended[..., channel] = np.rint(kept[..., channel] + opacity * change)

@@ -39,7 +39,7 @@ class PreparedGarment:
     Make it once with `TryOnPipeline.prepare_garment`, look at `image`, use it with as many persons as you like.
 
     Args:
-        original (`PIL.Image.Image`): The garment's image as it came, RGB, upright, at its own resolution.
+        original (`PIL.Image.Image`): The garment's image, RGB, in sRGB, upright, at its own resolution.
         image (`PIL.Image.Image`): The canvas that the network sees, RGB.
         frame (`Frame`): The part of `original` that `image` shows; what lies outside of `original` is added canvas.
 
@@ -113,7 +113,7 @@ def prepare_garment(
     if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
         raise InvalidInput(f"size is {size!r}: pass width and height in pixels.")
     size = (int(size[0]), int(size[1]))
-    image = load_image(garment, name="garment", background=CANVAS)
+    image = load_image(garment, name="garment", background=CANVAS, srgb=True)
     if image.getextrema() == tuple((value, value) for value in CANVAS):
         raise InvalidInput("garment is empty (fully transparent, or nothing but canvas): pass an image of a garment.")
     if garment_photo == "model":

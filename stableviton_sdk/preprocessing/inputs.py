@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..images import MAX_PIXELS, ImageLike, load_image, load_mask, resize, resize_mask
+from ..images import MAX_PIXELS, ImageLike, load_image, load_mask, load_photo, resize, resize_mask
 from .contact_sheet import draw_contact_sheet
 from .frame import Frame, choose_frame, same_aspect
 from .plausibility import check_densepose, check_mask, check_person
@@ -29,10 +29,12 @@ class TryOnInputs:
     use the same inputs with as many garments as you like.
 
     Args:
-        photo (`PIL.Image.Image`): The photo as it came, RGB, upright, at its own resolution.
+        photo (`PIL.Image.Image`):
+            The photo as it came: RGB, or RGBA if it is cut out, upright, at its own resolution, with its own colour
+            profile in `info["icc_profile"]`. See `load_photo`.
         frame (`Frame`): The part of the photo that the network sees.
         frame_person (`PIL.Image.Image`):
-            The frame's part of the photo, RGB, at the resolution that the network works at or above.
+            The frame's part of the photo, RGB, in sRGB, at the resolution that the network works at or above.
         frame_mask (`PIL.Image.Image`): Agnostic mask, mode L, 255 = repainted, 0 = kept.
         frame_densepose (`PIL.Image.Image`): DensePose image, RGB, parula palette on black.
         frame_agnostic (`PIL.Image.Image`, *optional*):
@@ -116,7 +118,7 @@ class TryOnInputs:
                 black, inverted, in BGR or the photo itself; `mask` covering nothing of the person. What is doubtful
                 causes a warning.
         """
-        photo = load_image(photo, name="person")
+        photo = load_photo(photo, name="person")
         maps = {"mask": mask, "densepose": densepose} | ({} if agnostic is None else {"agnostic": agnostic})
         loaded = {name: _load_map(name, value, photo) for name, value in maps.items()}
         frame = Frame(photo.size, (0, 0, *photo.size))
@@ -125,7 +127,7 @@ class TryOnInputs:
         inputs = cls(
             photo=photo,
             frame=frame,
-            frame_person=frame.crop(photo),
+            frame_person=load_image(frame.crop(photo), srgb=True),
             **{f"frame_{name}": _crop_map(frame, name, image) for name, image in loaded.items()},
             parsing=parsing,
             keypoints=keypoints,
@@ -177,10 +179,10 @@ class TryOnInputs:
                 raise InvalidInput(f"TryOnInputs has no {name!r}: its parts are {known}.")
             elif name == "frame_mask":
                 loaded[name] = load_mask(value, name=name)
-            elif name in ("photo", "frame_person", "frame_densepose") or (
-                name == "frame_agnostic" and value is not None
-            ):
-                loaded[name] = load_image(value, name=name)
+            elif name == "photo":
+                loaded[name] = load_photo(value)
+            elif name in ("frame_person", "frame_densepose") or (name == "frame_agnostic" and value is not None):
+                loaded[name] = load_image(value, name=name, srgb=name != "frame_densepose")
             else:
                 loaded[name] = value
         if {"frame_mask", "frame_person"} & set(loaded):
@@ -283,7 +285,7 @@ def _frame_around(mask: Image.Image, photo_size: tuple[int, int], aspect: tuple[
 
 def _load_map(name: str, value: Any, photo: Image.Image) -> Image.Image:
     """A map of the whole photo."""
-    image = load_mask(value) if name == "mask" else load_image(value, name=name)
+    image = load_mask(value) if name == "mask" else load_image(value, name=name, srgb=name == "agnostic")
     if not same_aspect(image.size, photo.size):
         raise InvalidInput(
             f"{name} is {image.width} x {image.height} for a photo of {photo.width} x {photo.height}: "

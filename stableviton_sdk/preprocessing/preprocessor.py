@@ -19,7 +19,7 @@ from transformers import ImageProcessingMixin
 
 from ..errors import InvalidInput, NoPersonFound, WeightsUnavailable
 from ..hub.download import fetch_file
-from ..images import ImageLike, load_image
+from ..images import ImageLike, load_image, load_photo
 from .analyzers.base import BodyAnalyzer
 from .analyzers.compact import WEIGHTS as COMPACT_WEIGHTS
 from .analyzers.compact import CompactAnalyzer
@@ -136,12 +136,12 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 f"mask_dilation is {mask_dilation!r}: pass a share of the shoulder distance, from 0 to 1."
             )
         size = _analysis_size(aspect)
-        photo = load_image(person, name="person")
+        photo = load_photo(person, name="person")
         if analyzer is None:
             analyzer = self.analyzer(device, pose)
         with self._lock:
             frame, box = self._choose_frame(photo, analyzer, person_box, tuple(aspect), zoom_to_person)
-            image = frame.crop(photo, size)
+            image = load_image(frame.crop(photo, size), srgb=True)
             analysis = analyzer(image, person_box=box)
         if analysis.parsing.shape != (image.height, image.width):
             raise InvalidInput(
@@ -158,7 +158,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         mask = Image.fromarray(repaint.astype(np.uint8) * np.uint8(255))
         # a network that works at more pixels than the analysis gets a person of its own resolution
         person_size = tuple(aspect) if size[0] < aspect[0] and max(aspect) <= MAX_PERSON_SIDE else size
-        shown = image if person_size == size else frame.crop(photo, person_size)
+        shown = image if person_size == size else load_image(frame.crop(photo, person_size), srgb=True)
         return TryOnInputs(
             photo=photo,
             frame=frame,
@@ -267,7 +267,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         if person_box is None:
             if whole.box == (0, 0, *photo.size) and not zoom_to_person:
                 return whole, None  # looking for people first would run the same network twice
-            boxes, scores = analyzer.find_people(photo)
+            boxes, scores = analyzer.find_people(load_image(photo, srgb=True))
             box = boxes[choose_person(boxes, scores, photo.size)]
         else:
             box = check_box(person_box, photo.size)

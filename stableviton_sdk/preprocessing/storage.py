@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import InvalidInput
 from ..files import folder_entries, replacing_folder
-from ..images import load_image, load_mask
+from ..images import load_image, load_mask, load_photo
 from .frame import Frame
 
 FORMAT, VERSION = "stableviton_sdk.TryOnInputs", 1
@@ -66,7 +66,7 @@ def read_folder(folder: str | os.PathLike) -> dict[str, Any]:
         path = folder / f"{file}.png"
         if not path.is_file():
             raise InvalidInput(f"{path} is missing: restore the file, or save the inputs again.")
-        load = {"mask": load_mask, "parsing": _load_labels}.get(file, load_image)
+        load = {"photo": load_photo, "mask": load_mask, "parsing": _load_labels}.get(file, load_image)
         fields[name] = load(path, name=str(path))
     return fields
 

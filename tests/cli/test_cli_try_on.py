@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.colour_profiles import rgb_profile
 from support.command_line import FIGURE, PHOTO, environment, refusal, refuse_to_load, try_on, usage_error
 from support.flat_figures import FigureAnalyzer, photo_of
 from support.tiny import mask_image, random_image, tiny_pipeline
@@ -90,6 +91,52 @@ def test_half_precision_works_on_a_cpu_without_being_called_impossible(tiny_fold
     assert capsys.readouterr().err == ""
     half, full = (np.asarray(Image.open(f"{name}.png")).astype(int) for name in ("fp16", "fp32"))
     assert abs(half - full).mean() < 1
+
+
+def test_a_photo_keeps_its_colour_profile_and_its_transparency(tiny_folder, files, capsys):
+    photo = random_image(*PHOTO)
+    photo.putalpha(Image.new("L", PHOTO, 255).point(lambda _: 120))
+    photo.save("person.png", icc_profile=rgb_profile("Display P3"))
+    assert try_on(tiny_folder, "--show-inputs", "sheet.png") == 0
+    result = Image.open("out.png")
+    assert result.mode == "RGBA"
+    assert result.info["icc_profile"] == rgb_profile("Display P3")
+    mask = np.asarray(Image.open("mask.png")) > 0
+    assert np.array_equal(np.asarray(result)[~mask], np.asarray(photo)[~mask])
+    assert (np.asarray(result)[..., 3] == 120).all()
+    assert try_on(tiny_folder, output="out.jpg") == 0
+    assert Image.open("out.jpg").mode == "RGB"
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Names of the image files that PIL opens."""
+    names, open_image = [], Image.open
+
+    def counting(source, *arguments, **options):
+        if isinstance(source, (str, os.PathLike)):
+            names.append(Path(source).name)
+        return open_image(source, *arguments, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
+    return names
+
+
+def test_every_image_is_decoded_once(figure_networks, tiny_folder, files, opened, capsys):
+    assert try_on(tiny_folder) == 0
+    assert sorted(opened) == ["densepose.png", "garment.png", "mask.png", "person.png"]
+    photo_of(FIGURE, (60, 20, 180, 300)).save("photo.png")
+    opened.clear()
+    assert try_on(tiny_folder, "--show-inputs", "sheet.png", person="photo.png", maps=False) == 0
+    assert sorted(opened) == ["garment.png", "photo.png"]
+    opened.clear()
+    assert main(["prepare", "photo.png", "--output", "ready", "--device", "cpu"]) == 0
+    assert opened == ["photo.png"]
+    opened.clear()
+    arguments = ["garment.png", "--inputs", "ready", "--model", str(tiny_folder), "--device", "cpu", "--steps", "1"]
+    assert main(["try-on", *arguments, "--output", "out.png"]) == 0
+    saved = [name for name in os.listdir("ready") if name.endswith(".png") and name != "contact_sheet.png"]
+    assert sorted(opened) == sorted(["garment.png", *saved])
 
 
 def test_show_inputs_writes_what_the_network_was_given(tiny_folder, files, capsys):
