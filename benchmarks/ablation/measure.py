@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, summarise
+from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, last_half_of_steps, summarise
 from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, GroundTruth, Measured
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
@@ -105,17 +104,14 @@ def _dress(
 ) -> tuple[list[np.ndarray], list[dict[int, Measured]]]:
     height, width = pairs.arrays["person"].shape[1:3]
     items = [pairs[2 * figure + SETTINGS.index(setting)] for figure in figures]
-    garments = [Image.fromarray(item["garment"]) for item in items]
+    garments = [prepare_garment(Image.fromarray(item["garment"]), size=(width, height)) for item in items]
     recorder = None
     if attention:
         truths = [
-            GroundTruth(item["correspondence"], item["worn_mask"], prepare_garment(garment, size=(width, height)))
+            GroundTruth(item["correspondence"], item["worn_mask"], garment)
             for item, garment in zip(items, garments, strict=True)
         ]
-        scheduler = copy.deepcopy(pipeline.scheduler)
-        scheduler.set_timesteps(steps)
-        count = len(scheduler.timesteps)
-        recorder = CorrespondenceRecorder(truths, range(count // 2, count))
+        recorder = CorrespondenceRecorder(truths, last_half_of_steps(pipeline, steps))
     out = pipeline(
         [pairs.inputs(figure) for figure in figures],
         garments,

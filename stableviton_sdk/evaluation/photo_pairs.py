@@ -19,7 +19,7 @@ from ..data.pair_lists import PARTS, read_pair_list
 from ..errors import shortened
 from ..images import load_image, load_mask
 from ..preprocessing.frame import choose_frame, same_aspect
-from ..preprocessing.inputs import derive_agnostic
+from ..preprocessing.inputs import derive_agnostic, frame_around
 
 LOGGER = logging.getLogger(__name__)
 MAP_FOLDERS = {
@@ -75,11 +75,7 @@ class PhotoPairs:
             for part, path in record.files.items()
         }
         photo = images["person"]
-        around = None
-        if "mask" in images and (box := images["mask"].getbbox()) is not None:
-            scale = photo.width / images["mask"].width
-            around = tuple(round(edge * scale) for edge in box)
-        frame = choose_frame(photo.size, size, around)
+        frame = frame_around(images["mask"], photo.size, size) if "mask" in images else choose_frame(photo.size, size)
         item: dict[str, Any] = {"name": record.name, "garment_name": record.garment_name}
         for part, image in images.items():
             if part == "garment":
@@ -94,7 +90,7 @@ class PhotoPairs:
                 item[part] = np.array(frame.crop(image, size))
         if "mask" in item and "agnostic" not in item:
             mask = Image.fromarray(item["mask"].astype(np.uint8) * np.uint8(255))
-            item["agnostic"] = np.array(derive_agnostic(Image.fromarray(item["person"]), mask, self.size[::-1]))
+            item["agnostic"] = np.array(derive_agnostic(Image.fromarray(item["person"]), mask, size))
         return item
 
 

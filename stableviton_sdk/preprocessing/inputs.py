@@ -123,7 +123,7 @@ class TryOnInputs:
         loaded = {name: _load_map(name, value, photo) for name, value in maps.items()}
         frame = Frame(photo.size, (0, 0, *photo.size))
         if aspect is not None:
-            frame = _frame_around(loaded["mask"], photo.size, aspect)
+            frame = frame_around(loaded["mask"], photo.size, aspect)
         inputs = cls(
             photo=photo,
             frame=frame,
@@ -267,8 +267,17 @@ def derive_agnostic(person: Image.Image, mask: Image.Image, size: tuple[int, int
     return agnostic
 
 
-def _frame_around(mask: Image.Image, photo_size: tuple[int, int], aspect: tuple[int, int]) -> Frame:
-    """The frame that holds what a mask of the whole photo marks."""
+def frame_around(mask: Image.Image, photo_size: tuple[int, int], aspect: tuple[int, int]) -> Frame:
+    """Frame that holds what a mask of the whole photo marks.
+
+    Args:
+        mask (`PIL.Image.Image`): Mode L, 255 = repainted, of any resolution in the photo's proportions.
+        photo_size (`tuple[int, int]`): Width and height of the photo.
+        aspect (`tuple[int, int]`): Width to height of the frame.
+
+    Raises:
+        `InvalidInput`: if the frame would be too large.
+    """
     box = mask.getbbox()
     if box is not None:
         scale_x, scale_y = photo_size[0] / mask.width, photo_size[1] / mask.height

@@ -100,14 +100,14 @@ def interpolate(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     Returns:
         `np.ndarray`: float32, (..., H, W).
     """
-    left, right, column_weight = _neighbours(x, values.shape[-1])
-    above, below, row_weight = _neighbours(y, values.shape[-2])
+    left, right, column_weight = neighbours(x, values.shape[-1])
+    above, below, row_weight = neighbours(y, values.shape[-2])
     values = values[..., above[0] : below[-1] + 1, :]
     wide = _mix(values[..., left], values[..., right], column_weight)
     return _mix(wide[..., above - above[0], :], wide[..., below - above[0], :], row_weight[:, None])
 
 
-def _neighbours(position: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbours(position: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells before and after each position, and the share of the one after."""
     position = position.clip(0, length - 1)
     before = position.astype(np.int64)

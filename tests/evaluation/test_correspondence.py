@@ -262,6 +262,20 @@ def test_a_measurement_is_reproducible_and_counts_every_sample(pipeline):
     assert paired.blocks[1].constant_mean != whole.constant_mean
 
 
+def test_garments_are_prepared_once(pipeline, sample, monkeypatch):
+    from stableviton_sdk.pipelines import pipeline_tryon
+
+    prepared, real = [], pipeline_tryon.prepare_garment
+
+    def counting(garment, **options):
+        prepared.append(garment)
+        return real(garment, **options)
+
+    monkeypatch.setattr(pipeline_tryon, "prepare_garment", counting)
+    measure_correspondence(pipeline, Samples(sample, sample), steps=1)
+    assert len(prepared) == 2
+
+
 def test_measuring_leaves_the_pipeline_as_it_was(pipeline, sample):
     before = dict(vars(pipeline.scheduler))
     measure_correspondence(pipeline, Samples(sample), steps=1)

@@ -13,6 +13,8 @@ from stableviton_sdk.data.pair_dataset import BadDataSet
 from stableviton_sdk.data.synthetic import render_pair
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.data import RenderedData, load_data, recognise
+from stableviton_sdk.images import load_image, load_mask
+from stableviton_sdk.preprocessing.inputs import TryOnInputs
 
 
 def array(image):
@@ -214,6 +216,18 @@ def test_tall_photos_are_framed_around_their_masks(persons):
     assert case.mask.any()
     np.testing.assert_array_equal(case.agnostic[case.mask], 128)
     assert case.truth is None
+
+
+def test_framed_photos_have_the_pipelines_frame_and_agnostic_image(persons):
+    root, garments = persons
+    photo, densepose = (load_image(root / folder / "s0.png") for folder in ("image", "image-densepose"))
+    mask = load_mask(root / "agnostic-mask" / "s0_mask.png").resize((32, 64))  # half the photo's size
+    mask.save(root / "agnostic-mask" / "s0_mask.png")
+    pair = load_data(root, garments=garments, size=SIZE, setting="unpaired")[0]
+    inputs = TryOnInputs.from_maps(photo, mask=mask, densepose=densepose, aspect=SIZE)
+    np.testing.assert_array_equal(pair.person, array(inputs.frame.crop(photo, SIZE)))
+    again = TryOnInputs.from_maps(pair.person, mask=pair.mask, densepose=pair.densepose)
+    np.testing.assert_array_equal(pair.agnostic, array(again.agnostic_at(SIZE)))
 
 
 def test_the_choice_of_garments_follows_from_seed_and_name_alone(persons):

@@ -1,4 +1,4 @@
-"""Does the attention look where the garment really is? Measured against rendered figures, whose truth is known.
+"""Accuracy of the attention as a correspondence, measured on rendered figures, whose truth is known.
 
 ```python
 samples = SyntheticDataset(8, seed=1000)
@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 
 from ...errors import InvalidInput
-from ...preprocessing.garment import prepare_garment
 from ...preprocessing.inputs import TryOnInputs
 from .recorder import CorrespondenceRecorder, GroundTruth, Measured
 
@@ -32,18 +31,18 @@ SETTINGS = ("paired", "unpaired")
 
 @dataclass(frozen=True)
 class BlockCorrespondence:
-    """How well, and how sharply, one block's attention finds the garment, over the cells on the worn garment.
+    """Accuracy and sharpness of one block's attention, over the cells on the worn garment.
 
     Args:
         mean (`float`), percentile_90 (`float`):
-            Of the distance between the place that a cell expects, averaged over the steps noted, and the true one, in
-            pixels of the garment's image.
+            Distance between the place that a cell expects, averaged over steps, and the true one, in pixels of the
+            garment's image.
         constant_mean (`float`), constant_percentile_90 (`float`):
             The same for attention spread evenly over the garment, which expects the image's middle everywhere.
-        entropy (`float`): Of the head-averaged map in nats, averaged over cells and steps; `log(keys)` if even.
-        total_variation (`float`): What the attention total variation loss minimises, in key cells; 0 if constant.
-        query_size (`tuple[int, int]`), key_size (`tuple[int, int]`): Height and width of both maps.
-        queries (`int`): How many cells lie on the worn garment.
+        entropy (`float`): Entropy of the head-averaged map in nats, mean over cells and steps; `log(keys)` if even.
+        total_variation (`float`): Attention total variation, as the loss minimises it, in key cells; 0 if constant.
+        query_size (`tuple[int, int]`), key_size (`tuple[int, int]`): Height and width of both maps in cells.
+        queries (`int`): Number of cells on the worn garment.
     """
 
     mean: float
@@ -59,15 +58,15 @@ class BlockCorrespondence:
 
 @dataclass(frozen=True)
 class CorrespondenceReport:
-    """What `measure_correspondence` found.
+    """Result of `measure_correspondence`.
 
     Args:
         garment_size (`tuple[int, int]`): Width and height of the garments' images; distances are in their pixels.
         blocks (`dict[int, BlockCorrespondence]`):
-            Of every block (0 is the decoder's lowest resolution): distances and entropy over the cells of all samples,
-            the total variation averaged over samples.
-        samples (`list[dict[int, BlockCorrespondence]]`): The same of every sample.
-        protocol (`dict[str, Any]`): How it was measured.
+            Numbers by block (0 is the decoder's lowest resolution): distances and entropy over the cells of all
+            samples, the total variation averaged over samples.
+        samples (`list[dict[int, BlockCorrespondence]]`): The same for every sample.
+        protocol (`dict[str, Any]`): Settings of the measurement.
     """
 
     garment_size: tuple[int, int]
@@ -125,7 +124,7 @@ class CorrespondenceReport:
 
 
 def summarise(parts: Sequence[Measured]) -> BlockCorrespondence:
-    """One block's numbers over any number of images; images without a cell that counts leave no trace.
+    """One block's numbers over any number of images; images without a cell that counts are left out.
 
     Raises:
         `InvalidInput`: if no cell counts at all.
@@ -162,20 +161,20 @@ def measure_correspondence(
     setting: Literal["paired", "unpaired"] = "paired",
     progress: Callable[[int, int], None] | None = None,
 ) -> CorrespondenceReport:
-    """Dress rendered figures, and measure how far the attention looks from where the garment's pixels truly are.
+    """Distance between where attention looks and where the garment's pixels truly are, on rendered figures.
 
-    The renderer's own mask, agnostic and DensePose images are given to the network, so nothing but the network is
-    measured. Attention is averaged over the last half of the steps, as `TryOnAttention.source_of` does; every sample's
+    The network gets the renderer's own mask, agnostic and DensePose images, so nothing but the network is measured.
+    Attention is averaged over the last half of the steps, as `TryOnAttention.source_of` does; every sample's
     noise follows from the seed and its place alone.
 
     Args:
-        pipe (`TryOnPipeline`): Works at its own size; the samples must have its proportions.
+        pipe (`TryOnPipeline`): The model, at its own size; the samples must have its proportions.
         samples (`Sequence`):
             `SyntheticSample`s, or dictionaries as from `SyntheticDataset`: with `person`, `mask`, `agnostic`,
             `densepose`, `garment`, `correspondence` and `worn_mask`.
-        steps (`int`, *optional*, defaults to 50): Denoising steps.
+        steps (`int`, *optional*, defaults to 50): Number of denoising steps.
         guidance_scale (`float`, *optional*, defaults to 1.0): As for the pipeline's call.
-        seed (`int`, *optional*, defaults to 0): Of the noise; not negative.
+        seed (`int`, *optional*, defaults to 0): Seed of the noise, not negative.
         setting (`str`, *optional*, defaults to `"paired"`):
             `"paired"`: the garment that the person wears. `"unpaired"`: the sample's other garment, whose truth is
             known too (`garment_other`, `correspondence_other`, `worn_mask_other`).
@@ -194,7 +193,7 @@ def measure_correspondence(
     if len(samples) == 0:
         raise InvalidInput("samples is empty: pass at least one sample to measure.")
     measured: list[dict[int, Measured]] = []
-    noted = _last_half(pipe, steps)
+    averaged = last_half_of_steps(pipe, steps)
     width, height = pipe.default_size
     garment_size = None
     for index in range(len(samples)):
@@ -205,12 +204,13 @@ def measure_correspondence(
                 "pass samples of one size."
             )
         garment_size = garment.size
-        truth = GroundTruth(correspondence, worn_mask, prepare_garment(garment, size=(width, height)))
-        recorder = CorrespondenceRecorder([truth], noted)
+        prepared = pipe.prepare_garment(garment)
+        truth = GroundTruth(correspondence, worn_mask, prepared)
+        recorder = CorrespondenceRecorder([truth], averaged)
         noise = np.random.SeedSequence([int(seed), index]).generate_state(1)[0]
         pipe(
             inputs,
-            garment,
+            prepared,
             num_inference_steps=steps,
             guidance_scale=guidance_scale,
             generator=torch.Generator().manual_seed(int(noise)),
@@ -230,7 +230,7 @@ def measure_correspondence(
             "height": height,
             "width": width,
             "steps": steps,
-            "averaged_steps": sorted(noted),
+            "averaged_steps": sorted(averaged),
             "guidance_scale": guidance_scale,
             "seed": int(seed),
             "scheduler": type(pipe.scheduler).__name__,
@@ -238,8 +238,8 @@ def measure_correspondence(
     )
 
 
-def _last_half(pipe: TryOnPipeline, steps: int) -> range:
-    """The steps that are averaged; a scheduler may run the network more often than `steps` says."""
+def last_half_of_steps(pipe: TryOnPipeline, steps: int) -> range:
+    """Indices of the steps that are averaged; a scheduler may run the network more often than `steps` says."""
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 1 <= steps <= 1000:
         raise InvalidInput(f"steps is {steps!r}: pass a whole number from 1 to 1000.")
     scheduler = copy.deepcopy(pipe.scheduler)

@@ -1,4 +1,4 @@
-"""Attention against the truth, measured while a pipeline runs; nothing large is kept."""
+"""Recorder that compares attention with the truth while a pipeline runs, and keeps nothing large."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from ...errors import InvalidInput
 from ...models.attention_maps import attention_entropy, coordinate_total_variation, expected_coordinates
 from ...preprocessing.garment import PreparedGarment
+from ...preprocessing.labels import neighbours
 
 SEAM = 0.05  # of the garment's height: neighbouring pixels that differ by more lie on different panels
 CHUNK_SCORES = 2**25  # as a call that captures attention
@@ -18,13 +19,13 @@ CHUNK_SCORES = 2**25  # as a call that captures attention
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Where one worn garment's pixels come from.
+    """True correspondence of one worn garment.
 
     Args:
         correspondence (`np.ndarray`):
             (H, W, 2), x and y in pixels of the garment's image for every pixel of the person, whole numbers being
             pixel centres; NaN where there is none.
-        worn_mask (`np.ndarray`): bool, (H, W): where it counts.
+        worn_mask (`np.ndarray`): Pixels that count, bool, (H, W).
         garment (`PreparedGarment`): The garment as the network sees it.
     """
 
@@ -32,12 +33,12 @@ class GroundTruth:
     worn_mask: np.ndarray
     garment: PreparedGarment
 
-    def at_cells(self, size: tuple[int, int]) -> np.ndarray:
+    def at_cells(self, shape: tuple[int, int]) -> np.ndarray:
         """`true_places` at the centres of a map's cells."""
-        return true_places(self.correspondence, self.worn_mask, size, self.garment.original.height * SEAM)
+        return true_places(self.correspondence, self.worn_mask, shape, self.garment.original.height * SEAM)
 
 
-def true_places(correspondence: np.ndarray, worn_mask: np.ndarray, size: tuple[int, int], seam: float) -> np.ndarray:
+def true_places(correspondence: np.ndarray, worn_mask: np.ndarray, shape: tuple[int, int], seam: float) -> np.ndarray:
     """The correspondence at the centres of a coarser map's cells.
 
     A cell counts if the pixel at its centre is worn. Its place is interpolated between the pixels around the centre,
@@ -45,23 +46,24 @@ def true_places(correspondence: np.ndarray, worn_mask: np.ndarray, size: tuple[i
 
     Args:
         correspondence (`np.ndarray`), worn_mask (`np.ndarray`): As for `GroundTruth`.
-        size (`tuple[int, int]`): Height and width of the map.
-        seam (`float`): Garment pixels from which a neighbour's place counts as another panel's.
+        shape (`tuple[int, int]`): Height and width of the map in cells.
+        seam (`float`): Distance in garment pixels from which a neighbour's place counts as another panel's.
 
     Returns:
         `np.ndarray`: float64, (height, width, 2): x and y in garment pixels; NaN where the cell doesn't count.
     """
     known = np.asarray(worn_mask, bool) & np.isfinite(correspondence).all(-1)
-    sides = list(zip(known.shape, size, strict=True))
-    (row_pairs, row_weights), (column_pairs, column_weights) = (_around(length, count) for length, count in sides)
+    sides = list(zip(known.shape, shape, strict=True))
+    around = [neighbours((np.arange(count) + 0.5) * length / count - 0.5, length) for length, count in sides]
     nearest = np.ix_(*((2 * np.arange(count) + 1) * length // (2 * count) for length, count in sides))
     centre = correspondence[nearest].astype(np.float64)
-    total, weight = np.zeros_like(centre), np.zeros(size)
-    for i in range(2):
-        for j in range(2):
-            cell = np.ix_(row_pairs[i], column_pairs[j])
+    total, weight = np.zeros_like(centre), np.zeros(shape)
+    (above, below, row_share), (left, right, column_share) = around
+    for rows, row_weight in ((above, 1.0 - row_share), (below, row_share)):
+        for columns, column_weight in ((left, 1.0 - column_share), (right, column_share)):
+            cell = np.ix_(rows, columns)
             place = correspondence[cell].astype(np.float64)
-            share = row_weights[i][:, None] * column_weights[j] * known[cell]
+            share = row_weight[:, None] * column_weight * known[cell]
             share = np.where(np.linalg.norm(place - centre, axis=-1) <= seam, share, 0.0)  # NaN compares as False
             total += np.where(share[..., None] > 0, place, 0.0) * share[..., None]
             weight += share
@@ -85,7 +87,7 @@ def correspondence_distances(places: np.ndarray, truth: np.ndarray) -> np.ndarra
 class CorrespondenceRecorder:
     """Measures attention while a pipeline runs: `pipe(..., output_attention=recorder)`.
 
-    Kept are sums over steps: coordinates of every cell, and a few numbers for every block and image.
+    It keeps sums over steps: coordinates of every cell, and a few numbers for every block and image.
 
     Args:
         truths (`Sequence[GroundTruth]`): One for each image of the call.
@@ -130,7 +132,7 @@ class CorrespondenceRecorder:
         sums.steps += 1
 
     def measures(self) -> list[dict[int, Measured]]:
-        """What was measured of each image, by block."""
+        """Measures of each image, by block."""
         if not self._sums:
             raise InvalidInput("nothing was measured: no step or block that the recorder wants was run.")
         return [
@@ -144,7 +146,7 @@ class Measured:
     """One block's attention to one garment.
 
     Args:
-        distances (`np.ndarray`): Of every cell that counts, in pixels of the garment's image, (cells,).
+        distances (`np.ndarray`): Error of every cell that counts, in pixels of the garment's image, (cells,).
         constant (`np.ndarray`): The same for attention spread evenly.
         entropy (`float`), total_variation (`float`), query_size (`tuple[int, int]`), key_size (`tuple[int, int]`):
             As in `BlockCorrespondence`.
@@ -195,11 +197,3 @@ def _as_the_loss_sees(worn_mask: np.ndarray, size: tuple[int, int]) -> np.ndarra
     """The worn cells of the attention total variation loss: by nearest, which takes a cell's first pixel."""
     rows, columns = (np.arange(count) * length // count for length, count in zip(worn_mask.shape, size, strict=True))
     return np.asarray(worn_mask, bool)[np.ix_(rows, columns)]
-
-
-def _around(length: int, count: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The two of `length` pixels around the centres of `count` cells, and their weights."""
-    place = ((np.arange(count) + 0.5) * length / count - 0.5).clip(0, length - 1)
-    first = place.astype(int)
-    share = place - first
-    return (first, np.minimum(first + 1, length - 1)), (1 - share, share)
