@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +13,10 @@ from PIL import Image
 from ..images import resize_mask
 from ..preprocessing.frame import feather_mask
 from ..preprocessing.garment import PreparedGarment, garment_area
+from ..preprocessing.inputs import TryOnInputs
 from .drawing import STRIP, centres, matching_resolution, places_between, upsample
+from .recorder import AttentionRequest, CoordinateRecorder
+from .result import TryOnAttention
 
 # Measured on rendered figures, whose true correspondence is known: `benchmarks/detail_transfer.py`.
 FINE = 0.5  # standard deviation, in cells, of the blur that parts fine detail from what stays the network's
@@ -35,7 +40,8 @@ def transfer_detail(
 
     Args:
         result (`np.ndarray`):
-            What the network painted, float32 RGB in [0, 1], (H, W, 3): of the frame, at the resolution to draw at.
+            What the network painted, RGB, (H, W, 3), uint8 or float32 in [0, 1]: of the frame, at the resolution to
+            draw at.
         cells (`np.ndarray`):
             Of the frame, as from `TryOnAttention.coordinates`: x and y in pixels of the prepared garment, and
             certainty in [0, 1], (height, width, 3).
@@ -44,16 +50,16 @@ def transfer_detail(
         strength (`float`, *optional*, defaults to 1.0): Opacity of the detail, in [0, 1].
 
     Returns:
-        `np.ndarray`: float32 in [0, 1], (H, W, 3): a new array.
+        `np.ndarray`: a new array, of the result's shape and type.
     """
     height, width = result.shape[:2]
-    drawn = result.astype(np.float32)  # a copy
+    drawn = result.copy()
     painted = np.asarray(resize_mask(mask, (width, height))) >= 128
     left, top, columns, rows = cv2.boundingRect(painted.astype(np.uint8))
     if strength <= 0 or rows == 0:
         return drawn
     fabric = _Fabric.of(garment, cells, (width, height))
-    tones = _match_tones(drawn, fabric, cells)
+    tones = _match_tones(result, fabric, cells)
     x = centres(cells.shape[1], width)[left : left + columns]
     at_once = max(1, STRIP // columns)
     for start in range(top, top + rows, at_once):
@@ -61,7 +67,7 @@ def transfer_detail(
         y = centres(cells.shape[0], height)[start:stop]
         colours, opacity = fabric.sample(places_between(cells, y, x))
         tone = upsample(tones, (y + 0.5) * SAMPLES - 0.5, (x + 0.5) * SAMPLES - 0.5)
-        part = drawn[start:stop, left : left + columns]
+        part = _as_floats(result[start:stop, left : left + columns])
         opacity *= tone[..., 4]
         opacity *= painted[start:stop, left : left + columns] * np.float32(strength)
         colours *= tone[..., :1]
@@ -69,8 +75,46 @@ def transfer_detail(
         np.clip(colours, 0, 1, out=colours)
         colours -= part
         colours *= opacity[..., None]
-        part += colours
+        colours += part
+        if drawn.dtype == np.uint8:
+            colours = np.rint(colours * 255)
+        kept = opacity == 0  # to the bit
+        np.copyto(drawn[start:stop, left : left + columns], colours, where=~kept[..., None], casting="unsafe")
     return drawn
+
+
+def detail_transfers(
+    recorder: CoordinateRecorder,
+    inputs: Sequence[TryOnInputs],
+    garments: Sequence[PreparedGarment],
+    block: int | None,
+    strength: float,
+) -> list[Callable[[np.ndarray], np.ndarray]]:
+    """`transfer_detail` of every image of a call, as functions of what the network painted.
+
+    Args:
+        recorder (`CoordinateRecorder`): Of the call.
+        inputs (`Sequence[TryOnInputs]`), garments (`Sequence[PreparedGarment]`): One of each for every image.
+        block (`int`, *optional*): As for `TryOnAttention`.
+        strength (`float`): As for `transfer_detail`.
+
+    Returns:
+        `list[Callable]`: empty if the call was interrupted before anything was recorded.
+    """
+    if not recorder.records:
+        return []
+    attention = TryOnAttention.of_call(recorder, AttentionRequest(), list(inputs), list(garments), (), block)
+
+    def transfer(result: np.ndarray, *, image: int) -> np.ndarray:
+        places = attention.coordinates(image=image)
+        return transfer_detail(result, places, garments[image], inputs[image].frame_mask, strength)
+
+    return [functools.partial(transfer, image=image) for image in range(len(inputs))]
+
+
+def _as_floats(image: np.ndarray) -> np.ndarray:
+    """uint8 or float32 in [0, 1] as float32 in [0, 1]; a copy."""
+    return image * np.float32(1 / 255 if image.dtype == np.uint8 else 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +170,7 @@ def _match_tones(result: np.ndarray, fabric: _Fabric, cells: np.ndarray) -> np.n
     places = places_between(cells, centres(cells.shape[0], height), centres(cells.shape[1], width))
     # as fine as it's looked at here: a coarse look at a fine weave would see moiré
     colours, opacity = fabric.shrunk(max(result.shape[0] / height, result.shape[1] / width)).sample(places)
-    seen = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
+    seen = _as_floats(cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA))
     blurred = np.dstack([colours * opacity[..., None], seen * opacity[..., None], opacity])
     blurred = cv2.GaussianBlur(blurred, (0, 0), FINE * SAMPLES)
     blurred[..., :6] /= np.maximum(blurred[..., 6:], 1e-3)
