@@ -86,7 +86,7 @@ def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarmen
     box = mask.getbbox()
     if box is None:
         return warped
-    original, shrunk = _matching_resolution(cells, inputs, garment)
+    original, shrunk = matching_resolution(cells, garment, frame.size)
     profile = inputs.photo.info.get("icc_profile")
     colours = np.asarray(from_srgb(original, profile))
     if profile:
@@ -132,13 +132,13 @@ def draw_correspondence(
     """
     size = _panel_size(garment, height)
     box, known = _garment_on_canvas(garment.image)
-    across = (_centres(side, count) for side, count in zip(garment.image.size, size, strict=True))
+    across = (centres(side, count) for side, count in zip(garment.image.size, size, strict=True))
     x, y = np.meshgrid(*across)
     opacity = cv2.remap(known, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     left = _paint(_canvas_at(garment, size), _colour_field(x, y, box), opacity, dimmed=1.0)
 
     values = places_between(
-        cells, *(_centres(side, count) for side, count in zip(cells.shape, size[::-1], strict=False))
+        cells, *(centres(side, count) for side, count in zip(cells.shape, size[::-1], strict=False))
     )
     x, y = np.ascontiguousarray(values[..., 0]), np.ascontiguousarray(values[..., 1])
     opacity = cv2.remap(known, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -168,7 +168,7 @@ def draw_map(
         `PIL.Image.Image`: RGB.
     """
     size = _panel_size(garment, height)
-    places = (_centres(side, count) for side, count in zip(heat.shape, size[::-1], strict=True))
+    places = (centres(side, count) for side, count in zip(heat.shape, size[::-1], strict=True))
     share = upsample(heat[..., None], *places)[..., 0] / max(float(heat.max()), 1e-12)
     colours = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     flat = np.asarray(_canvas_at(garment, size), dtype=np.float32)
@@ -184,10 +184,16 @@ def draw_map(
     return labelled_grid([("where it looked", left), (f"the pixel {pixel[0]:g}, {pixel[1]:g}", right)], size)
 
 
-def _matching_resolution(
-    cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarment
+def matching_resolution(
+    cells: np.ndarray, garment: PreparedGarment, size: tuple[int, int]
 ) -> tuple[Image.Image, tuple[float, float]]:
-    """The garment's image, shrunk where a pixel of the result covers several of it, and the scale of x and y."""
+    """The garment's image, shrunk where a pixel that is drawn covers several of it, and the scale of x and y.
+
+    Args:
+        cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
+        garment (`PreparedGarment`): Whose `original` is drawn.
+        size (`tuple[int, int]`): Width and height that the frame is drawn at.
+    """
     original = garment.original
     x, y = garment.to_original(cells[..., 0], cells[..., 1])
     sure = cells[:-1, :-1, 2] >= INVISIBLE
@@ -195,7 +201,7 @@ def _matching_resolution(
     area = np.abs(
         np.diff(x, axis=1)[:-1] * np.diff(y, axis=0)[:, :-1] - np.diff(x, axis=0)[:, :-1] * np.diff(y, axis=1)[:-1]
     )
-    cell_area = inputs.frame.size[0] / cells.shape[1] * inputs.frame.size[1] / cells.shape[0]
+    cell_area = size[0] / cells.shape[1] * size[1] / cells.shape[0]
     stretch = float(np.sqrt(np.median(area[sure]) / cell_area)) if sure.any() else 1.0
     # OpenCV maps images of less than 32768 pixels a side
     factor = max(stretch, max(original.size) / 32000)
@@ -213,7 +219,7 @@ def _panel_size(garment: PreparedGarment, height: int) -> tuple[int, int]:
     return max(1, round(width * height / canvas_height)), int(height)
 
 
-def _centres(side: int, count: int) -> np.ndarray:
+def centres(side: int, count: int) -> np.ndarray:
     """The centres of `count` pixels over `side` cells, in cells; float32."""
     return ((np.arange(count) + 0.5) * (side / count) - 0.5).astype(np.float32)
 

@@ -156,24 +156,27 @@ class CoordinateRecorder:
 
 
 class ConditionalBranch:
-    """Shows a recorder the last part of the network's batch, where guidance has the branch with the garment.
+    """Shows recorders the last part of the network's batch, where guidance has the branch with the garment.
 
     Args:
-        recorder (`CallRecorder`): Is told the step, and shown the rest.
+        recorders (`Sequence[CallRecorder]`): Are told the step, and shown the rest.
         count (`int`): How many images the call makes.
     """
 
-    def __init__(self, recorder: CallRecorder, count: int):
-        self.recorder, self.count = recorder, count
+    def __init__(self, recorders: Sequence[CallRecorder], count: int):
+        self.recorders, self.count = recorders, count
 
     def start_step(self, step: int) -> None:
-        self.recorder.step = step
+        for recorder in self.recorders:
+            recorder.step = step
 
     def should_record(self, block: int) -> bool:
-        return self.recorder.should_record(block)
+        return any(recorder.should_record(block) for recorder in self.recorders)
 
     def record(self, block: int, query: torch.Tensor, key: torch.Tensor, *sizes: tuple[int, int]) -> None:
-        self.recorder.record(block, query[-self.count :], key[-self.count :], *sizes)
+        for recorder in self.recorders:
+            if recorder.should_record(block):
+                recorder.record(block, query[-self.count :], key[-self.count :], *sizes)
 
 
 def parse_attention_request(

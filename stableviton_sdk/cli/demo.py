@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_device, check_outputs, parse_seed
+from .arguments import add_device, check_outputs, parse_seed, parse_share
 from .device import choose_device
 from .messages import progress_bars_only_on_tty
 
@@ -31,6 +31,12 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="also write person, garment, result and where the garment's pixels went, side by side",
     )
     parser.add_argument("--seed", type=parse_seed, default=0, metavar="N", help="of the noise (%(default)s)")
+    parser.add_argument(
+        "--detail",
+        type=parse_share,
+        metavar="X",
+        help="how much of the garment's own fine detail is carried into the result, from 0 to 1; default: the model's",
+    )
     add_device(parser)
     parser.set_defaults(run=run)
 
@@ -54,7 +60,9 @@ def run(arguments: argparse.Namespace) -> None:
         pipeline = TryOnPipeline.from_bundled().to(device)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(arguments.seed)
-    result = pipeline(person, garment, generator=generator, output_attention=sheet is not None)
+    result = pipeline(
+        person, garment, generator=generator, detail=arguments.detail, output_attention=sheet is not None
+    )
     image = result.images[0]
     save_atomically(image, output, quality=95)
     if sheet is not None:

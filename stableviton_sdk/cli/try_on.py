@@ -18,6 +18,7 @@ from .arguments import (
     given_preparation_options,
     parse_guidance,
     parse_seed,
+    parse_share,
     parse_steps,
 )
 from .consent import Consent, missing_networks
@@ -85,6 +86,13 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="what is noised to denoise from (%(default)s); person is the authors' way",
     )
     painting.add_argument(
+        "--detail",
+        type=parse_share,
+        metavar="X",
+        help="how much of the garment's own fine detail is carried into the result, from 0 to 1; default: the model's "
+        "own, 0 for the authors'",
+    )
+    painting.add_argument(
         "--no-paste-back", action="store_true", help="keep all that the network painted, also outside the mask"
     )
 
@@ -146,6 +154,7 @@ def run(arguments: argparse.Namespace) -> None:
         generator=generator,
         init_from=arguments.init_from,
         paste_back=not arguments.no_paste_back,
+        detail=arguments.detail,
     )
 
     from ..images import save_atomically

@@ -30,6 +30,7 @@ def check_choices(
     num_images_per_prompt: int,
     init_from: str,
     feather: float,
+    detail: float,
     output_type: str,
     on_error: str,
     cancel_event: threading.Event | None,
@@ -50,6 +51,8 @@ def check_choices(
         raise InvalidInput(f"output_type is {output_type!r}: pass one of {', '.join(map(repr, OUTPUT_TYPES))}.")
     if not isinstance(feather, numbers.Real) or not math.isfinite(feather) or feather < 0:
         raise InvalidInput(f"feather is {feather!r}: pass a number of pixels from 0.")
+    if not isinstance(detail, numbers.Real) or not 0 <= detail <= 1:
+        raise InvalidInput(f"detail is {detail!r}: pass a number from 0 (off) to 1.")
     if on_error not in ON_ERROR:
         raise InvalidInput(f"on_error is {on_error!r}: pass one of {', '.join(map(repr, ON_ERROR))}.")
     if cancel_event is not None and not callable(getattr(cancel_event, "is_set", None)):

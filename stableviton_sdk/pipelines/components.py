@@ -22,6 +22,10 @@ NEEDED = {
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
+# Options that suit weights, and what they are for weights that state none.
+DEFAULTS = {"default_num_inference_steps": 50, "correspondence_block": None, "default_detail": 0.0}
+
+
 def check_components(components: Mapping[str, Any]) -> None:
     """Refuse parts of a pipeline that are none.
 
@@ -117,12 +121,10 @@ def recall_options(components: Mapping[str, Any], given: Mapping[str, Any]) -> d
             if getattr(network, "_weights_licence", None) is None:  # shared weights keep the licence they came with
                 network._weights_licence = options["weights_licence"]
     remembered = getattr(components["unet"], "_pipeline_options", {})
-    for name, default in (("default_num_inference_steps", 50), ("correspondence_block", None)):
+    for name, default in DEFAULTS.items():
         if options[name] is None:
             options[name] = remembered.get(name, default)
-    components["unet"]._pipeline_options = {
-        name: options[name] for name in ("default_num_inference_steps", "correspondence_block")
-    }
+    components["unet"]._pipeline_options = {name: options[name] for name in DEFAULTS}
     return options
 
 

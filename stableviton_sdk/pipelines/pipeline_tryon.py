@@ -22,10 +22,12 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
+from ..attention.detail import detail_transfers
 from ..attention.recorder import (
     AttentionRequest,
     CallRecorder,
     ConditionalBranch,
+    CoordinateRecorder,
     make_recorder,
     parse_attention_request,
 )
@@ -75,6 +77,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         correspondence_block (`int`, *optional*):
             Zero cross-attention block that answers where pixels came from, 0 being the decoder's lowest resolution;
             by default each image's sharpest. (An unsupervised block can be confidently wrong.)
+        default_detail (`float`, *optional*, defaults to 0.0): Detail transfer of a call that doesn't say, in [0, 1].
     """
 
     # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
@@ -93,6 +96,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         weights_licence: str | None = None,
         default_num_inference_steps: int | None = None,
         correspondence_block: int | None = None,
+        default_detail: float | None = None,
     ):
         super().__init__()
         components = {
@@ -107,6 +111,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             "weights_licence": weights_licence,
             "default_num_inference_steps": default_num_inference_steps,
             "correspondence_block": correspondence_block,
+            "default_detail": default_detail,
         }
         check_components(components)
         self.register_modules(**components)
@@ -385,6 +390,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         num_images_per_prompt: int = 1,
         init_from: str = "agnostic",
         feather: float = 6.0,
+        detail: float = 0.0,
         output_type: str = "pil",
         on_error: str = "raise",
         cancel_event: threading.Event | None = None,
@@ -395,8 +401,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         Args:
             height (`int`), width (`int`), num_inference_steps (`int`), guidance_scale (`float`, *optional*),
             num_images_per_prompt (`int`, *optional*), init_from (`str`, *optional*), feather (`float`, *optional*),
-            output_type (`str`, *optional*), on_error (`str`, *optional*), cancel_event (`Event`, *optional*),
-            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): As for the call.
+            detail (`float`, *optional*), output_type (`str`, *optional*), on_error (`str`, *optional*),
+            cancel_event (`Event`, *optional*), callback_on_step_end_tensor_inputs (`list[str]`, *optional*): As for
+            the call.
 
         Raises:
             `InvalidInput`: naming the argument.
@@ -412,6 +419,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             num_images_per_prompt=num_images_per_prompt,
             init_from=init_from,
             feather=feather,
+            detail=detail,
             output_type=output_type,
             on_error=on_error,
             cancel_event=cancel_event,
@@ -696,6 +704,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         init_from: str = "agnostic",
         paste_back: bool = True,
         feather: float = 6.0,
+        detail: float | None = None,
         output_type: str = "pil",
         on_error: str = "raise",
         return_dict: bool = True,
@@ -740,6 +749,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                 False returns all of the frame that the network painted.
             feather (`float`, *optional*, defaults to 6.0):
                 Width of the seam, which lies inside the mask, in pixels of the network's image.
+            detail (`float`, *optional*):
+                How much of the garment's own fine detail (prints, letters, weave) is carried along the attention into
+                the result, at the photo's resolution: from 0, none, to 1; the weights' `default_detail` by default.
             output_type (`str`, *optional*, defaults to `"pil"`): `"pil"`, `"np"`, `"pt"` or `"latent"`.
             on_error (`str`, *optional*, defaults to `"raise"`):
                 `"raise"`, or `"skip"`: a person or garment of a list that can't be used leaves None in its results'
@@ -777,6 +789,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             width, height = size = self._size(height, width)
             if num_inference_steps is None:
                 num_inference_steps = self.config.default_num_inference_steps
+            if detail is None:
+                detail = self.config.default_detail
             self.check_inputs(
                 height=height,
                 width=width,
@@ -785,6 +799,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                 num_images_per_prompt=num_images_per_prompt,
                 init_from=init_from,
                 feather=feather,
+                detail=detail,
                 output_type=output_type,
                 on_error=on_error,
                 cancel_event=cancel_event,
@@ -832,8 +847,13 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             accepted = inspect.signature(scheduler.step).parameters
             step_options = {"generator": generator} if "generator" in accepted else {}
             recorder = make_recorder(request, [persons[index].frame for index in person_index], len(timesteps))
-            if recorder is not None:
-                recorder = ConditionalBranch(recorder, pairs.count)
+            recorders = [] if recorder is None else [recorder]
+            places = None
+            if detail > 0 and output_type != "latent":
+                block = self.config.correspondence_block
+                places = CoordinateRecorder({len(timesteps) - 1}, None if block is None else {block})
+                recorders.append(places)
+            branch = ConditionalBranch(recorders, pairs.count) if recorders else None
 
             # 5. denoise
             num_warmup_steps = len(timesteps) - num_inference_steps * scheduler.order
@@ -851,10 +871,10 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                     noisy = scheduler.scale_model_input(noisy, t).to(dtype)
                     sample = torch.cat([noisy, conditioning], dim=1)
                     garment_features = self.spatial_encoder(sample, t, garment_embeds, garment_latents)
-                    if recorder is not None:
-                        recorder.start_step(i)
+                    if branch is not None:
+                        branch.start_step(i)
                     prediction = self.unet(
-                        sample, t, garment_embeds, garment_features, attention_recorder=recorder, return_dict=False
+                        sample, t, garment_embeds, garment_features, attention_recorder=branch, return_dict=False
                     )[0].float()
                     if guided:
                         unconditional, conditional = prediction.chunk(2)
@@ -877,6 +897,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
 
             # 6. decode, and paste back into the photos
             inputs = [persons[index] for index in person_index]
+            worn = [garments[index] for index in garment_index]
             images = latents
             if output_type != "latent":
                 images = paste_into_photos(
@@ -885,14 +906,15 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                     paste_back=paste_back,
                     feather=feather,
                     output_type=output_type,
+                    finishes=() if places is None else detail_transfers(places, inputs, worn, block, detail),
                 )
             attention = None
             if isinstance(request, AttentionRequest):
                 attention = TryOnAttention.of_call(
-                    recorder.recorder,
+                    recorder,
                     request,
                     inputs,
-                    [garments[index] for index in garment_index],
+                    worn,
                     () if output_type == "latent" else images,
                     self.config.correspondence_block,
                 )

@@ -372,7 +372,9 @@ def test_requests_that_the_network_cannot_meet_are_refused(pipeline, request_):
 @pytest.mark.parametrize("output_type", ["pil", "np", "pt", "latent"])
 def test_every_kind_of_output_can_be_drawn(pipeline, output_type):
     person, mask = random_image(90, 90), mask_image(90, 90)
-    arguments = call_arguments(person=person, mask=mask, densepose=random_image(90, 90, seed=2), output_type=output_type)
+    arguments = call_arguments(
+        person=person, mask=mask, densepose=random_image(90, 90, seed=2), output_type=output_type
+    )
     attention = pipeline(**arguments, output_attention=True).attention
     assert attention.to_image(height=64).size == (2 * (180 + 12) + 12, 64 + 26 + 2 * 12)
     assert attention.warp().size == (90, 90)

@@ -67,7 +67,7 @@ def test_two_plain_images_are_enough(pipe):
     # the old garment is gone, the new one is on: nearer to the truth than to the photo, by far
     region = sample.mask
     assert psnr(image, sample.person_in_other, region) > psnr(image, sample.person, region) + 3
-    mask = out.inputs[0].mask.convert("L")  # in a resolution of its own
+    mask = out.inputs[0].frame_mask.convert("L")  # in a resolution of its own
     derived = np.asarray(mask.resize((192, 256), Image.Resampling.BOX))
     overlap = ((derived >= 128) & region).sum() / ((derived >= 128) | region).sum()
     assert overlap > 0.85

@@ -393,7 +393,9 @@ def test_a_call_that_was_interrupted_before_the_noted_step_says_so(pipeline):
 
 def test_source_of_follows_the_photos_frame(pipeline):
     person, mask = random_image(200, 200), mask_image(200, 200)
-    output = pipeline(**call_arguments(person=person, mask=mask, densepose=random_image(200, 200, seed=2), output_attention=True))
+    output = pipeline(
+        **call_arguments(person=person, mask=mask, densepose=random_image(200, 200, seed=2), output_attention=True)
+    )
     attention, frame = output.attention, output.inputs[0].frame
     left, top, _, _ = frame.box
     cells = attention.coordinates(1)

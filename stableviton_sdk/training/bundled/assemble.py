@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from diffusers import DDIMScheduler
@@ -36,6 +36,8 @@ class BundleConfig(Config):
     """Denoising steps that suit the weights."""
     correspondence_block: CountOrZero = 2
     """Decoder block whose attention was supervised."""
+    detail: Annotated[float, Field(ge=0, le=1)] = 0.85
+    """How much of the garment's own fine detail a call carries over by default."""
     sample_seed: CountOrZero = 3
     """Seed of the rendered sample images; not the trainings'."""
     samples: list[CountOrZero] = Field(default_factory=lambda: [0, 12])
@@ -69,6 +71,7 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
         weights_licence=LICENCE,
         default_num_inference_steps=config.steps,
         correspondence_block=config.correspondence_block,
+        default_detail=config.detail,
     )
     folder = Path(config.output)
     bundle.save_pretrained(folder)
