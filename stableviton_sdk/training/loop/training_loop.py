@@ -204,5 +204,6 @@ def _explanation(
     again = f"it goes on from {found[-1].name}" if found else "it starts anew, there is no checkpoint yet"
     return (
         f"training diverged at step {step + 1}, learning rate {rate:.3g}: {values}; the batch was "
-        f"{shortened(names, most=32)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, {again}."
+        f"{shortened(names, most=32)}. No weight was changed by this step. Try {', '.join(advice)}; when run again, "
+        f"{again}."
     )
