@@ -7,7 +7,7 @@ import torch
 from support.command_line import PHOTO
 from support.flat_figures import FigureAnalyzer
 from support.stand_ins import ARCHITECTURE, stand_in_state, write_checkpoint
-from support.tiny import mask_image, random_image, tiny_pipeline
+from support.tiny import densepose_image, mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.conversion import convert_checkpoint
 from stableviton_sdk.hub import pending as hub_downloads
@@ -75,7 +75,7 @@ def files(tmp_path):
     random_image(*PHOTO).save("person.png")
     random_image(seed=1).save("garment.png")
     mask_image(*PHOTO).save("mask.png")
-    random_image(*PHOTO, seed=2).save("densepose.png")
+    densepose_image(*PHOTO).save("densepose.png")
     return tmp_path
 
 

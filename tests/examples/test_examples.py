@@ -71,7 +71,7 @@ def test_a_person_is_prepared_once_for_many_garments(run, monkeypatch):
     run("prepare_once_try_many.py", *arguments)
     run("prepare_once_try_many.py", *arguments)
     assert sum(len(analyzer.analysed) for analyzer in analyzers) == 1
-    assert TryOnInputs.load("ready").agnostic is None
+    assert TryOnInputs.load("ready").frame_agnostic is None
     first, second = changed("results/garment.png"), changed("results/other.png")
     assert first.sum() > 1000
     assert second.sum() > 1000

@@ -139,7 +139,7 @@ def test_components_types_and_caches_are_passed_on_for_the_authors_repositories(
         AUTHORS,
         architecture=ARCHITECTURE,
         scheduler=scheduler,
-        dtype={"unet": torch.float16, "default": torch.float32},
+        dtype={"unet": torch.float16, "spatial_encoder": torch.float16, "default": torch.float32},
         cache_dir=tmp_path / "elsewhere",
         variant="fp16",
     )

@@ -14,6 +14,7 @@ from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.models.unet import TryOnUNet
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.preprocessing.labels import PARULA
 
 WIDTH, HEIGHT = 48, 64
 LATENT_WIDTH, LATENT_HEIGHT = WIDTH // 4, HEIGHT // 4
@@ -104,6 +105,15 @@ def mask_image(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
     mask = Image.new("L", (width, height), 0)
     ImageDraw.Draw(mask).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=255)
     return mask
+
+
+def densepose_image(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
+    """A body in DensePose's colours: torso, head and arms, on black."""
+    labels = Image.new("L", (width, height), 0)
+    draw = ImageDraw.Draw(labels)
+    for label, box in ((2, (0.3, 0.3, 0.7, 0.9)), (23, (0.4, 0.05, 0.6, 0.25)), (15, (0.1, 0.35, 0.25, 0.8))):
+        draw.rectangle([round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True)], fill=label)
+    return Image.fromarray(PARULA[np.asarray(labels)])
 
 
 def call_arguments(**changes: Any) -> dict[str, Any]:
