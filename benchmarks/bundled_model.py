@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.baselines import reference_images
-from stableviton_sdk import TryOnPipeline
+from benchmarks.registration import register
+from stableviton_sdk import TryOnAttention, TryOnPipeline
 from stableviton_sdk.data.synthetic import SyntheticSample, render_pair
 from stableviton_sdk.evaluation.correspondence.recorder import SEAM, correspondence_distances, true_places
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
@@ -29,21 +30,25 @@ CANDIDATES = 8  # garments that the right one has to be told from
 SHEET_ROWS = 24
 
 
-def attention_error(attention, sample: SyntheticSample) -> dict[int, float]:
-    """Mean distance of the expected garment place from the true one, in pixels of 128 x 96, by block."""
+def attention_error(attention: TryOnAttention, sample: SyntheticSample) -> dict[int, float]:
+    """Mean distance of the expected garment place from the true one, in pixels of 128 x 96, by block.
+
+    Both are places of the garment's own image: some garments are moved on the canvas before the network sees them.
+    """
     errors = {}
     seam = sample.garment_other.shape[0] * SEAM
     for block in attention.blocks:
         found = attention.coordinates(block)
+        places = np.dstack(attention.garments[0].to_original(found[..., 0], found[..., 1]))
         true = true_places(sample.correspondence_other, sample.worn_mask_other, found.shape[:2], seam)
-        distances = correspondence_distances(found[..., :2], true)
+        distances = correspondence_distances(places, true)
         if distances.size:
             errors[block] = float(distances.mean() / 2)
     return errors
 
 
 @torch.no_grad()
-def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: int | None, distractors, derive: bool):
+def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, distractors, derive: bool, **options):
     maps = {} if derive else {
         "mask": Image.fromarray(sample.mask.astype(np.uint8) * 255),
         "agnostic": Image.fromarray(sample.agnostic),
@@ -53,7 +58,7 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
         Image.fromarray(sample.person),
         Image.fromarray(sample.garment_other),
         **maps,
-        num_inference_steps=steps,
+        **options,
         generator=torch.Generator().manual_seed(number),
         output_attention=True,
     )
@@ -62,11 +67,14 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, steps: in
     images = {"model": result, **reference_images(truth, sample.garment_other, region, worn, pipe.vae)}
     values = {"textured": bool(sample.other.design.textured), "attention": attention_error(out.attention, sample)}
     for name, image in images.items():
+        similarity = similarity_map(image, truth)
         values[name] = {
             "psnr": psnr(image, truth, region),
-            "ssim": similarity_map(image, truth).over(region),
+            "ssim": similarity.over(region),
             "worn psnr": psnr(image, truth, worn),
+            "worn ssim": similarity.over(worn),
         }
+    values["model"]["worn ssim registered"] = similarity_map(register(result, truth, worn), truth).over(worn)
     values["colour error"] = float(np.abs(result[worn].mean(0) - truth[worn].mean(0)).mean())
     rivals = [truth, *sample.person_in_each(distractors)]
     distances = [float(np.square(result[region].astype(float) - rival[region]).mean()) for rival in rivals]
@@ -80,7 +88,7 @@ def summary(rows: list[dict]) -> dict:
 
     told = {"samples": len(rows)}
     for name in ("model", "oracle", "mean colour", "autoencoder"):
-        told[name] = {key: mean([row[name][key] for row in rows]) for key in ("psnr", "ssim", "worn psnr")}
+        told[name] = {key: mean([row[name][key] for row in rows]) for key in rows[0][name]}
     textured = [row for row in rows if row["textured"]]
     told["textured"] = {"samples": len(textured)}
     for name in ("model", "mean colour"):
@@ -110,6 +118,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2, help="of the renderer; the model was trained with another one")
     parser.add_argument("--style", default="studio", choices=("studio", "shifted", "photo"))
     parser.add_argument("--steps", type=int, help="denoising steps; default: the model's own")
+    parser.add_argument("--detail", type=float, help="detail transfer, from 0 to 1; default: the model's own")
     parser.add_argument("--derive", action="store_true", help="derive the maps from the image, as users do")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--sheet", type=Path)
@@ -121,7 +130,13 @@ def main() -> None:
     for number in tqdm(range(arguments.samples), unit="pair"):
         sample = render_pair(arguments.seed, number, arguments.style)
         values, result = measure(
-            pipe, sample, number, arguments.steps, garments[-(CANDIDATES - 1) :], arguments.derive
+            pipe,
+            sample,
+            number,
+            garments[-(CANDIDATES - 1) :],
+            arguments.derive,
+            num_inference_steps=arguments.steps,
+            detail=arguments.detail,
         )
         garments.append(sample.worn)
         rows.append(values)
@@ -131,6 +146,7 @@ def main() -> None:
         "style": arguments.style,
         "seed": arguments.seed,
         "steps": arguments.steps or pipe.config.default_num_inference_steps,
+        "detail": pipe.config.default_detail if arguments.detail is None else arguments.detail,
     }
     told |= summary(rows)
     print(json.dumps(told, indent=1))

@@ -105,3 +105,12 @@ def test_a_figures_correspondence_is_drawn_in_colour_where_it_wears_the_garment(
     # rose above, blue and green below; reddish to the left, greenish to the right
     assert np.corrcoef(y, red - blue)[0, 1] < -0.5
     assert np.corrcoef(x, green - blue)[0, 1] > 0.5
+
+
+def test_detail_shows_a_garment_before_and_after(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["detail.py", "--output", "detail.png", "--height", "256"])
+    runpy.run_path(str(EXAMPLES / "detail.py"), run_name="__main__")
+    assert capsys.readouterr().out == "detail.png\n"
+    garment, before, after = np.split(np.asarray(Image.open("detail.png")).astype(int), 3, axis=1)
+    assert garment.shape == (256, 192, 3)
+    assert 0.2 < np.abs(before - after).mean() < 10
