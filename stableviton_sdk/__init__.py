@@ -1,7 +1,7 @@
 """StableVITON virtual try-on for developers. Public names load on first use, so importing this package is quick."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .preprocessing.preprocessor import PersonPreprocessor
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)

@@ -21,7 +21,9 @@ from .errors import InvalidInput, MissingDependency
 if TYPE_CHECKING:
     import torch
 
-ImageLike = Union[str, os.PathLike, bytes, bytearray, memoryview, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"]
+ImageLike = Union[
+    str, os.PathLike[str], bytes, bytearray, memoryview, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"
+]
 
 MAX_PIXELS = 120_000_000  # a 100-megapixel camera passes, a decompression bomb doesn't
 MAX_FILE_BYTES = 200 * 2**20  # of a download, an open file, a data URL

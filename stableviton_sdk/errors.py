@@ -52,7 +52,7 @@ class SeveralProblems(InvalidInput):
 
     def __init__(self, summary: str, problems: Sequence[str] | Mapping[str, str]):
         self.summary = summary
-        self.problems = dict(problems) if isinstance(problems, Mapping) else list(problems)
+        self.problems: dict[str, str] | list[str] = dict(problems) if isinstance(problems, Mapping) else list(problems)
         super().__init__(self.describe("`problems` of this error"))
 
     @property

@@ -169,7 +169,9 @@ class RunManifest:
     """
 
     def __init__(self, folder: Path, *, kind: str = "run", name: str = "manifest.json"):
-        self.folder, self.kind, self.path = folder, kind, folder / name
+        self.folder = folder
+        self.kind = kind
+        self.path: Path = folder / name
 
     def read(self) -> dict[str, Any] | None:
         """The content; None if there is none yet.

@@ -193,7 +193,7 @@ def as_mask_list(masks: Any, *, name: str = "mask") -> tuple[list[Any], bool]:
     return as_image_list(masks, name=name)
 
 
-def check_image_path(path: str | os.PathLike) -> Path:
+def check_image_path(path: str | os.PathLike[str]) -> Path:
     """Make sure that an RGB image can be saved under a name; call it before long work.
 
     Raises:
@@ -211,7 +211,7 @@ def check_image_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def save_atomically(image: Image.Image, path: str | os.PathLike, **options: Any) -> None:
+def save_atomically(image: Image.Image, path: str | os.PathLike[str], **options: Any) -> None:
     """Save an image under a temporary name, then rename: an interrupted run leaves no half-written file.
 
     A colour profile in the image's `info` is saved along. Transparency becomes white where the format has none.

@@ -43,7 +43,7 @@ class AttentionRequest:
     queries: Sequence[tuple[float, float]] = ()
     query_block: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("steps", "blocks"):
             value = getattr(self, name)
             if value is None:
@@ -115,8 +115,10 @@ class CoordinateRecorder:
         queries: np.ndarray | None = None,
         query_block: int | None = None,
     ):
-        self.steps, self.blocks, self.queries = steps, blocks, queries
-        self.query_block = query_block if queries is not None and queries.size else None
+        self.steps = steps
+        self.blocks = blocks
+        self.queries = queries
+        self.query_block: int | None = query_block if queries is not None and queries.size else None
         self.step = 0
         self.records: dict[int, dict[int, np.ndarray]] = {}
         self.maps: dict[int, np.ndarray] = {}

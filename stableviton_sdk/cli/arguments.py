@@ -120,7 +120,7 @@ def parse_guidance(text: str) -> float:
 
 
 def check_outputs(
-    arguments: argparse.Namespace, second: str, sources: Iterable[str | os.PathLike | None]
+    arguments: argparse.Namespace, second: str, sources: Iterable[str | os.PathLike[str] | None]
 ) -> tuple[Path, Path | None]:
     """Paths of the images to write, `--output` and perhaps a second one, checked before the long work.
 

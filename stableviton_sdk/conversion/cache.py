@@ -35,7 +35,7 @@ def fetch_converted(
     architecture: ArchitectureOverride | None = None,
     dtype: Any = None,
     revision: str | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool | None = None,
     force_download: bool = False,

@@ -17,7 +17,7 @@ from ..safe_pickle import inert_pickle
 WRAPPERS = ("state_dict", "model", "module")
 
 
-class SafetensorsCheckpoint(Mapping):
+class SafetensorsCheckpoint(Mapping[str, torch.Tensor]):
     """A safetensors file as a mapping that reads a tensor when it's asked for."""
 
     def __init__(self, path: Path):

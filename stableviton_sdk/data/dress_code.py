@@ -43,7 +43,7 @@ class DressCode(PairDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         split: Literal["train", "test"] = "train",
         *,
         paired: bool = True,

@@ -31,7 +31,7 @@ class FolderDataset(PairDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         size: tuple[int, int],
         *,
         check: Check = "full",

@@ -31,7 +31,7 @@ class BadDataSet(SeveralProblems):
         count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
         super().__init__(f"{what} has {count}", problems)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return BadDataSet, (self.what, self.problems)
 
 
@@ -82,7 +82,8 @@ class PairDataset:
     ):
         if check not in ("full", "quick"):
             raise InvalidInput(f"check is {check!r}: pass 'full' or 'quick'.")
-        self.records, self.size = list(records), check_size(size)
+        self.records: list[Record] = list(records)
+        self.size: tuple[int, int] = check_size(size)
         problems = list(problems)
         if not self.records and not problems:
             problems.append("it is empty: there are no pairs to read.")
@@ -147,7 +148,7 @@ def read_correspondence(path: Path, size: tuple[int, int]) -> np.ndarray:
     return places * np.float32([width, height]) - np.float32(0.5)
 
 
-def check_root(root: str | os.PathLike) -> Path:
+def check_root(root: str | os.PathLike[str]) -> Path:
     """The folder of a data set as a `Path`.
 
     Raises:

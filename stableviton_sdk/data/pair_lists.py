@@ -84,7 +84,7 @@ class PairList:
         return self.path.parent / listed.replace("\\", "/") if "\\" in listed and not literal.exists() else literal
 
 
-def read_pair_list(path: str | os.PathLike) -> PairList:
+def read_pair_list(path: str | os.PathLike[str]) -> PairList:
     """Pairs of a list, and a sentence on each line that isn't one.
 
     Formats: JSON lines or a JSON array of objects; a table separated by commas, semicolons or tabs whose first line

@@ -37,7 +37,7 @@ class VitonHD(PairDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         split: Literal["train", "test"] = "train",
         *,
         paired: bool = True,

@@ -18,7 +18,9 @@ TOO_FEW = "too few persons to tell"
 NO_INTERVAL = "can't be told from two reports"
 
 
-def compare(first: str | os.PathLike | dict[str, Any], second: str | os.PathLike | dict[str, Any]) -> dict[str, Any]:
+def compare(
+    first: str | os.PathLike[str] | dict[str, Any], second: str | os.PathLike[str] | dict[str, Any]
+) -> dict[str, Any]:
     """Tell whether one report's numbers are really better than another's.
 
     A difference counts as real if the 95 % interval of the mean difference, pair by pair, leaves out zero. Persons are

@@ -79,8 +79,10 @@ class EvaluationData:
     ):
         if setting not in SETTINGS:
             raise InvalidInput(f"setting is {setting!r}: pass 'paired' or 'unpaired'.")
-        self.pairs, self.size, self.setting = list(pairs), check_size(size), setting
-        self.names = [f"{person}_{garment}" for person, garment in self.pairs]
+        self.pairs: list[tuple[str, str]] = list(pairs)
+        self.size: tuple[int, int] = check_size(size)
+        self.setting = setting
+        self.names: list[str] = [f"{person}_{garment}" for person, garment in self.pairs]
         seen: set[str] = set()
         for name in self.names:
             # file systems that don't tell upper from lower case would mix up results as well
@@ -89,7 +91,8 @@ class EvaluationData:
                     f"two pairs are called {name}, so their results can't be told apart: list each once."
                 )
             seen.add(name.lower())
-        self.kind, self.details = kind, details or {}
+        self.kind = kind
+        self.details: dict[str, Any] = details or {}
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -189,15 +192,15 @@ class RenderedData(EvaluationData):
 
 
 def load_data(
-    source: str | os.PathLike,
+    source: str | os.PathLike[str],
     *,
     kind: str | None = None,
     setting: Setting = "paired",
     size: tuple[int, int] = (384, 512),
     limit: int | None = None,
     for_inference: bool = True,
-    garments: str | os.PathLike | None = None,
-    pairs: str | os.PathLike | None = None,
+    garments: str | os.PathLike[str] | None = None,
+    pairs: str | os.PathLike[str] | None = None,
     style: StyleName = "studio",
     seed: int = 0,
 ) -> EvaluationData:
@@ -271,7 +274,7 @@ def load_data(
     return ImageData(images, setting, kind)
 
 
-def recognise(source: str | os.PathLike, garments: Any = None) -> str:
+def recognise(source: str | os.PathLike[str], garments: Any = None) -> str:
     """Kind of data set that a source looks like, one of `KINDS`.
 
     Raises:
@@ -297,7 +300,7 @@ def recognise(source: str | os.PathLike, garments: Any = None) -> str:
     )
 
 
-def _check_kind(kind: str | None, source: str | os.PathLike, garments: Any) -> str:
+def _check_kind(kind: str | None, source: str | os.PathLike[str], garments: Any) -> str:
     if not isinstance(source, (str, os.PathLike)):
         raise InvalidInput(f"the data is a {type(source).__name__}: pass a path, or 'synthetic'.")
     if kind is None:

@@ -44,7 +44,7 @@ class InferenceSettings:
     batch_size: int = 1
     paste_back: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

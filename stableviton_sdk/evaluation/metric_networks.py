@@ -93,7 +93,8 @@ class PerceptualDistance:
     """
 
     def __init__(self, metric: Any, device: Any = "cpu"):
-        self.metric, self.device = metric.to(device), device
+        self.metric: Any = metric.to(device)
+        self.device = device
 
     def __call__(self, result: np.ndarray, truth: np.ndarray) -> float:
         """Distance of two images, uint8 RGB, (H, W, 3)."""
@@ -119,7 +120,9 @@ class FeatureExtractor:
     """
 
     def __init__(self, network: Callable[[Any], Any], library: FeatureLibrary = "clean-fid", device: Any = "cpu"):
-        self.network, self.library, self.device = network, library, device
+        self.network = network
+        self.library = library
+        self.device = device
         self._resize = require("cleanfid.resize").build_resizer("clean") if library == "clean-fid" else None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -203,7 +206,7 @@ def check_library(library: str) -> FeatureLibrary:
     return library
 
 
-def file_sha256(path: str | os.PathLike) -> str:
+def file_sha256(path: str | os.PathLike[str]) -> str:
     """sha256 of a file, in hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

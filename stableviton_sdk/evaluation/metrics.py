@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -197,7 +197,7 @@ def check_region(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     return mask
 
 
-def require(module: str):
+def require(module: str) -> Any:
     """Import a module of the extra `[eval]`.
 
     Raises:

@@ -53,7 +53,8 @@ class PhotoPairs:
         what: str = "the list of pairs",
         problems: Sequence[str] = (),
     ):
-        self.records, self.size = list(records), check_size(size)
+        self.records: list[Record] = list(records)
+        self.size: tuple[int, int] = check_size(size)
         files = [entry for record in self.records for entry in record.files.items()]
         problems = [*problems, *find_problems(files)]
         if not self.records and not problems:
@@ -95,7 +96,7 @@ class PhotoPairs:
 
 
 def read_photo_pairs(
-    path: str | os.PathLike, limit: int | None = None, *, for_inference: bool = True
+    path: str | os.PathLike[str], limit: int | None = None, *, for_inference: bool = True
 ) -> tuple[list[Record], list[str]]:
     """Records of a list of pairs; see `read_pair_list` for its formats.
 
@@ -130,7 +131,7 @@ def read_photo_pairs(
 
 
 def pair_with_garments(
-    persons: Path, garments: Path, pairs: str | os.PathLike | None, seed: int, limit: int | None = None
+    persons: Path, garments: Path, pairs: str | os.PathLike[str] | None, seed: int, limit: int | None = None
 ) -> tuple[list[Record], list[str]]:
     """Records of persons of one folder with garments of another.
 

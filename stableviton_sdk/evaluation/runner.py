@@ -37,21 +37,22 @@ class IncompleteResults(SeveralProblems):
     """
 
     def __init__(self, problems: dict[str, str], count: int, outcome: str):
-        self.count, self.outcome = count, outcome
+        self.count = count
+        self.outcome = outcome
         super().__init__(
             f"{len(problems)} of {count} pairs have no result that can be measured, so {outcome}", problems
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return IncompleteResults, (self.problems, self.count, self.outcome)
 
 
 def evaluate(
     data: EvaluationData,
-    output: str | os.PathLike,
+    output: str | os.PathLike[str],
     *,
     pipeline: TryOnPipeline | None = None,
-    results: str | os.PathLike | None = None,
+    results: str | os.PathLike[str] | None = None,
     settings: InferenceSettings | None = None,
     metrics: Collection[str] = METRICS,
     feature_library: FeatureLibrary = "clean-fid",

@@ -60,7 +60,9 @@ def _image(pixels: np.ndarray | None) -> Image.Image | None:
     return None if pixels is None else Image.fromarray(pixels)
 
 
-def choose_pairs(images: list[dict[str, Any]], metric: str | None, rows: int = ROWS) -> list[tuple[str, dict]]:
+def choose_pairs(
+    images: list[dict[str, Any]], metric: str | None, rows: int = ROWS
+) -> list[tuple[str, dict[str, Any]]]:
     """The best, the median and the worst pairs by a metric, each once; without a metric, an even spread.
 
     Args:
@@ -69,7 +71,7 @@ def choose_pairs(images: list[dict[str, Any]], metric: str | None, rows: int = R
         rows (`int`, *optional*, defaults to 3): Pairs of each group.
 
     Returns:
-        `list[tuple[str, dict]]`: name of the group, and entry of the pair.
+        `list[tuple[str, dict[str, Any]]]`: name of the group, and entry of the pair.
     """
     if metric is None:
         places = np.unique(np.linspace(0, len(images) - 1, min(3 * rows, len(images))).round().astype(int))

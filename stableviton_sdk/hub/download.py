@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 
-def hub_cache(cache_dir: str | os.PathLike | None = None) -> Path:
+def hub_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The Hub client's cache, or `cache_dir`."""
     from huggingface_hub import constants
 
     return Path(cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
 
 
-def sdk_cache(cache_dir: str | os.PathLike | None = None) -> Path:
+def sdk_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Where converted weights are kept: beside the Hub's cache, or inside of one that was moved elsewhere."""
     from huggingface_hub import constants
 
@@ -54,7 +54,7 @@ def fetch_file(
     repo_type: str = "model",
     revision: str | None = None,
     sha256: str | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool | None = None,
     force_download: bool = False,
@@ -138,7 +138,7 @@ def file_etag(
     *,
     repo_type: str = "model",
     revision: str | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool | None = None,
 ) -> str | None:
@@ -164,7 +164,7 @@ def fetch_folder(
     *,
     variant: str | None = None,
     revision: str | None = None,
-    cache_dir: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool | None = None,
     force_download: bool = False,

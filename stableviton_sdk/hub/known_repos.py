@@ -77,7 +77,7 @@ KNOWN_REPOS: dict[str, KnownRepo] = {
 }
 
 
-def known_repo(name: str | os.PathLike) -> KnownRepo | None:
+def known_repo(name: str | os.PathLike[str]) -> KnownRepo | None:
     """The repository in the authors' layout that goes by this name, or None."""
     return KNOWN_REPOS.get(os.fspath(name))
 

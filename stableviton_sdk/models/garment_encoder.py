@@ -91,7 +91,7 @@ class GarmentEncoder(ModelMixin, ConfigMixin):
             )
         )
         # transformers 5 flattened the tower's modules. Ours are named the same with every version.
-        self.vision_model = getattr(tower, "vision_model", tower)
+        self.vision_model: nn.Module = getattr(tower, "vision_model", tower)
         self.mapper = GarmentMapper(hidden_size, mapper_layers)
         self.final_layer_norm = nn.LayerNorm(hidden_size)
         self.proj_out = nn.Linear(hidden_size, projection_dim)

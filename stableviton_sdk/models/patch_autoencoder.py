@@ -44,9 +44,11 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
     ):
         super().__init__()
         side = 2 ** (len(block_out_channels) - 1)
-        self.encoder = nn.Conv2d(in_channels, latent_channels, side, stride=side)
-        self.decoder = nn.ConvTranspose2d(latent_channels, out_channels, side, stride=side)
-        self.correction = PatchCorrection(latent_channels, out_channels, block_out_channels, layers_per_block)
+        self.encoder: nn.Conv2d = nn.Conv2d(in_channels, latent_channels, side, stride=side)
+        self.decoder: nn.ConvTranspose2d = nn.ConvTranspose2d(latent_channels, out_channels, side, stride=side)
+        self.correction: PatchCorrection = PatchCorrection(
+            latent_channels, out_channels, block_out_channels, layers_per_block
+        )
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
         """
@@ -93,14 +95,14 @@ class PatchCorrection(nn.Module):
     def __init__(self, latent_channels: int, out_channels: int, widths: tuple[int, ...], layers: int):
         super().__init__()
         widths = tuple(reversed(widths))
-        self.conv_in = nn.Conv2d(latent_channels, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList()
+        self.conv_in: nn.Conv2d = nn.Conv2d(latent_channels, widths[0], 3, padding=1)
+        self.levels: nn.ModuleList = nn.ModuleList()
         for width, following in itertools.pairwise(widths):
             level = nn.Module()
             level.residuals = nn.ModuleList(ResidualLayer(width) for _ in range(layers))
             level.widen = nn.Conv2d(width, following * 4, 3, padding=1)
             self.levels.append(level)
-        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+        self.conv_out: nn.Conv2d = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
 
@@ -118,8 +120,8 @@ class ResidualLayer(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1: nn.Conv2d = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2: nn.Conv2d = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 

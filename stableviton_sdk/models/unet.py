@@ -101,7 +101,9 @@ class TryOnUNet(ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, 
                     **unused,
                 )
             )
-        self.mid_block = get_mid_block("UNetMidBlock2DCrossAttn", in_channels=block_out_channels[-1], **common)
+        self.mid_block: nn.Module = get_mid_block(
+            "UNetMidBlock2DCrossAttn", in_channels=block_out_channels[-1], **common
+        )
 
         self.up_blocks = nn.ModuleList()
         widths = tuple(reversed(block_out_channels))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import nn
@@ -17,7 +19,7 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
     `zero_cross_attention_positions` (see `ZeroCrossAttention`).
     """
 
-    def __init__(self, *, zero_cross_attention_positions: bool = False, **kwargs):
+    def __init__(self, *, zero_cross_attention_positions: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         num_layers, out_channels = kwargs["num_layers"], kwargs["out_channels"]
         self.zero_cross_attentions = nn.ModuleList(

@@ -85,20 +85,20 @@ class Pairs:
             )
         pairs = [(place % persons, place % garments) for place in range(max(persons, garments))]
         pairs = [pair for pair in pairs for _ in range(int(images_per_pair))]
-        self.total = len(pairs)
+        self.total: int = len(pairs)
         self.errors: dict[int, TryOnError] = {}
         for place, (person, garment) in enumerate(pairs):
             error = (failed_persons or {}).get(person) or (failed_garments or {}).get(garment)
             if error is not None:
                 self.errors[place] = error
-        self.kept = [place for place in range(self.total) if place not in self.errors]
+        self.kept: list[int] = [place for place in range(self.total) if place not in self.errors]
         if not self.kept:
             raise self.errors[0]
-        self.count = len(self.kept)
+        self.count: int = len(self.kept)
         self._persons = sorted({pairs[place][0] for place in self.kept})
         self._garments = sorted({pairs[place][1] for place in self.kept})
-        self.person_index = [self._persons.index(pairs[place][0]) for place in self.kept]
-        self.garment_index = [self._garments.index(pairs[place][1]) for place in self.kept]
+        self.person_index: list[int] = [self._persons.index(pairs[place][0]) for place in self.kept]
+        self.garment_index: list[int] = [self._garments.index(pairs[place][1]) for place in self.kept]
 
     def persons_of(self, persons: list[T]) -> list[T]:
         """The persons that are used; `person_index` counts these."""

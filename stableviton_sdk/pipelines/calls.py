@@ -40,10 +40,10 @@ class Calls:
         self._running: list[Call] = []
         self._latest = Call()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Calls, ()
 
-    def __deepcopy__(self, memo: dict) -> Calls:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Calls:
         return Calls()
 
     @contextmanager

@@ -42,7 +42,7 @@ TRUSTED_LIBRARIES = ("diffusers", "transformers", "stableviton_sdk")
 
 def find_folder(
     cls: type[TryOnPipeline],
-    name: str | os.PathLike,
+    name: str | os.PathLike[str],
     checkpoint: str | None,
     architecture: ArchitectureOverride | None,
     options: dict[str, Any],
@@ -211,7 +211,7 @@ def write_card(folder: Path, licence: str | None) -> bool:
 
 
 def upload(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     repo_id: str,
     keep_card: bool,
     commit_message: str | None = None,

@@ -34,7 +34,8 @@ class OnClassOrInstance:
     """A method that gets the instance that it is called on, and None where it is called on the class."""
 
     def __init__(self, function: Callable[..., Any]):
-        self.function, self.__doc__ = function, function.__doc__
+        self.function: Callable[..., Any] = function
+        self.__doc__ = function.__doc__
 
     def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
         return partial(self.function, instance)
@@ -47,7 +48,7 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
 
     def load_lora_weights(
         self,
-        pretrained_model_name_or_path_or_dict: str | os.PathLike | Mapping[str, torch.Tensor],
+        pretrained_model_name_or_path_or_dict: str | os.PathLike[str] | Mapping[str, torch.Tensor],
         adapter_name: str | None = None,
         *,
         hotswap: bool = False,
@@ -108,7 +109,7 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
     @classmethod
     def lora_state_dict(
         cls,
-        pretrained_model_name_or_path_or_dict: str | os.PathLike | Mapping[str, torch.Tensor],
+        pretrained_model_name_or_path_or_dict: str | os.PathLike[str] | Mapping[str, torch.Tensor],
         *,
         weight_name: str | None = None,
         return_lora_metadata: bool = False,
@@ -143,7 +144,7 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
     @OnClassOrInstance
     def save_lora_weights(
         pipeline: TryOnLoraLoaderMixin | None,
-        save_directory: str | os.PathLike,
+        save_directory: str | os.PathLike[str],
         unet_lora_layers: Mapping[str, torch.Tensor] | None = None,
         spatial_encoder_lora_layers: Mapping[str, torch.Tensor] | None = None,
         *,

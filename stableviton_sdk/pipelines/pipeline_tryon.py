@@ -123,7 +123,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike[str],
         *,
         checkpoint: str | None = None,
         architecture: ArchitectureOverride | None = None,
@@ -172,7 +172,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     @classmethod
     def download(
         cls,
-        pretrained_model_name: str | os.PathLike,
+        pretrained_model_name: str | os.PathLike[str],
         *,
         checkpoint: str | None = None,
         architecture: ArchitectureOverride | None = None,
@@ -194,7 +194,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     @classmethod
     def from_single_file(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         *,
         dtype: torch.dtype | str | None = None,
         architecture: ArchitectureOverride | None = None,
@@ -259,7 +259,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """Encode and decode images as a whole again."""
         loading.switch_vae(self.vae, "tiling", False)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Save as `DiffusionPipeline` does, with a model card that carries the weights' licence on.
 
         A card that was written or changed by hand stays; a warning is given if it doesn't name the licence.
@@ -712,7 +712,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         cancel_event: threading.Event | None = None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: list[str] = ["latents"],  # noqa: B006 (diffusers' own signature)
-    ) -> TryOnPipelineOutput | tuple:
+    ) -> TryOnPipelineOutput | tuple[Any, ...]:
         """Dress a person.
 
         One person with N garments, N persons with one garment, or N with N pairwise.

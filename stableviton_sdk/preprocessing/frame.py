@@ -33,7 +33,7 @@ class Frame:
     photo_size: tuple[int, int]
     box: Box
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, count in (("photo_size", 2), ("box", 4)):
             try:
                 edges = tuple(operator.index(edge) for edge in getattr(self, name))

@@ -51,7 +51,7 @@ class PreparedGarment:
     image: Image.Image
     frame: Frame
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("original", "image"):
             if not isinstance(getattr(self, name), Image.Image):
                 raise InvalidInput(f"{name} is a {type(getattr(self, name)).__name__}: pass a PIL image.")

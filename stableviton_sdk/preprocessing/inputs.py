@@ -56,7 +56,7 @@ class TryOnInputs:
     parsing: np.ndarray | None = None
     keypoints: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("photo", "frame_person", "frame_mask", "frame_densepose", "frame_agnostic"):
             image = getattr(self, name)
             if not isinstance(image, Image.Image) and not (name == "frame_agnostic" and image is None):
@@ -211,7 +211,7 @@ class TryOnInputs:
         """Open the contact sheet in the desktop's image viewer."""
         self.to_image().show(title="TryOnInputs")
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Write everything to a folder, as PNG files and one `inputs.json`; all of it appears at once, or nothing.
 
         Args:
@@ -223,7 +223,7 @@ class TryOnInputs:
         write_folder(folder, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> TryOnInputs:
+    def load(cls, folder: str | os.PathLike[str]) -> TryOnInputs:
         """Read what `save` wrote.
 
         Args:

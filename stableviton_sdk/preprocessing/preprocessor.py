@@ -207,7 +207,9 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         with self._models_lock:
             self._models.clear()
 
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
         """Save the configuration, and the weights that came with the folder it was loaded from."""
         target = Path(save_directory)
         target.mkdir(parents=True, exist_ok=True)
@@ -220,7 +222,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None, **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], subfolder: str | None = None, **kwargs: Any
     ) -> PersonPreprocessor:
         """Load from a folder, or the configuration from a repository on the Hub.
 
@@ -301,7 +303,7 @@ def resolve_weights(
     filename: str | None = None,
     repo_type: str = "model",
     sha256: str | None = None,
-    local_path: str | os.PathLike | None = None,
+    local_path: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Path of a weights file: the local one if given, else from the Hub's cache, downloaded on first use.
 

@@ -32,7 +32,7 @@ SHEET = "contact_sheet.png"  # the command line adds it for people; loading does
 FILES = (INDEX, SHEET, *(f"{name}.png" for name in IMAGES.values()))
 
 
-def write_folder(folder: str | os.PathLike, fields: Mapping[str, Any]) -> None:
+def write_folder(folder: str | os.PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write prepared inputs to a folder that is new, empty, or of the same kind; it changes as a whole or not at all.
 
     Args:
@@ -51,7 +51,7 @@ def write_folder(folder: str | os.PathLike, fields: Mapping[str, Any]) -> None:
         raise InvalidInput(f"{target} can't be written ({error}): choose another folder, or make room.") from error
 
 
-def read_folder(folder: str | os.PathLike) -> dict[str, Any]:
+def read_folder(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Fields of `TryOnInputs` from a folder.
 
     Raises:

@@ -167,7 +167,7 @@ class TrainingConfig(LoopConfig):
         return value
 
 
-def load_config(path: str | os.PathLike) -> TrainingConfig:
+def load_config(path: str | os.PathLike[str]) -> TrainingConfig:
     """The try-on training that a YAML file configures.
 
     Raises:
@@ -189,7 +189,7 @@ def parse_config(content: Any, kind: type[Config] = TrainingConfig) -> Any:
     return kind.from_mapping(content)
 
 
-def read_yaml(path: str | os.PathLike) -> Any:
+def read_yaml(path: str | os.PathLike[str]) -> Any:
     """The content of a YAML file.
 
     Raises:

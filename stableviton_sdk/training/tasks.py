@@ -40,7 +40,7 @@ class Task(NamedTuple):
         return train(self.config, progress=progress)
 
 
-def read_task(path: str | os.PathLike) -> Task:
+def read_task(path: str | os.PathLike[str]) -> Task:
     """The training that a configuration file describes.
 
     Args:
@@ -61,7 +61,7 @@ def read_task(path: str | os.PathLike) -> Task:
     return Task(name, _load(*TASKS[name][:2]).from_mapping(content))
 
 
-def find_config(path: str | os.PathLike) -> Path:
+def find_config(path: str | os.PathLike[str]) -> Path:
     """The file of a name: itself, or else one of the package's own, with or without its suffix.
 
     Raises:

@@ -99,8 +99,9 @@ class Canvas:
     def __init__(self, size: tuple[int, int], supersample: int = 2):
         self.size = size
         self.supersample = supersample
-        self.height, self.width = size[0] * supersample, size[1] * supersample
-        self.scale = self.height / UNITS_HIGH  # subpixels per canvas unit
+        self.height: int = size[0] * supersample
+        self.width: int = size[1] * supersample
+        self.scale: float = self.height / UNITS_HIGH  # subpixels per canvas unit
 
     def box(self, points: Points, margin: float = 0.0) -> Box:
         """The part of the canvas around the points; one pixel large where they are all outside."""

@@ -6,6 +6,7 @@ Outlines are kept for the last figures, since the image and the DensePose labels
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def neck_skin(body: Body) -> Points:
 _NECK = np.array([[-0.5, -0.125], [-0.26, -0.215], [0.26, -0.215], [0.5, -0.125]])
 
 
-def limb(points: list, widths: np.ndarray) -> Points:
+def limb(points: list[Any], widths: np.ndarray) -> Points:
     """Outline of a limb through joints with half widths."""
     axis = smooth(points, 6)
     wide = np.interp(steps(len(axis)), steps(len(widths)), widths)

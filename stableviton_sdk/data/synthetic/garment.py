@@ -220,7 +220,10 @@ class Fabric:
     """Paints the supersampled cloth of a flat garment, silhouettes left out, on a part of the canvas."""
 
     def __init__(self, canvas: Canvas, box: Box, layout: Layout, cut: Cut, design: Design, rng: np.random.Generator):
-        self.canvas, self.layout, self.cut, self.design = canvas, layout, cut, design
+        self.canvas = canvas
+        self.layout = layout
+        self.cut = cut
+        self.design = design
         self.box = box
         top, left, bottom, right = box
         self.cloth = np.empty((bottom - top, right - left, 3), np.uint8)
@@ -229,9 +232,9 @@ class Fabric:
         self.sleeve_colour = design.colours[1 if design.pattern == "solid" else 0] if rng.random() < 0.16 else None
         shade = darker(ground, 0.16) if ground.mean() > 60 else lighter(ground, 0.14)
         self.trim = design.colours[1] if rng.random() < 0.35 else shade
-        self.seam = darker(ground, 0.12) if ground.mean() > 60 else lighter(ground, 0.1)
+        self.seam: np.ndarray = darker(ground, 0.12) if ground.mean() > 60 else lighter(ground, 0.1)
         self.cuffs = bool(rng.random() < 0.5)
-        self.wide_sleeve = cut.sleeve_outline(FLAT_ARM, widen=0.05)
+        self.wide_sleeve: Points = cut.sleeve_outline(FLAT_ARM, widen=0.05)
 
     def finish(self) -> np.ndarray:
         """uint8 RGB of the whole canvas at the image's own resolution, (H, W, 3)."""

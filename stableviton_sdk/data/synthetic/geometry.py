@@ -6,6 +6,7 @@ hem). A sleeve's are s (along the arm, 0 at the shoulder joint, 1 at the wrist) 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -189,7 +190,15 @@ class Arm:
         place = np.where(along <= upper, on_upper, np.where(along >= lower, on_lower, on_curve))
         return place.view(np.float64).reshape(-1, 2)
 
-    def outline(self, start: float, end: float, half_width, *, cap: float = 1.0, count: int = 20) -> Points:
+    def outline(
+        self,
+        start: float,
+        end: float,
+        half_width: Callable[[np.ndarray], np.ndarray],
+        *,
+        cap: float = 1.0,
+        count: int = 20,
+    ) -> Points:
         """Closed outline of the arm between two s; `half_width(s)` in `unit`; `cap` is the first end's roundness."""
         s = start + (end - start) * steps(count)
         width = half_width(s)

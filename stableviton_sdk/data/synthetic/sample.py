@@ -181,16 +181,19 @@ class SyntheticDataset:
         derived: float = 0.0,
         preprocessor: str | None = None,
     ):
-        self.length, self.seed = _natural(length, "length"), _natural(seed, "seed")
+        self.length: int = _natural(length, "length")
+        self.seed: int = _natural(seed, "seed")
         names = list(style) if isinstance(style, (list, tuple)) and style else [style]
-        self.styles, self.size = tuple(get_style(name) for name in names), shape_of(size)[::-1]
+        self.styles = tuple(get_style(name) for name in names)
+        self.size: tuple[int, ...] = shape_of(size)[::-1]
         self.transform = SyntheticSample.as_dict if transform is None else transform
         if garments not in ("worn", "both") or (garments == "both" and transform is not None):
             raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
         if not 0 <= derived <= 1 or (derived and garments != "both"):
             raise InvalidInput(f"derived is {derived!r}: pass a share from 0 to 1, with garments='both'.")
         self.garments = garments
-        self.derived, self._maps = derived, DerivedMaps(preprocessor)
+        self.derived = derived
+        self._maps = DerivedMaps(preprocessor)
         self._latest: tuple[int, SyntheticSample] | None = None
 
     def __len__(self) -> int:

@@ -96,9 +96,10 @@ class Stage:
     """
 
     def __init__(self, body: Body, size: tuple[int, int] = (256, 192)):
-        self.body, self.size = body, check_size(size)
+        self.body = body
+        self.size: tuple[int, int] = check_size(size)
         self.canvas = canvas = Canvas(self.size)
-        self.keypoints = body.joints(self.size)
+        self.keypoints: np.ndarray = body.joints(self.size)
         self._torso = self._torso_surface()
         self._arms = [self._arm_surface(arm) for arm in body.arms]
         background = draw_background(body.background, body.style, body.details, self.size)
@@ -267,7 +268,8 @@ class Drawing:
     """A figure while it is drawn: the supersampled image, the final labels, and the panels worn so far."""
 
     def __init__(self, image: np.ndarray, labels: np.ndarray):
-        self.image, self.labels = image, labels
+        self.image = image
+        self.labels = labels
         self.panels: list[WornPanel] = []
 
     def lay(self, overlay: Overlay) -> None:

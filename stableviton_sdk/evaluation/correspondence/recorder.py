@@ -101,7 +101,9 @@ class CorrespondenceRecorder:
         steps: Collection[int] | None = None,
         blocks: Collection[int] | None = None,
     ):
-        self.truths, self.steps, self.blocks = truths, steps, blocks
+        self.truths = truths
+        self.steps = steps
+        self.blocks = blocks
         self.step = 0
         self._sums: dict[int, _Sums] = {}
 

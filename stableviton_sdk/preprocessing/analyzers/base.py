@@ -35,7 +35,7 @@ class BodyAnalysis:
     boxes: np.ndarray
     scores: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, label_count in (("parsing", len(CIHP)), ("densepose", len(PARULA))):
             labels = getattr(self, name)
             if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype != np.uint8:

@@ -61,7 +61,9 @@ class DWPoseEstimator:
         `MissingDependency`: if onnxruntime can't be imported.
     """
 
-    def __init__(self, detector_path: str | os.PathLike, pose_path: str | os.PathLike, device: Device = "cpu"):
+    def __init__(
+        self, detector_path: str | os.PathLike[str], pose_path: str | os.PathLike[str], device: Device = "cpu"
+    ):
         self._detector = open_session(
             detector_path,
             device,

@@ -70,7 +70,9 @@ class HumanParser:
         `MissingDependency`: if onnxruntime can't be imported.
     """
 
-    def __init__(self, lip_path: str | os.PathLike, atr_path: str | os.PathLike | None = None, device: Device = "cpu"):
+    def __init__(
+        self, lip_path: str | os.PathLike[str], atr_path: str | os.PathLike[str] | None = None, device: Device = "cpu"
+    ):
         self._lip = _open(lip_path, device, "the LIP parsing network", LIP_INPUT_SIDE)
         self._atr = None if atr_path is None else _open(atr_path, device, "the ATR parsing network", ATR_INPUT_SIDE)
 
@@ -135,7 +137,7 @@ class HumanParser:
         return labels
 
 
-def _open(path: str | os.PathLike, device: str, name: str, input_side: int) -> onnxruntime.InferenceSession:
+def _open(path: str | os.PathLike[str], device: str, name: str, input_side: int) -> onnxruntime.InferenceSession:
     return open_session(path, device, name=name, input_shape=(1, 3, input_side, input_side), output_count=2)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Device = str | torch.device
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _DEVICE_KINDS = ("cpu", "cuda", "mps", "xpu", "npu", "hpu")
 
@@ -61,7 +61,7 @@ def execution_providers(device: Device, available: Sequence[str]) -> list[str | 
     return providers
 
 
-def check_file(path: str | os.PathLike, *, name: str, what: str) -> Path:
+def check_file(path: str | os.PathLike[str], *, name: str, what: str) -> Path:
     """Path of a weights file, which exists.
 
     Args:
@@ -82,7 +82,7 @@ def check_file(path: str | os.PathLike, *, name: str, what: str) -> Path:
 
 
 def open_session(
-    path: str | os.PathLike, device: Device, *, name: str, input_shape: tuple[int, ...], output_count: int
+    path: str | os.PathLike[str], device: Device, *, name: str, input_shape: tuple[int, ...], output_count: int
 ) -> onnxruntime.InferenceSession:
     """Session of an ONNX file, whose input and outputs are the expected ones.
 

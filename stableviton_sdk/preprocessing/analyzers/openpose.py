@@ -43,7 +43,7 @@ class OpenPoseEstimator:
         `MissingDependency`: if controlnet_aux can't be imported.
     """
 
-    def __init__(self, weights_path: str | os.PathLike, device: Device = "cpu"):
+    def __init__(self, weights_path: str | os.PathLike[str], device: Device = "cpu"):
         self._body = _load_body(weights_path, check_device(device))
 
     def __call__(self, image: Image.Image) -> list[Pose]:

@@ -111,8 +111,8 @@ class DensePoseAnalysis:
         self._scale = np.array((size[0] / resized[0], size[1] / resized[1]) * 2)
         self._network_boxes = boxes[found]
         limit = np.array(size * 2, dtype=np.float32)
-        self.boxes = (self._network_boxes.cpu().numpy() * self._scale).astype(np.float32).clip(0, limit)
-        self.scores = scores[found].cpu().numpy()
+        self.boxes: np.ndarray = (self._network_boxes.cpu().numpy() * self._scale).astype(np.float32).clip(0, limit)
+        self.scores: np.ndarray = scores[found].cpu().numpy()
 
     def labels(self, person_box: Sequence[float] | None = None) -> np.ndarray:
         """DensePose labels of one person: the best one, or the one in `person_box`.

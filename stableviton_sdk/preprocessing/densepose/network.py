@@ -52,9 +52,9 @@ class DensePoseNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.backbone = _FeaturePyramid()
-        self.proposal_generator = _ProposalGenerator()
-        self.roi_heads = _RegionHeads()
+        self.backbone: _FeaturePyramid = _FeaturePyramid()
+        self.proposal_generator: _ProposalGenerator = _ProposalGenerator()
+        self.roi_heads: _RegionHeads = _RegionHeads()
         self.requires_grad_(False).eval()
 
     @property

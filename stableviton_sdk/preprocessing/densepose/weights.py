@@ -28,7 +28,7 @@ _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 Layout = dict[str, tuple[int, ...]]
 
 
-def load_network(path: str | os.PathLike) -> DensePoseNetwork:
+def load_network(path: str | os.PathLike[str]) -> DensePoseNetwork:
     """DensePose network with the released weights.
 
     Args:
@@ -46,7 +46,7 @@ def load_network(path: str | os.PathLike) -> DensePoseNetwork:
     return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
-def read_checkpoint(path: str | os.PathLike, layout: Layout) -> dict[str, torch.Tensor]:
+def read_checkpoint(path: str | os.PathLike[str], layout: Layout) -> dict[str, torch.Tensor]:
     """Tensors of a checkpoint, the released pickle or our safetensors, by the names of a layout.
 
     Args:
@@ -78,7 +78,7 @@ def read_checkpoint(path: str | os.PathLike, layout: Layout) -> dict[str, torch.
     return {name: _to_tensor(arrays.pop(name)) for name in layout}
 
 
-def convert_checkpoint(source: str | os.PathLike, target: str | os.PathLike) -> Path:
+def convert_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
     """Rewrite the released pickle as safetensors, under the released names, in float32.
 
     The file appears under its name only once it is complete.

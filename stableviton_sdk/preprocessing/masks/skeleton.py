@@ -181,9 +181,11 @@ class SkeletonCanvas:
     """
 
     def __init__(self, skeleton: Skeleton):
-        self.joints, self.seen, self.unit = skeleton.joints, skeleton.seen, skeleton.unit
-        self.image = Image.new("L", skeleton.canvas)
-        self.draw = ImageDraw.Draw(self.image)
+        self.joints: np.ndarray = skeleton.joints
+        self.seen: np.ndarray = skeleton.seen
+        self.unit: int = skeleton.unit
+        self.image: Image.Image = Image.new("L", skeleton.canvas)
+        self.draw: ImageDraw.ImageDraw = ImageDraw.Draw(self.image)
 
     def ellipse(self, joint: int, half_width: float, half_height: float) -> None:
         """Draw an ellipse around a joint."""

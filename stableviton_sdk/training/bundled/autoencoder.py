@@ -176,8 +176,9 @@ class RandomCrops:
     """
 
     def __init__(self, side: int, patch: int, channels: int, noise: float):
-        self.side, self.noise = side, noise
-        self.latent_shape = (channels, side // patch, side // patch)
+        self.side = side
+        self.noise = noise
+        self.latent_shape: tuple[int, int, int] = (channels, side // patch, side // patch)
 
     def __call__(self, item: Mapping[str, Any], random: np.random.Generator) -> dict[str, np.ndarray]:
         image = item[random.choice(list(SHARES), p=list(SHARES.values()))]

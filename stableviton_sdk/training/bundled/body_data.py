@@ -65,7 +65,7 @@ class RenderedFigures:
 
     def __init__(self, folder: Path, options: FigureOptions, progress: bool = True):
         self.options = options
-        self.people = 2 * sum(options.figures.values())
+        self.people: int = 2 * sum(options.figures.values())
         self._length = self.people + options.empty
         shapes = {"image": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
         wanted = {"options": options.as_mapping(), "size": list(SIZE)}

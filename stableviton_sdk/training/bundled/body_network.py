@@ -30,7 +30,7 @@ class BodyNetwork(nn.Module):
     def __init__(self, widths: Sequence[int] = (16, 32, 48, 80, 104), blocks: Sequence[int] = (1, 1, 1, 1)):
         super().__init__()
         first, second = widths[:2]
-        self.stem = _block(3, first, size=4, stride=2, padding=1)
+        self.stem: nn.Sequential = _block(3, first, size=4, stride=2, padding=1)
         self.down = nn.ModuleList(
             nn.Sequential(_block(narrow, wide, stride=2), *(_Residual(wide) for _ in range(count)))
             for (narrow, wide), count in zip(itertools.pairwise(widths), blocks, strict=True)

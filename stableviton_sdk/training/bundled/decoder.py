@@ -106,7 +106,7 @@ def train_decoder(config: DecoderConfig, *, progress: bool = True) -> Path:
     return output / "autoencoder"
 
 
-class GeneratedLatents(torch.utils.data.Dataset):
+class GeneratedLatents(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Generated latents, and the images that they should decode to.
 
     Args:
@@ -178,7 +178,9 @@ class MaskedCrops:
     """
 
     def __init__(self, side: int, patch: int, clean_probability: float):
-        self.cells, self.patch, self.clean_probability = side // patch, patch, clean_probability
+        self.cells: int = side // patch
+        self.patch = patch
+        self.clean_probability = clean_probability
 
     def __call__(self, item: Mapping[str, Any], random: np.random.Generator) -> dict[str, Any]:
         rows, columns = np.nonzero(item["mask"])

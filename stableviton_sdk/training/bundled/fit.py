@@ -53,7 +53,8 @@ class Objective(nn.Module):
 
     def __init__(self, network: nn.Module, loss: Callable[[nn.Module, Batch], Mapping[str, torch.Tensor]]):
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network = network
+        self.loss = loss
 
     def forward(self, batch: Batch) -> Mapping[str, torch.Tensor]:
         return self.loss(self.network, batch)

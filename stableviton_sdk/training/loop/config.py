@@ -6,7 +6,7 @@ import difflib
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from ...errors import InvalidInput, MissingDependency, SeveralProblems
 
@@ -65,7 +65,7 @@ class Config(BaseModel):
         `InvalidInput`: naming every unknown, missing or unfit option, with the likely intention.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def __init__(self, **options: Any):
         try:

@@ -16,7 +16,7 @@ def open_loader(
     *,
     workers: int = 0,
     pin_memory: bool = False,
-) -> torch.utils.data.DataLoader:
+) -> torch.utils.data.DataLoader[Any]:
     """A loader of the given batches that takes nothing from a global random generator.
 
     Args:

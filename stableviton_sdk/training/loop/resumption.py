@@ -12,7 +12,7 @@ from ...files import differences
 from . import checkpoints
 from .config import Config, LoopConfig
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LAYOUT = 2  # of what a checkpoint says about its training; the first one was without a number
 # Options that leave what is trained as it is.

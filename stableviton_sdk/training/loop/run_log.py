@@ -23,7 +23,7 @@ class MetricsLog:
 
     def __init__(self, folder: Path, step: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "metrics.jsonl"
+        self.path: Path = folder / "metrics.jsonl"
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         write_text_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         try:

@@ -11,7 +11,7 @@ import torch
 AUGMENTATION, NOISE = 1, 2  # streams of random numbers, apart from the order's own
 
 
-class EpochShuffle(torch.utils.data.Dataset):
+class EpochShuffle(torch.utils.data.Dataset[dict[str, Any]]):
     """The items of a data set, epoch after epoch, each in another order and with another augmentation.
 
     Args:
@@ -21,7 +21,9 @@ class EpochShuffle(torch.utils.data.Dataset):
     """
 
     def __init__(self, data: Any, seed: int, augmentation: Callable[..., dict[str, Any]] | None = None):
-        self.data, self.seed, self.augmentation = data, seed, augmentation
+        self.data = data
+        self.seed = seed
+        self.augmentation = augmentation
         self._epoch: int | None = None
         self._order: np.ndarray | None = None
 
@@ -62,8 +64,12 @@ class ResumableBatchSampler:
     def __init__(
         self, start: int, stop: int, micro_batches: int, batch_size: int, process: int = 0, processes: int = 1
     ):
-        self.start, self.stop, self.micro_batches, self.batch_size = start, stop, micro_batches, batch_size
-        self.process, self.processes = process, processes
+        self.start = start
+        self.stop = stop
+        self.micro_batches = micro_batches
+        self.batch_size = batch_size
+        self.process = process
+        self.processes = processes
 
     def __len__(self) -> int:
         return (self.stop - self.start) * self.micro_batches

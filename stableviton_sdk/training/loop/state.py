@@ -39,11 +39,13 @@ class TrainingState:
         scaler: torch.amp.GradScaler,
     ):
         # EMAModel averages tensors that require a gradient, and copies the others; only counters are to be copied
-        self.tensors = {
+        self.tensors: dict[str, torch.Tensor] = {
             name: value.detach().requires_grad_(value.is_floating_point()) for name, value in tensors.items()
         }
-        self.parameters, self.optimizer, self.scaler = parameters, optimizer, scaler
-        self.ema = None if ema_decay is None else EMAModel(self.tensors.values(), decay=ema_decay)
+        self.parameters = parameters
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.ema: EMAModel | None = None if ema_decay is None else EMAModel(self.tensors.values(), decay=ema_decay)
 
     def update_ema(self) -> None:
         """Move the average a step towards the weights."""

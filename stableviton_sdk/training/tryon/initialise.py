@@ -42,7 +42,7 @@ WEIGHT_FILES = {
 
 
 def from_paint_by_example(
-    source: str | os.PathLike = PAINT_BY_EXAMPLE,
+    source: str | os.PathLike[str] = PAINT_BY_EXAMPLE,
     *,
     size: tuple[int, int] = (384, 512),
     seed: int = 0,
@@ -141,7 +141,7 @@ def from_scratch(
     )
 
 
-def load_autoencoder(folder: str | os.PathLike) -> torch.nn.Module:
+def load_autoencoder(folder: str | os.PathLike[str]) -> torch.nn.Module:
     """The autoencoder in a folder, of either class.
 
     Raises:

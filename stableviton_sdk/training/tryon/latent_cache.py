@@ -34,7 +34,7 @@ class LatentCache:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.arrays = {
+        self.arrays: dict[str, Any] = {
             path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy")) if path.name != DONE
         }
 
@@ -134,7 +134,7 @@ def fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Numbered(torch.utils.data.Dataset):
+class _Numbered(torch.utils.data.Dataset[dict[str, Any]]):
     def __init__(self, data: Any):
         self.data = data
 

@@ -250,7 +250,8 @@ class AttentionLossRecorder:
     """
 
     def __init__(self, blocks: Collection[int] | None = None, blocks_per_level: int = 3):
-        self.blocks, self.blocks_per_level = blocks, blocks_per_level
+        self.blocks = blocks
+        self.blocks_per_level = blocks_per_level
         self.records: list[RecordedAttention] = []
 
     def should_record(self, block: int) -> bool:

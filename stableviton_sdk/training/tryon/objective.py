@@ -105,8 +105,12 @@ class TryOnObjective(nn.Module):
         decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
         super().__init__()
-        self.unet, self.spatial_encoder, self.garment_encoder = unet, spatial_encoder, garment_encoder
-        self.scheduler, self.loss, self.decode = scheduler, loss, decode
+        self.unet = unet
+        self.spatial_encoder = spatial_encoder
+        self.garment_encoder = garment_encoder
+        self.scheduler = scheduler
+        self.loss = loss
+        self.decode = decode
         self.correspondence = loss.correspondence if loss.correspondence_weight else "none"
 
     @property

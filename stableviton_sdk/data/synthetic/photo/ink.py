@@ -19,7 +19,10 @@ class Ink:
     """
 
     def __init__(self, canvas: Canvas, image: np.ndarray, labels: np.ndarray, solid: np.ndarray):
-        self.canvas, self.image, self.labels, self.solid = canvas, image, labels, solid
+        self.canvas = canvas
+        self.image = image
+        self.labels = labels
+        self.solid = solid
 
     def name(self, layer: Layer, label: int) -> None:
         """Label a layer's pixels."""

@@ -41,9 +41,10 @@ class PhotoStage:
     """
 
     def __init__(self, body: PhotoBody, size: tuple[int, int] = (256, 192)):
-        self.body, self.size = body, check_size(size)
+        self.body = body
+        self.size: tuple[int, int] = check_size(size)
         self.canvas = canvas = Canvas(self.size)
-        self.keypoints = body.joints(self.size)
+        self.keypoints: np.ndarray = body.joints(self.size)
         self._rng = np.random.default_rng([body.details, 11])
         self.camera = sample_camera(np.random.default_rng([body.details, 12]))
         image = draw_backdrop(np.random.default_rng([body.details, 13]), body.style, self.size)
@@ -66,7 +67,7 @@ class PhotoStage:
         self._fold_seed = int(self._rng.integers(2**31))
         corners = np.concatenate([[(-1.5, -0.6), (0, -0.6), (1.5, -0.6)], xy(1.5 - 3 * steps(15), body.end)])
         self._above_hem = canvas.polygon(body.torso.to_canvas(corners))
-        self.region = self._draw_region()
+        self.region: np.ndarray = self._draw_region()
 
     def dress(self, garment: Garment, *, shading: bool = True) -> Rendering:
         """Put a garment on; what comes back has not been through the camera.
