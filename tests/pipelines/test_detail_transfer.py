@@ -1,11 +1,13 @@
 """`pipe(..., detail=...)` with the bundled model: what it draws, what it records, and what it leaves alone."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tiny import tiny_pipeline
 
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import render_pair
@@ -45,7 +47,9 @@ def test_the_bundled_weights_bring_detail_by_themselves_and_other_weights_do_not
     without = np.asarray(dress(pipe, sample, detail=0).images[0])
     assert np.array_equal(own, named)
     assert np.abs(own.astype(int) - without)[sample.mask].mean() > 0.5
-    plain = TryOnPipeline(**pipe.components)
+    assert tiny_pipeline().config.default_detail == 0
+    assert TryOnPipeline(**pipe.components).config.default_detail == pipe.config.default_detail
+    plain = TryOnPipeline(**copy.deepcopy(pipe.components), default_detail=0.0)
     plain.set_progress_bar_config(disable=True)
     assert plain.config.default_detail == 0
     assert np.array_equal(np.asarray(dress(plain, sample, num_inference_steps=1).images[0]), without)

@@ -207,7 +207,7 @@ def test_an_analyzer_of_ones_own_is_not_saved_and_this_is_told(tmp_path):
     photo = photo_of((600, 800), (150, 100, 450, 780))
     with pytest.raises(InvalidInput, match="pass analyzer="):
         loaded(photo)
-    assert loaded(photo, analyzer=FigureAnalyzer()).mask.size == (768, 1024)
+    assert loaded(photo, analyzer=FigureAnalyzer()).frame_mask.size == (768, 1024)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
