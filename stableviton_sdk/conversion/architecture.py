@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
 from ..errors import IncompatibleCheckpoint, InvalidInput
+from ..models.strict_loading import refuse_differences
 from .key_mapping import COMPONENTS, KeyPlan
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -126,42 +127,6 @@ def check_shapes(shapes: Shapes, architecture: Architecture, plan: KeyPlan) -> N
         expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         source_of = partial(plan.source_of, component)
         refuse_differences(f"the checkpoint's {component}", expected, shapes[component], source_of)
-
-
-def refuse_differences(
-    owner: str,
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, tuple[int, ...]],
-    source_of: Callable[[str], str | None] | None = None,
-) -> None:
-    """Refuse a network's tensors that aren't those that it needs.
-
-    Args:
-        owner (`str`): Whose tensors they are, for the message.
-        expected (`Mapping[str, tuple[int, ...]]`), found (`Mapping[str, tuple[int, ...]]`): Shapes by name.
-        source_of (`Callable[[str], str | None]`, *optional*):
-            The name that the file itself has for a tensor, where it has another one.
-
-    Raises:
-        `IncompatibleCheckpoint`: naming the first tensor that is missing, unknown, or of another shape.
-    """
-
-    def named(key: str) -> str:
-        source = source_of(key) if source_of else None
-        return f"{source!r} (here {key!r})" if source else repr(key)
-
-    missing = sorted(expected.keys() - found.keys())
-    surplus = sorted(found.keys() - expected.keys())
-    if missing:
-        problem = f"lacks {len(missing)} tensor(s), the first is {named(missing[0])}"
-    elif surplus:
-        problem = f"has {len(surplus)} tensor(s) too many, the first is {named(surplus[0])}"
-    else:
-        wrong = next((key for key, shape in expected.items() if found[key] != shape), None)
-        if wrong is None:
-            return
-        problem = f"has the tensor {named(wrong)} of shape {found[wrong]} where {expected[wrong]} is needed"
-    raise IncompatibleCheckpoint(f"{owner} {problem}: it is damaged, or of another architecture.")
 
 
 class _Reader:

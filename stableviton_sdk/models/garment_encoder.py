@@ -13,6 +13,8 @@ from diffusers.utils import BaseOutput
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from .strict_loading import StrictLoadingMixin
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -45,7 +47,7 @@ class GarmentMapper(nn.Module):
         return hidden_states
 
 
-class GarmentEncoder(ModelMixin, ConfigMixin):
+class GarmentEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
     """Embeds a garment image as the U-Net's one context token (Paint-by-Example's image encoder).
 
     Args:

@@ -12,8 +12,10 @@ from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .strict_loading import StrictLoadingMixin
 
-class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
+
+class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigMixin):
     """Patches to latents by a linear map, latents to pixels by its transpose and a convolutional correction.
 
     With the principal components of a data set's patches as the map (`set_components`) the correction starts from

@@ -12,10 +12,13 @@ from diffusers.models.unets.unet_2d_blocks import get_down_block
 from torch import nn
 
 from .attention_slicing import AttentionSlicingMixin
+from .strict_loading import StrictLoadingMixin
 from .unet import embed_time
 
 
-class SpatialEncoder(ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin):
+class SpatialEncoder(
+    StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin
+):
     """Turns the garment's latent, beside all that the U-Net sees, into one feature map for each zero cross-attention.
 
     The original also holds a middle block, a last level and the downsampler before it. They never influence the

@@ -15,10 +15,11 @@ from torch import nn
 from ..errors import InvalidInput
 from .attention_maps import AttentionRecorder
 from .attention_slicing import AttentionSlicingMixin
+from .strict_loading import StrictLoadingMixin
 from .up_block import TryOnUpBlock2D
 
 
-class TryOnUNet(ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin):
+class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin):
     """Predicts the noise of a person's latent, looking up the garment through zero cross-attention.
 
     State-dict keys equal `UNet2DConditionModel`'s plus `up_blocks.*.zero_cross_attentions.*`, so Stable Diffusion and

@@ -12,8 +12,8 @@ import torch
 from diffusers import ModelMixin
 from safetensors import safe_open
 
-from ..conversion.architecture import refuse_differences
 from ..errors import IncompatibleCheckpoint, WeightsUnavailable
+from ..models.strict_loading import refuse_differences
 
 
 def refuse_incomplete_weights(

@@ -12,6 +12,9 @@ from support.loading_places import assert_same
 from support.sentences import sentence
 
 from stableviton_sdk import IncompatibleCheckpoint, InvalidInput, TryOnPipeline, WeightsUnavailable
+from stableviton_sdk.models.garment_encoder import GarmentEncoder
+from stableviton_sdk.models.spatial_encoder import SpatialEncoder
+from stableviton_sdk.models.unet import TryOnUNet
 
 NETWORKS = ("vae", "garment_encoder", "spatial_encoder", "unet")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -157,6 +160,27 @@ def test_a_tensor_that_is_missing_or_surplus_or_reshaped_is_named(folder, compon
         assert f"{folder}'s {component} " in sentence(error)
         assert expected in str(error.value)
         assert f"'{name}" in str(error.value)
+
+
+@pytest.mark.parametrize("cls", [GarmentEncoder, SpatialEncoder, TryOnUNet])
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_network_loaded_by_itself_is_refused_as_well(saved, tmp_path, cls, memory):
+    network = next(part for part in saved.components.values() if isinstance(part, cls))
+    network.save_pretrained(tmp_path)
+    loaded, info = cls.from_pretrained(tmp_path, low_cpu_mem_usage=memory, output_loading_info=True)
+    assert info["missing_keys"] == []
+    assert loaded.state_dict().keys() == network.state_dict().keys()
+    name = sorted(network.state_dict())[3]
+    for edit, expected in (
+        (lambda tensors: tensors.pop(name), f"{cls.__name__} lacks 1 tensor(s), the first is '{name}'"),
+        (lambda tensors: tensors.update(more=torch.ones(1)), "1 tensor(s) too many, the first is 'more'"),
+        (lambda tensors: tensors.update({name: torch.ones(7, 7)}), f"{cls.__name__} has a tensor of another shape"),
+    ):
+        network.save_pretrained(tmp_path)
+        change(tmp_path / WEIGHTS, edit)
+        with pytest.raises(IncompatibleCheckpoint) as error:
+            cls.from_pretrained(tmp_path, low_cpu_mem_usage=memory)
+        assert expected in sentence(error)
 
 
 @pytest.mark.parametrize("safe", [True, False])

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 
-from ...conversion.architecture import SCHEDULER, component_class, refuse_differences
+from ...conversion.architecture import SCHEDULER, component_class
 from ...conversion.reading import read_checkpoint
 from ...errors import IncompatibleCheckpoint, InvalidInput, WeightsUnavailable
 from ...hub import download as hub
 from ...models.garment_encoder import GarmentEncoder
 from ...models.patch_autoencoder import PatchAutoencoder
 from ...models.spatial_encoder import SpatialEncoder
+from ...models.strict_loading import refuse_differences
 from ...models.unet import TryOnUNet
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ...pipelines.saved_weights import refuse_incomplete_weights

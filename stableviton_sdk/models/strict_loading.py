@@ -1,0 +1,76 @@
+"""Loading that leaves no tensor random: diffusers only logs what a file lacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from ..errors import IncompatibleCheckpoint
+
+
+class StrictLoadingMixin:
+    """`from_pretrained` that refuses weights with a tensor missing, one too many, or one of another shape."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
+        """Load a saved network, as `ModelMixin.from_pretrained` does.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): Folder or Hub repository.
+            kwargs: As for `ModelMixin.from_pretrained`.
+
+        Raises:
+            `IncompatibleCheckpoint`: naming the first tensor that is missing or too many, or diffusers' own sentence
+                on one of another shape.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        owner = f"{pretrained_model_name_or_path}'s {cls.__name__}"
+        try:
+            model, info = super().from_pretrained(pretrained_model_name_or_path, output_loading_info=True, **kwargs)
+        except (ValueError, RuntimeError) as error:
+            text = " ".join(str(error).split())
+            if "expected shape" not in text and "size mismatch" not in text:
+                raise
+            raise IncompatibleCheckpoint(
+                f"{owner} has a tensor of another shape ({text[:200]}): it is damaged, or of another architecture."
+            ) from error
+        missing, surplus = (dict.fromkeys(info.get(f"{kind}_keys", ()), ()) for kind in ("missing", "unexpected"))
+        refuse_differences(owner, missing, surplus)
+        return (model, info) if wants_info else model
+
+
+def refuse_differences(
+    owner: str,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    source_of: Callable[[str], str | None] | None = None,
+) -> None:
+    """Refuse a network's tensors that aren't those that it needs.
+
+    Args:
+        owner (`str`): Whose tensors they are, for the message.
+        expected (`Mapping[str, tuple[int, ...]]`), found (`Mapping[str, tuple[int, ...]]`): Shapes by name.
+        source_of (`Callable[[str], str | None]`, *optional*):
+            The name that the file itself has for a tensor, where it has another one.
+
+    Raises:
+        `IncompatibleCheckpoint`: naming the first tensor that is missing, unknown, or of another shape.
+    """
+
+    def named(key: str) -> str:
+        source = source_of(key) if source_of else None
+        return f"{source!r} (here {key!r})" if source else repr(key)
+
+    missing = sorted(expected.keys() - found.keys())
+    surplus = sorted(found.keys() - expected.keys())
+    if missing:
+        problem = f"lacks {len(missing)} tensor(s), the first is {named(missing[0])}"
+    elif surplus:
+        problem = f"has {len(surplus)} tensor(s) too many, the first is {named(surplus[0])}"
+    else:
+        wrong = next((key for key, shape in expected.items() if found[key] != shape), None)
+        if wrong is None:
+            return
+        problem = f"has the tensor {named(wrong)} of shape {found[wrong]} where {expected[wrong]} is needed"
+    raise IncompatibleCheckpoint(f"{owner} {problem}: it is damaged, or of another architecture.")
