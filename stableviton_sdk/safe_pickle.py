@@ -58,7 +58,7 @@ def read_arrays(stream: BinaryIO, size: int) -> Any:
 
 
 class _BoundedReader:
-    """A file that is never asked for more than it has, so that a damaged length can't exhaust the memory."""
+    """A file from which no more is read than it has, so that a damaged length can't exhaust the memory."""
 
     def __init__(self, stream: BinaryIO, size: int):
         self.stream, self.left, self.reads = stream, size, 0
@@ -149,25 +149,25 @@ class Placeholder:
         return object.__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any):
-        """Whatever the object was built from is dropped."""
+        """Drop the arguments that the object was built from."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Placeholder:
         return self
 
     def __setstate__(self, state: Any) -> None:
-        """Whatever state the object had is dropped."""
+        """Drop the object's state."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """A mapping's or sequence's entries are dropped too."""
+        """Drop an entry of a mapping or sequence."""
 
     def append(self, value: Any) -> None:
-        """See `__setitem__`."""
+        """Drop an entry."""
 
     def extend(self, values: Any) -> None:
-        """See `__setitem__`."""
+        """Drop an entry."""
 
     def add(self, value: Any) -> None:
-        """See `__setitem__`."""
+        """Drop an entry."""
 
 
 class _TensorUnpickler(pickle._Unpickler):

@@ -62,39 +62,39 @@ def fetch_converted(
     name, entry = repo.pick(checkpoint)
     stored = resolve_dtype(dtype) if isinstance(dtype, (torch.dtype, str)) else torch.float32
     overrides = merge_architecture(architecture, entry)
-    place = {
+    hub_options = {
         "repo_type": repo.repo_type,
         "revision": revision,
         "cache_dir": cache_dir,
         "token": token,
         "local_files_only": local_files_only,
     }
-    home = hub.sdk_cache(cache_dir) / "converted" / f"{repo.repo_type}--{repo.repo_id.replace('/', '--')}"
-    variety = next(key for key, value in DTYPES.items() if value == stored)
+    repo_cache = hub.sdk_cache(cache_dir) / "converted" / f"{repo.repo_type}--{repo.repo_id.replace('/', '--')}"
+    variant = next(key for key, value in DTYPES.items() if value == stored)
     if architecture:
-        variety += "-" + hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        variant += "-" + hashlib.sha256(json.dumps(overrides, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
     def converted(etag: str) -> Path:
-        return home / f"{name}-{variety}" / etag[:16]
+        return repo_cache / f"{name}-{variant}" / etag[:16]
 
-    # Remembers which content a revision stood for: all that is needed without a network, or for a pinned commit.
-    note = home / "revisions" / f"{name}@{quote(revision or 'main', safe='')}"
+    # Holds which content a revision stood for: all that is needed without a network, or for a pinned commit.
+    revision_file = repo_cache / "revisions" / f"{name}@{quote(revision or 'main', safe='')}"
     if not force_download:
-        etag = _current_etag(repo.repo_id, entry.filename, place, note)
+        etag = _current_etag(repo.repo_id, entry.filename, hub_options, revision_file)
         if etag and converted(etag).is_dir():
-            _write(note, etag)
+            _write(revision_file, etag)
             return converted(etag)
     logger.warning(f"Weights of {repo.repo_id}, {name}: licence {repo.licence}.")
     path = hub.fetch_file(
         repo.repo_id,
         entry.filename,
-        **place,
+        **hub_options,
         sha256=entry.sha256 if revision is None else None,  # another revision is the caller's own choice
         force_download=force_download,
-        extra_space=stored.itemsize / 4,
-        recheck=True,
+        extra_space_ratio=stored.itemsize / 4,
+        verify_cached=True,
     )
-    etag = hub.content_name(path)
+    etag = hub.content_id(path)
     target = converted(etag)
     try:
         _convert_once(path, target, stored, overrides, repo.licence, again=force_download)
@@ -105,25 +105,25 @@ def fetch_converted(
             raise
         reason = "the disk is full" if is_disk_full(error) else " ".join(str(error).split())
         raise WeightsUnavailable(
-            f"{repo.repo_id} was downloaded but can't be converted in {home}: {reason}; make room, or set HF_HOME "
-            "(or cache_dir=) to a folder on another disk."
+            f"{repo.repo_id} was downloaded but can't be converted in {repo_cache}: {reason}; make room, or set "
+            "HF_HOME (or cache_dir=) to a folder on another disk."
         ) from error
-    _write(note, etag)
+    _write(revision_file, etag)
     return target
 
 
-def _current_etag(repo_id: str, filename: str, place: Mapping[str, Any], note: Path) -> str | None:
-    """What identifies the checkpoint's content: by the Hub, the Hub's cache, or the last time it was asked for."""
-    noted = _read(note)
-    if noted and hub.is_commit(place["revision"]):
-        return noted
+def _current_etag(repo_id: str, filename: str, hub_options: Mapping[str, Any], revision_file: Path) -> str | None:
+    """What identifies the checkpoint's content: by the Hub, the Hub's cache, or as recorded when it was last used."""
+    recorded = _read(revision_file)
+    if recorded and hub.is_commit(hub_options["revision"]):
+        return recorded
     try:
-        return hub.file_etag(repo_id, filename, **place) or noted
+        return hub.file_etag(repo_id, filename, **hub_options) or recorded
     except WeightsUnavailable as error:
-        if noted is None:
+        if recorded is None:
             raise
         logger.warning(f"{error} What was converted before is used.")
-        return noted
+        return recorded
 
 
 def _convert_once(
@@ -162,19 +162,21 @@ def merge_architecture(architecture: ArchitectureOverride | None, entry: Checkpo
     return overrides
 
 
-def _read(note: Path) -> str | None:
+def _read(revision_file: Path) -> str | None:
     try:
-        return note.read_text(encoding="ascii").strip() or None
+        return revision_file.read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):
         return None
 
 
-def _write(note: Path, etag: str) -> None:
+def _write(revision_file: Path, etag: str) -> None:
     """Best effort: a cache that can't be written to still serves."""
-    if _read(note) == etag:
+    if _read(revision_file) == etag:
         return
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(note, etag)
+        revision_file.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(revision_file, etag)
     except OSError:
-        logger.info(f"{note} can't be written: without a network, these weights won't be found by their revision.")
+        logger.info(
+            f"{revision_file} can't be written: without a network, these weights won't be found by their revision."
+        )

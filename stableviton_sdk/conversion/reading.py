@@ -18,7 +18,7 @@ WRAPPERS = ("state_dict", "model", "module")
 
 
 class SafetensorsCheckpoint(Mapping[str, torch.Tensor]):
-    """A safetensors file as a mapping that reads a tensor when it's asked for."""
+    """A safetensors file as a mapping that reads a tensor at each access."""
 
     def __init__(self, path: Path):
         from safetensors import SafetensorError, safe_open

@@ -1,4 +1,4 @@
-"""How weights get here: download, check, cache, and one sentence on failure."""
+"""Downloads from the Hub: cached, checked, and one sentence on failure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, WeightsUnavailable
 from ..files import format_bytes
-from .errors import leaves_cache_valid, translate
+from .errors import as_sdk_error, can_use_cache
 from .known_repos import KNOWN_REPOS
 from .layout import SAFE, missing_file, read_index, refuse_incomplete, select_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
+
+FORCED_OFFLINE = "force_download=True needs a network: leave it out, or leave the offline mode."
 
 
 def hub_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -58,8 +60,8 @@ def fetch_file(
     token: str | bool | None = None,
     local_files_only: bool | None = None,
     force_download: bool = False,
-    extra_space: float = 0.0,
-    recheck: bool = False,
+    extra_space_ratio: float = 0.0,
+    verify_cached: bool = False,
 ) -> Path:
     """Get one file from the Hub's cache, or download it; a download is checked before it is used.
 
@@ -68,8 +70,9 @@ def fetch_file(
         sha256 (`str`, *optional*):
             Checksum or its beginning that the file must have, besides the one that the Hub's metadata states.
         cache_dir, token, local_files_only, force_download: As for `huggingface_hub.hf_hub_download`.
-        extra_space (`float`, *optional*, defaults to 0.0): Room needed on the disk afterwards, as a share of the file.
-        recheck (`bool`, *optional*, defaults to `False`): Check the file even if it was in the cache.
+        extra_space_ratio (`float`, *optional*, defaults to 0.0):
+            Space needed on the disk afterwards, as a share of the file.
+        verify_cached (`bool`, *optional*, defaults to `False`): Check the file even if it was in the cache.
 
     Returns:
         `Path`: the file in the cache.
@@ -82,50 +85,51 @@ def fetch_file(
 
     what = _describe(repo_id, filename, repo_type)
     offline = is_offline(local_files_only)
-    _refuse_forcing(offline and force_download)
-    place = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type, "cache_dir": hub_cache(cache_dir)}
-    cached = None if force_download else _cached(place, revision)
-    etag, size, asked = _blob_name(cached), 0, False
+    if offline and force_download:
+        raise InvalidInput(FORCED_OFFLINE)
+    hub_file = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type, "cache_dir": hub_cache(cache_dir)}
+    cached = None if force_download else _cached(hub_file, revision)
+    etag, size, answered = _blob_name(cached), 0, False
     if not offline and not (etag and is_commit(revision)):
         try:
             metadata = _metadata(repo_id, filename, repo_type, revision, token)
         except Exception as error:
-            if cached is None or not leaves_cache_valid(error):
-                raise translate(error, what) from error
+            if cached is None or not can_use_cache(error):
+                raise as_sdk_error(error, what) from error
         else:
-            etag, size, asked = metadata.etag, metadata.size or 0, True
-            cached = None if force_download else _cached(place, metadata.commit_hash)
+            etag, size, answered = metadata.etag, metadata.size or 0, True
+            cached = None if force_download else _cached(hub_file, metadata.commit_hash)
             if sha256 and _is_sha256(etag) and not etag.startswith(sha256):
                 raise WeightsUnavailable(
                     f"{what} has changed: the Hub states the sha256 {etag[:12]}…, where stableviton_sdk knows "
                     f"{sha256[:12]}…; update the package, or pass revision={metadata.commit_hash!r} to trust it."
                 )
-    if cached is None and not asked:
+    if cached is None and not answered:
         raise WeightsUnavailable(f"{what} is not in the cache and downloading is off: run once with a network first.")
     # Stands while a download hasn't been checked, so that one that was cut off just then is checked the next time.
-    unchecked = sdk_cache(cache_dir) / "unchecked" / f"{_repo_folder(place).name}--{etag}"
-    if cached is not None and (recheck or unchecked.exists()):
-        if matches(cached, etag, sha256):
+    unchecked = sdk_cache(cache_dir) / "unchecked" / f"{_repo_folder(hub_file).name}--{etag}"
+    if cached is not None and (verify_cached or unchecked.exists()):
+        if has_expected_hash(cached, etag, sha256):
             unchecked.unlink(missing_ok=True)
         else:
             _delete(cached)
-            if not asked:
+            if not answered:
                 raise WeightsUnavailable(f"{what} was damaged in the cache and is deleted now: try again.")
             cached = None
-    if cached is not None and not asked:
+    if cached is not None and not answered:
         return cached
     try:
         if cached is None:
-            downloaded = not force_download and (_repo_folder(place) / "blobs" / str(etag)).exists()
-            check_space(place["cache_dir"], size * (extra_space + (not downloaded)), what)
+            downloaded = not force_download and (_repo_folder(hub_file) / "blobs" / str(etag)).exists()
+            check_space(hub_file["cache_dir"], size * (extra_space_ratio + (not downloaded)), what)
             unchecked.parent.mkdir(parents=True, exist_ok=True)
             unchecked.touch()
-        # For a cached file the client only notes what the revision stands for, so that it is found offline.
-        path = Path(hf_hub_download(**place, revision=revision, token=token, force_download=force_download))
+        # For a cached file the client only records which commit the revision is, so that it is found offline.
+        path = Path(hf_hub_download(**hub_file, revision=revision, token=token, force_download=force_download))
     except Exception as error:
-        raise translate(error, what) from error
+        raise as_sdk_error(error, what) from error
     if path != cached:
-        if not matches(path, _blob_name(path) or etag, sha256):
+        if not has_expected_hash(path, _blob_name(path) or etag, sha256):
             _delete(path)
             raise WeightsUnavailable(f"{what} arrived damaged (its checksum is wrong) and was deleted: try again.")
         unchecked.unlink(missing_ok=True)
@@ -153,10 +157,10 @@ def file_etag(
         try:
             return _metadata(repo_id, filename, repo_type, revision, token).etag
         except Exception as error:
-            if not leaves_cache_valid(error):
-                raise translate(error, _describe(repo_id, filename, repo_type)) from error
-    place = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type, "cache_dir": hub_cache(cache_dir)}
-    return _blob_name(_cached(place, revision))
+            if not can_use_cache(error):
+                raise as_sdk_error(error, _describe(repo_id, filename, repo_type)) from error
+    hub_file = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type, "cache_dir": hub_cache(cache_dir)}
+    return _blob_name(_cached(hub_file, revision))
 
 
 def fetch_folder(
@@ -196,8 +200,9 @@ def fetch_folder(
 
     what = f"the repository {repo_id}"
     offline = is_offline(local_files_only)
-    _refuse_forcing(offline and force_download)
-    place = {"repo_id": repo_id, "repo_type": "model", "cache_dir": hub_cache(cache_dir)}
+    if offline and force_download:
+        raise InvalidInput(FORCED_OFFLINE)
+    hub_file = {"repo_id": repo_id, "repo_type": "model", "cache_dir": hub_cache(cache_dir)}
     failure: Exception = WeightsUnavailable(
         f"{repo_id} is not in the cache and downloading is off: run once with a network first, "
         "or pass the path of a local folder."
@@ -210,11 +215,11 @@ def fetch_folder(
                 repo_id, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
             )
         except Exception as error:
-            failure = translate(error, what)
-            if force_download or not leaves_cache_valid(error):
+            failure = as_sdk_error(error, what)
+            if force_download or not can_use_cache(error):
                 raise failure from error
     if info is None:
-        index = _cached({**place, "filename": "model_index.json"}, revision)
+        index = _cached({**hub_file, "filename": "model_index.json"}, revision)
         if index is None:
             raise failure
         if check_index:
@@ -241,21 +246,21 @@ def fetch_folder(
         refuse_incomplete(repo_id, content, list(sizes), variant, skip, formats)
     unwanted = {"model_index.json", *skip}
     names = [name for name in select_files(sizes, variant, formats) if name.split("/")[0] not in unwanted]
-    absent = [name for name in names if force_download or _cached({**place, "filename": name}, info.sha) is None]
-    check_space(place["cache_dir"], sum(sizes[name] for name in absent), what)
+    absent = [name for name in names if force_download or _cached({**hub_file, "filename": name}, info.sha) is None]
+    check_space(hub_file["cache_dir"], sum(sizes[name] for name in absent), what)
     for name in names:
         fetch_file(repo_id, name, **options)
-    # All is there: let the client note what the revision stands for, so that it is found offline.
+    # All is there: let the client record which commit the revision is, so that it is found offline.
     try:
-        noted = hf_hub_download(**place, filename="model_index.json", revision=revision, token=token)
+        recorded = hf_hub_download(**hub_file, filename="model_index.json", revision=revision, token=token)
     except Exception as error:
-        raise translate(error, what) from error
-    if Path(noted).parent != index.parent:
+        raise as_sdk_error(error, what) from error
+    if Path(recorded).parent != index.parent:
         raise WeightsUnavailable(f"{repo_id} changed while it was downloaded: try again.")
     return index.parent
 
 
-def content_name(path: Path) -> str:
+def content_id(path: Path) -> str:
     """What identifies a cached file's content: its etag, or where the cache has no links its sha256."""
     name = _blob_name(path)
     if name is None:
@@ -280,7 +285,7 @@ def check_space(folder: Path, needed: float, what: str) -> None:
         )
 
 
-def matches(path: Path, etag: str | None, sha256: str | None = None) -> bool:
+def has_expected_hash(path: Path, etag: str | None, sha256: str | None = None) -> bool:
     """Whether a file has the content that its checksums promise.
 
     Args:
@@ -315,11 +320,6 @@ def _describe(repo_id: str, filename: str, repo_type: str) -> str:
     return f"{filename} of {'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
 
 
-def _refuse_forcing(offline_and_forced: bool) -> None:
-    if offline_and_forced:
-        raise InvalidInput("force_download=True needs a network: leave it out, or leave the offline mode.")
-
-
 def _metadata(
     repo_id: str, filename: str, repo_type: str, revision: str | None, token: str | bool | None
 ) -> HfFileMetadata:
@@ -333,19 +333,19 @@ def _metadata(
     return metadata
 
 
-def _cached(place: Mapping[str, Any], revision: str | None) -> Path | None:
+def _cached(hub_file: Mapping[str, Any], revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(**place, revision=revision)
+        found = try_to_load_from_cache(**hub_file, revision=revision)
     except HFValidationError as error:
-        raise translate(error, str(place["repo_id"])) from error
+        raise as_sdk_error(error, str(hub_file["repo_id"])) from error
     return Path(found) if isinstance(found, str) else None
 
 
-def _repo_folder(place: Mapping[str, Any]) -> Path:
-    return place["cache_dir"] / f"{place['repo_type']}s--{place['repo_id'].replace('/', '--')}"
+def _repo_folder(hub_file: Mapping[str, Any]) -> Path:
+    return hub_file["cache_dir"] / f"{hub_file['repo_type']}s--{hub_file['repo_id'].replace('/', '--')}"
 
 
 def _blob_name(path: Path | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the Hub's client and the disk say when something fails, in one sentence each."""
+"""Errors of the Hub's client and of the disk as this package's own, one sentence each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BROKEN = {"RemoteProtocolError", "ReadError", "WriteError"}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def cause_chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what caused it."""
     seen: list[BaseException] = []
     link: BaseException | None = error
@@ -30,8 +30,8 @@ def is_unreachable(error: BaseException) -> bool:
     return bool(names & UNREACHABLE) or isinstance(error, (ConnectionError, TimeoutError))
 
 
-def leaves_cache_valid(error: BaseException) -> bool:
-    """Whether what is in the cache still serves: the Hub can't be asked, or refuses to answer.
+def can_use_cache(error: BaseException) -> bool:
+    """Whether what is in the cache still serves: the Hub can't be reached, or refuses to answer.
 
     So a repository that was deleted or closed goes on working where it was downloaded before.
     """
@@ -44,7 +44,7 @@ def is_disk_full(error: BaseException) -> bool:
     return any(
         (isinstance(link, OSError) and link.errno in DISK_FULL)
         or any(f"os error {number}" in str(link) for number in DISK_FULL)  # compiled libraries pass the text only on
-        for link in chain(error)
+        for link in cause_chain(error)
     )
 
 
@@ -54,13 +54,13 @@ def http_status(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def translate(error: BaseException, what: str, deed: str = "downloaded") -> TryOnError:
+def as_sdk_error(error: BaseException, what: str, action: str = "downloaded") -> TryOnError:
     """Make one sentence of an error.
 
     Args:
         error (`BaseException`): From the Hub's client or the disk.
         what (`str`): What was wanted, to begin the sentence with.
-        deed (`str`, *optional*, defaults to `"downloaded"`): What couldn't be done to it.
+        action (`str`, *optional*, defaults to `"downloaded"`): What couldn't be done to it.
 
     Returns:
         `TryOnError`: to raise from `error`.
@@ -101,19 +101,19 @@ def translate(error: BaseException, what: str, deed: str = "downloaded") -> TryO
         return WeightsUnavailable(
             f"{what}: {error.filename} can't be written; set HF_HOME (or cache_dir=) to a folder that can."
         )
-    for link in chain(error):
+    for link in cause_chain(error):
         if (status := http_status(link)) is not None:
-            return WeightsUnavailable(f"{what} can't be {deed}: the Hub answers with HTTP {status}; try again later.")
+            return WeightsUnavailable(
+                f"{what} can't be {action}: the Hub answers with HTTP {status}; try again later."
+            )
         if type(link).__name__ in ("FileMetadataError", "JSONDecodeError"):
             return WeightsUnavailable(
-                f"{what} can't be {deed}: what answers is not the Hub; check the network's login page or proxy, "
+                f"{what} can't be {action}: what answers is not the Hub; check the network's login page or proxy, "
                 "and HF_ENDPOINT."
             )
-        if type(link).__name__ in ("RemoteProtocolError", "ReadError", "WriteError") or "Consistency check" in str(
-            link
-        ):
-            return WeightsUnavailable(f"{what} can't be {deed}: the connection broke off; try again.")
-    if any(is_unreachable(link) for link in chain(error)):
-        return WeightsUnavailable(f"{what} can't be {deed}: there is no connection to the Hub; check the network.")
+        if type(link).__name__ in BROKEN or "Consistency check" in str(link):
+            return WeightsUnavailable(f"{what} can't be {action}: the connection broke off; try again.")
+    if any(is_unreachable(link) for link in cause_chain(error)):
+        return WeightsUnavailable(f"{what} can't be {action}: there is no connection to the Hub; check the network.")
     reason = " ".join(str(error).split())[:200]
-    return WeightsUnavailable(f"{what} could not be {deed} ({type(error).__name__}: {reason}): try again.")
+    return WeightsUnavailable(f"{what} could not be {action} ({type(error).__name__}: {reason}): try again.")

@@ -1,4 +1,4 @@
-"""The weights that exist in the world in the authors' layout: where they are, which licence they have."""
+"""Known Hub repositories in the authors' checkpoint layout."""
 
 from __future__ import annotations
 

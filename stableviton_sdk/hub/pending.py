@@ -1,4 +1,4 @@
-"""What loading would download, how large it is and under which licence: to tell people before the first byte."""
+"""What loading would download, how large it is and under which licence, to be shown before the first byte."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidInput, WeightsUnavailable
 from .download import hub_cache, is_offline
-from .errors import translate
+from .errors import as_sdk_error
 from .known_repos import KNOWN_REPOS, known_repo
 from .layout import select_files
 
@@ -28,7 +28,7 @@ class Download:
 
 
 def describe_file(repo_id: str, filename: str, repo_type: str = "model") -> Download | None:
-    """What `hub.fetch_file` would download; only metadata is asked for.
+    """What `hub.fetch_file` would download; only metadata is fetched.
 
     Args:
         repo_id (`str`), filename (`str`), repo_type (`str`, *optional*, defaults to `"model"`): Which file.
@@ -37,12 +37,12 @@ def describe_file(repo_id: str, filename: str, repo_type: str = "model") -> Down
         `Download`, or None if the file is in the cache.
 
     Raises:
-        `WeightsUnavailable`: if the Hub can't be asked, or downloading is off.
+        `WeightsUnavailable`: if the Hub can't be reached, or downloading is off.
     """
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
-    place = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type}
-    if isinstance(try_to_load_from_cache(**place, cache_dir=hub_cache()), str):
+    hub_file = {"repo_id": repo_id, "filename": filename, "repo_type": repo_type}
+    if isinstance(try_to_load_from_cache(**hub_file, cache_dir=hub_cache()), str):
         return None
     page = repo_id if repo_type == "model" else f"{repo_type}s/{repo_id}"
     what = f"{filename} of {page}"
@@ -51,16 +51,16 @@ def describe_file(repo_id: str, filename: str, repo_type: str = "model") -> Down
         (repo.licence for repo in KNOWN_REPOS.values() if (repo.repo_id, repo.repo_type) == (repo_id, repo_type)), None
     )
     try:
-        size = get_hf_file_metadata(hf_hub_url(**place)).size
+        size = get_hf_file_metadata(hf_hub_url(**hub_file)).size
         if licence is None:
             licence = _stated_licence(HfApi().repo_info(repo_id, repo_type=repo_type), page)
     except Exception as error:
-        raise translate(error, what) from error
+        raise as_sdk_error(error, what) from error
     return Download(what, size, licence)
 
 
 def describe_pipeline(name: str, checkpoint: str | None = None) -> list[Download]:
-    """What `TryOnPipeline.from_pretrained` would download; only metadata is asked for.
+    """What `TryOnPipeline.from_pretrained` would download; only metadata is fetched.
 
     Args:
         name (`str`): Of a repository, as users pass it.
@@ -70,7 +70,7 @@ def describe_pipeline(name: str, checkpoint: str | None = None) -> list[Download
         `list[Download]`: empty if everything is in the cache.
 
     Raises:
-        `WeightsUnavailable`: if the Hub can't be asked, or downloading is off.
+        `WeightsUnavailable`: if the Hub can't be reached, or downloading is off.
         `InvalidInput`: if there is no such checkpoint, or the repository is of another kind.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
@@ -84,7 +84,7 @@ def describe_pipeline(name: str, checkpoint: str | None = None) -> list[Download
     try:
         info = HfApi().model_info(name, files_metadata=True)
     except Exception as error:
-        raise translate(error, f"the repository {name}") from error
+        raise as_sdk_error(error, f"the repository {name}") from error
     sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or []}
     if "model_index.json" not in sizes:
         raise InvalidInput(

@@ -1,6 +1,6 @@
-"""Watching zero cross-attention: where in the garment does every pixel look?
+"""Where in the garment each pixel's zero cross-attention lies: expectations, maps and entropies from queries and keys.
 
-Nothing here touches the network's result. A recorder is handed queries and keys; what it makes of them is its own.
+Nothing here changes the network's result.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ CHUNK_ELEMENTS = 2**22  # entries of maps in memory at once, where only a sum ov
 
 
 class AttentionRecorder(Protocol):
-    """What a zero cross-attention block shows its queries and keys to."""
+    """Interface of what receives a zero cross-attention block's queries and keys."""
 
     def should_record(self, block: int) -> bool:
-        """Whether to record the block at this place of the decoder (0 is the lowest resolution)."""
+        """Whether to record the block of this index in the decoder (0 is the lowest resolution)."""
         ...
 
     def record(
@@ -28,10 +28,10 @@ class AttentionRecorder(Protocol):
         query_size: tuple[int, int],
         key_size: tuple[int, int],
     ) -> None:
-        """Take note of one forward pass.
+        """Receive the queries and keys of one forward pass.
 
         Args:
-            block (`int`): The block's place in the decoder.
+            block (`int`): The block's index in the decoder.
             query (`torch.Tensor`): (batch, heads, query height * query width, head width).
             key (`torch.Tensor`): (batch, heads, key height * key width, head width).
             query_size (`tuple[int, int]`): Height and width of the decoder's map.
@@ -55,7 +55,7 @@ def project_query_and_key(
 def expected_coordinates(
     query: torch.Tensor, key: torch.Tensor, key_size: tuple[int, int], chunk_elements: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each query looks on average, and how far its attention spreads, without materialising the map.
+    """Mean and spread of each query's attention over the garment, without materialising the map.
 
     A fused attention whose values are the keys' coordinates: its output is the coordinates' expectation.
     The average over heads of each head's expectation is the expectation under the head-averaged map.
@@ -153,7 +153,7 @@ def attention_entropy(
 
 
 def coordinate_total_variation(cells: torch.Tensor, worn: torch.Tensor) -> torch.Tensor:
-    """How much neighbours on the worn garment differ in where they look (StableVITON, section 3.3).
+    """Total variation of the attended coordinates over the worn garment (StableVITON, section 3.3).
 
     The absolute difference (y and x added) between vertical neighbours that both lie on the worn garment, averaged
     over such pairs of the whole batch; the same horizontally; added.

@@ -18,10 +18,10 @@ from .strict_loading import StrictLoadingMixin
 class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigMixin):
     """Patches to latents by a linear map, latents to pixels by its transpose and a convolutional correction.
 
-    With the principal components of a data set's patches as the map (`set_components`) the correction starts from
-    what no other linear map beats, so it is trained in minutes. Encoding costs next to nothing, and as it is linear,
-    a blend of two latents is the latent of the blended patches: what attention does to garment latents stays
-    meaningful. It has the face of diffusers' autoencoders.
+    With the principal components of a data set's patches as the map (`load_principal_components`) the correction
+    starts from the best linear map there is, so it is trained in minutes. Encoding costs next to nothing, and as it
+    is linear, a blend of two latents is the latent of the blended patches: what attention does to garment latents
+    stays meaningful. Same interface as diffusers' autoencoders.
 
     Args:
         in_channels (`int`, *optional*, defaults to 3), out_channels (`int`, *optional*, defaults to 3): Of images.
@@ -48,7 +48,7 @@ class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigM
         side = 2 ** (len(block_out_channels) - 1)
         self.encoder: nn.Conv2d = nn.Conv2d(in_channels, latent_channels, side, stride=side)
         self.decoder: nn.ConvTranspose2d = nn.ConvTranspose2d(latent_channels, out_channels, side, stride=side)
-        self.correction: PatchCorrection = PatchCorrection(
+        self.correction: ResidualDecoder = ResidualDecoder(
             latent_channels, out_channels, block_out_channels, layers_per_block
         )
 
@@ -71,11 +71,11 @@ class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigM
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple[torch.Tensor]:
-        """Encode and decode; see there."""
+        """Reconstruction of images; arguments as for `encode`."""
         return self.decode(self.encode(sample).latents, return_dict=return_dict)
 
     @torch.no_grad()
-    def set_components(self, mean: torch.Tensor, components: torch.Tensor, gains: torch.Tensor) -> None:
+    def load_principal_components(self, mean: torch.Tensor, components: torch.Tensor, gains: torch.Tensor) -> None:
         """Make the linear map the projection onto orthonormal components, and its transpose the way back.
 
         Args:
@@ -91,7 +91,7 @@ class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigM
         self.decoder.bias.copy_(mean.mean(dim=(1, 2)))
 
 
-class PatchCorrection(nn.Module):
+class ResidualDecoder(nn.Module):
     """Residual layers from latents up to pixels; adds nothing until it's trained."""
 
     def __init__(self, latent_channels: int, out_channels: int, widths: tuple[int, ...], layers: int):

@@ -1,4 +1,4 @@
-"""The garment's reader: a copy of the U-Net's encoder whose feature maps the decoder looks things up in."""
+"""Encoder of the garment: a copy of the U-Net's, whose feature maps zero cross-attention reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from diffusers.models.unets.unet_2d_blocks import get_down_block
 from torch import nn
 
 from .attention_slicing import AttentionSlicingMixin
+from .embeddings import timestep_features
 from .strict_loading import StrictLoadingMixin
-from .unet import embed_time
 
 
 class SpatialEncoder(
@@ -97,7 +97,7 @@ class SpatialEncoder(
         Returns:
             `tuple[torch.Tensor, ...]`: the feature maps, highest resolution first.
         """
-        time_embedding = self.time_embedding(embed_time(self.time_proj, timestep, sample))
+        time_embedding = self.time_embedding(timestep_features(self.time_proj, timestep, sample))
         hidden_states = self.conv_in(sample) + self.garment_conv_in(garment_latents)
         features = (hidden_states,)
         for block in self.down_blocks:

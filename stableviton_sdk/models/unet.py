@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import InvalidInput
 from .attention_maps import AttentionRecorder
 from .attention_slicing import AttentionSlicingMixin
+from .embeddings import timestep_features
 from .strict_loading import StrictLoadingMixin
 from .up_block import TryOnUpBlock2D
 
@@ -148,14 +149,14 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
             encoder_hidden_states (`torch.Tensor`): Garment embedding, (batch, tokens, cross_attention_dim).
             garment_features (`tuple[torch.Tensor, ...]`): The spatial encoder's maps, highest resolution first.
             attention_recorder (`AttentionRecorder`, *optional*):
-                Is shown the queries and keys of the zero cross-attentions; changes no bit of the result.
+                Receives the queries and keys of the zero cross-attentions; changes no bit of the result.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
 
         Returns:
             `UNet2DConditionOutput` or `tuple`: the prediction, (batch, out_channels, height, width).
         """
         # 1. time
-        time_embedding = self.time_embedding(embed_time(self.time_proj, timestep, sample))
+        time_embedding = self.time_embedding(timestep_features(self.time_proj, timestep, sample))
 
         # 2. encoder
         hidden_states = self.conv_in(sample)
@@ -171,7 +172,7 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         hidden_states = self.mid_block(hidden_states, time_embedding, encoder_hidden_states)
 
         # 4. decoder
-        place = 0
+        block_index = 0
         for block in self.up_blocks:
             layers = len(block.resnets)
             skips, block_skips = skips[:-layers], skips[-layers:]
@@ -185,10 +186,10 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
                     time_embedding,
                     encoder_hidden_states,
                     upsample_size,
-                    place,
+                    block_index,
                     attention_recorder,
                 )
-                place += layers
+                block_index += layers
             elif getattr(block, "has_cross_attention", False):
                 hidden_states = block(
                     hidden_states, block_skips, time_embedding, encoder_hidden_states, upsample_size=upsample_size
@@ -201,13 +202,3 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         if not return_dict:
             return (hidden_states,)
         return UNet2DConditionOutput(sample=hidden_states)
-
-
-def embed_time(projection: Timesteps, timestep: torch.Tensor | float | int, sample: torch.Tensor) -> torch.Tensor:
-    """Sinusoidal time features, (batch, channels), in the sample's dtype, from one timestep or one for each."""
-    if not torch.is_tensor(timestep):
-        whole = torch.int32 if sample.device.type in ("mps", "npu") else torch.int64
-        real = torch.float32 if sample.device.type in ("mps", "npu") else torch.float64
-        timestep = torch.tensor([timestep], dtype=real if isinstance(timestep, float) else whole, device=sample.device)
-    timesteps = timestep.to(sample.device).reshape(-1).expand(sample.shape[0])
-    return projection(timesteps).to(sample.dtype)

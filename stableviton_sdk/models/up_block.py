@@ -13,7 +13,7 @@ from .zero_cross_attention import ZeroCrossAttention
 
 
 class TryOnUpBlock2D(CrossAttnUpBlock2D):
-    """`CrossAttnUpBlock2D` whose running features look up the garment before each skip is concatenated.
+    """`CrossAttnUpBlock2D` with zero cross-attention to the garment before each skip is concatenated.
 
     State-dict keys equal the stock block's plus `zero_cross_attentions`. Arguments are the stock block's, and
     `zero_cross_attention_positions` (see `ZeroCrossAttention`).
@@ -53,8 +53,8 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
             temb (`torch.Tensor`): Time embedding, (batch, time channels).
             encoder_hidden_states (`torch.Tensor`): (batch, tokens, cross attention dim).
             upsample_size (`tuple[int, int]`, *optional*): Height and width to upsample to.
-            first_block (`int`, *optional*, defaults to 0): Place in the decoder of the first block here.
-            attention_recorder (`AttentionRecorder`, *optional*): Is shown queries and keys.
+            first_block (`int`, *optional*, defaults to 0): Index in the decoder of the first block here.
+            attention_recorder (`AttentionRecorder`, *optional*): Receives queries and keys.
         """
         layers = zip(self.resnets, self.attentions, self.zero_cross_attentions, strict=True)
         for index, (resnet, attention, zero_cross_attention) in enumerate(layers):

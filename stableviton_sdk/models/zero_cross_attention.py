@@ -1,4 +1,4 @@
-"""The block that lets every body pixel look up its place in the garment (StableVITON, section 3.2)."""
+"""Zero cross-attention, from body features to garment features (StableVITON, section 3.2)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ZeroCrossAttention(nn.Module):
     At initialisation it adds exactly nothing, so training starts from the pretrained network's own output.
 
     Args:
-        channels (`int`): Channels of the decoder feature map, which asks.
-        garment_channels (`int`): Channels of the garment feature map, which is looked up.
+        channels (`int`): Channels of the decoder features (queries).
+        garment_channels (`int`): Channels of the garment features (keys and values).
         num_attention_heads (`int`, *optional*, defaults to 8): Heads; the head width is `channels // heads`.
         norm_num_groups (`int`, *optional*, defaults to 32): Groups of the input's group norm.
         positions (`bool`, *optional*, defaults to `False`):
@@ -58,8 +58,8 @@ class ZeroCrossAttention(nn.Module):
         Args:
             hidden_states (`torch.Tensor`): Decoder features, (batch, channels, height, width).
             garment_features (`torch.Tensor`): Garment features, (batch, garment_channels, height', width').
-            block (`int`, *optional*, defaults to 0): This block's place in the decoder, for the recorder.
-            attention_recorder (`AttentionRecorder`, *optional*): Is shown this block's queries and keys.
+            block (`int`, *optional*, defaults to 0): This block's index in the decoder, for the recorder.
+            attention_recorder (`AttentionRecorder`, *optional*): Receives this block's queries and keys.
 
         Returns:
             `torch.Tensor`: of the shape of `hidden_states`.
@@ -71,12 +71,10 @@ class ZeroCrossAttention(nn.Module):
         if attention_recorder is None and not self.positions:
             attended = self.transformer(hidden_states, encoder_hidden_states=garment_tokens, return_dict=False)[0]
         else:
-            attended = self._forward_in_the_open(
-                hidden_states, garment_tokens, garment_size, block, attention_recorder
-            )
+            attended = self._forward_unfused(hidden_states, garment_tokens, garment_size, block, attention_recorder)
         return hidden_states + self.zero_conv(attended)
 
-    def _forward_in_the_open(
+    def _forward_unfused(
         self,
         hidden_states: torch.Tensor,
         garment_tokens: torch.Tensor,
@@ -84,7 +82,7 @@ class ZeroCrossAttention(nn.Module):
         block: int,
         attention_recorder: AttentionRecorder | None,
     ) -> torch.Tensor:
-        """The transformer's own steps one by one: the same operations in the same order, so the same bits."""
+        """`Transformer2DModel.forward` written out, to expose queries and keys; bit-identical."""
         transformer, layer = self.transformer, self.transformer.transformer_blocks[0]
         batch, channels, height, width = hidden_states.shape
         tokens = transformer.proj_in(transformer.norm(hidden_states)).permute(0, 2, 3, 1).reshape(batch, -1, channels)

@@ -22,7 +22,7 @@ from ..errors import InvalidInput, TryOnError, WeightsUnavailable
 from ..files import write_text_atomically
 from ..hub import download as hub
 from ..hub.addresses import parse_address
-from ..hub.errors import translate
+from ..hub.errors import as_sdk_error
 from ..hub.known_repos import KNOWN_REPOS, known_checkpoint, known_repo
 from ..hub.layout import PICKLED, SAFE, files_in, index_components, read_index, refuse_incomplete, select_weights
 from ..preprocessing.preprocessor import PersonPreprocessor
@@ -240,7 +240,7 @@ def upload(
             ignore_patterns=["README.md"] if keep_card else None,
         )
     except Exception as error:
-        raise translate(error, repo_id, "uploaded") from error
+        raise as_sdk_error(error, repo_id, "uploaded") from error
     return str(commit)
 
 

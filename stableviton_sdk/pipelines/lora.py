@@ -300,7 +300,7 @@ def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
 
 
 def _prefixed(content: dict[str, Any], component: str | None, what: str) -> dict[str, Any]:
-    """Keys with their network in front; those of one network are told by its folder, or by what only it has."""
+    """Keys with their network in front; one network is known by its folder, or by layers that only it has."""
     if all(key.startswith(tuple(f"{name}." for name in NETWORKS)) for key in content):
         return content
     if component is None and any(key.startswith(("mid_block.", "up_blocks.")) for key in content):

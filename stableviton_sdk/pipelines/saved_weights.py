@@ -1,4 +1,4 @@
-"""Whether a saved folder's weights are those that its networks need, told from the files' headers."""
+"""Whether a saved folder's weights are those that its networks need, by the files' headers."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_a_file_that_rotted_in_the_cache_is_replaced_where_that_is_asked_for(hub
     path = fetch_file(NAME, LARGE_FILE)
     path.resolve().write_bytes(LARGE[:-1] + b"?")
     assert fetch_file(NAME, LARGE_FILE).read_bytes() != LARGE
-    assert fetch_file(NAME, LARGE_FILE, recheck=True).read_bytes() == LARGE
+    assert fetch_file(NAME, LARGE_FILE, verify_cached=True).read_bytes() == LARGE
 
 
 def test_a_known_checksum_is_compared_before_anything_is_downloaded(hub):
@@ -189,7 +189,7 @@ def test_too_little_room_is_told_before_anything_is_downloaded(hub, monkeypatch)
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(sdk_hub.shutil, "disk_usage", lambda path: usage._replace(free=len(LARGE) + 10))
     with pytest.raises(WeightsUnavailable) as error:
-        fetch_file(NAME, LARGE_FILE, extra_space=0.5)
+        fetch_file(NAME, LARGE_FILE, extra_space_ratio=0.5)
     assert "needs 1.6 MB on the disk of" in sentence(error)
     assert "1.0 MB left: make room, or set HF_HOME" in str(error.value)
     assert {method for method, _ in hub.take_requests()} == {"HEAD"}

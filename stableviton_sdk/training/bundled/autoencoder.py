@@ -127,7 +127,7 @@ def initialise_components(vae: PatchAutoencoder, images: Mapping[str, np.ndarray
     # the sign of an eigenvector is arbitrary: the largest entry is positive
     components = components * np.sign(np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1))
     shape = (-1, vae.config.in_channels, side, side)
-    vae.set_components(
+    vae.load_principal_components(
         torch.tensor(mean.reshape(shape[1:]), dtype=torch.float32),
         torch.tensor(components.reshape(shape), dtype=torch.float32),
         torch.tensor(gains, dtype=torch.float32),
