@@ -151,7 +151,7 @@ def test_a_process_that_dies_before_the_check_leaves_a_file_that_is_checked_the_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sdk_hub, "matches", die)
+        patch.setattr(sdk_hub, "has_expected_hash", die)
         with pytest.raises(KeyboardInterrupt):
             fetch_file(NAME, LARGE_FILE)
     with pytest.raises(WeightsUnavailable, match="damaged in the cache"):
