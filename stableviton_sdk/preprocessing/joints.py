@@ -74,7 +74,11 @@ class Pose:
 
 
 def joint_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Midpoint of two joints (3,), with the lower of the two confidences; missing if either joint is missing."""
+    """Midpoint of two joints, with the lower of the two confidences; missing if either joint is missing.
+
+    Args:
+        first (`np.ndarray`), second (`np.ndarray`): The joints, (3,) as x, y, confidence.
+    """
     if first[2] <= 0 or second[2] <= 0:
         return np.zeros(3, np.float32)
     middle = (first + second) / 2

@@ -312,7 +312,7 @@ def test_a_parser_stays_usable_after_an_error(colour_parser):
 
 @pytest.mark.parametrize("name", ["00034_00.jpg", "00055_00.jpg", "01992_00.jpg"])
 def test_real_photos_are_labelled_like_their_nearest_colours(colour_parser, name):
-    path = SHARED / "samples" / "photos" / name
+    path = SHARED / "samples" / "photos" / "person" / name
     if not path.is_file():
         pytest.skip("the real photos may not be distributed and are not here")
     photo = Image.open(path).convert("RGB")

@@ -28,14 +28,22 @@ class LazyNetworks:
         self._lock = threading.Lock()
 
     def get(self, name: str, open_network: Callable[[], Network]) -> Network:
-        """The network of that name; opened once, whichever thread needs it first."""
+        """The network of that name; opened once, whichever thread needs it first.
+
+        Args:
+            name (`str`): Name that the network is kept by.
+            open_network (`Callable`): Opens the network; called if none of that name is open.
+        """
         with self._lock:
             if name not in self._networks:
                 self._networks[name] = open_network()
             return self._networks[name]
 
     def required_weights(self, name: str) -> Path:
-        """Path of the weights of that name.
+        """Path of weights that an analyzer can't do without.
+
+        Args:
+            name (`str`): Name of the weights.
 
         Raises:
             `InvalidInput`: if they were declined.

@@ -59,10 +59,12 @@ class DensePoseNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return self.roi_heads.box_head.fc1.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Number type of the convolutions' weights."""
         return self.roi_heads.box_head.fc1.weight.dtype
 
     @torch.no_grad()

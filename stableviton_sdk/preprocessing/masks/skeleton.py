@@ -188,12 +188,22 @@ class SkeletonCanvas:
         self.draw: ImageDraw.ImageDraw = ImageDraw.Draw(self.image)
 
     def ellipse(self, joint: int, half_width: float, half_height: float) -> None:
-        """Draw an ellipse around a joint."""
+        """Draw an ellipse around a joint.
+
+        Args:
+            joint (`int`): BODY_25 index of the joint.
+            half_width (`float`), half_height (`float`): Half-axes in units.
+        """
         (x, y), a, b = self.joints[joint], half_width * self.unit, half_height * self.unit
         self.draw.ellipse((x - a, y - b, x + a, y + b), 255, 255)
 
     def line(self, start: int, end: int, width: float) -> None:
-        """Draw a line between two joints."""
+        """Draw a line between two joints.
+
+        Args:
+            start (`int`), end (`int`): BODY_25 indices of the joints.
+            width (`float`): Width in units.
+        """
         self.draw.line([tuple(self.joints[start]), tuple(self.joints[end])], 255, round(width * self.unit))
 
     def polygon(self, *joints: int) -> None:
@@ -206,7 +216,13 @@ class SkeletonCanvas:
         self.draw.rectangle((x - 5 * unit, y - 9 * unit, x + 5 * unit, y), 255, 255)
 
     def arm(self, arm: tuple[int, int, int], *, wrist: float, width: float = 10) -> None:
-        """Draw an arm's seen segments, with circles at the elbow and, of the half-axis `wrist`, at the wrist."""
+        """Draw an arm's seen segments, with circles at elbow and wrist.
+
+        Args:
+            arm (`tuple[int, int, int]`): BODY_25 indices of shoulder, elbow and wrist.
+            wrist (`float`): Radius of the circle at the wrist in units.
+            width (`float`, *optional*, defaults to 10): Width of the segments in units.
+        """
         for start, end in itertools.pairwise(arm):
             if self.seen[start] and self.seen[end]:
                 self.line(start, end, width)
