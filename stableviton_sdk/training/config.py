@@ -60,6 +60,11 @@ class DataConfig(Config):
     """Folder to keep every item's latents in, so that the data is read and encoded once instead of in every epoch;
     without augmentation only."""
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.size[1], self.size[0]
+
 
 class LossConfig(Config):
     """Losses beside the denoising error, and the weights of all."""

@@ -71,7 +71,7 @@ def estimate_memory(
 def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
     """Bytes of the distinct tensors that a forward pass saves, beside the weights; halved in half precision."""
     factor, count = pipeline.vae_scale_factor, config.batch_size // config.gradient_accumulation
-    width, height = (side // factor for side in config.data.size)
+    height, width = (side // factor for side in config.data.shape)
     # fake tensors of the CPU take the kernels of real ones, fused attention among them; meta tensors don't
     with FakeTensorMode(allow_non_fake_inputs=True):
         copies = [
@@ -97,7 +97,7 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             "noise": torch.empty(count, channels, height, width),
             "garment_latents": torch.empty(count, channels, height, width),
             "conditioning": torch.empty(count, pipeline.unet.config.in_channels - channels, height, width),
-            "garment": torch.empty(count, 3, *config.data.size[::-1]),
+            "garment": torch.empty(count, 3, *config.data.shape),
             "timesteps": torch.empty(count, dtype=torch.long),
             "dropped": torch.empty(count, dtype=torch.bool),
         }

@@ -84,7 +84,7 @@ def train(
     main = accelerator.is_main_process
     pipeline = start_pipeline(config) if pipeline is None else pipeline
     objective = make_objective(config, pipeline)
-    check_item(data[0], config.data.size[::-1], objective.needs)
+    check_item(data[0], config.data.shape, objective.needs)
     trained = choose_trainable(
         pipeline.unet,
         pipeline.spatial_encoder,
@@ -105,7 +105,7 @@ def train(
     if cached:
         with accelerator.main_process_first():
             data = open_latent_cache(config, data, pipeline, objective.needs, progress=main and progress)
-        collated = functools.partial(collate_encoded, garment_shape=config.data.size[::-1])
+        collated = functools.partial(collate_encoded, garment_shape=config.data.shape)
     else:
         collated = functools.partial(collate, wanted=objective.needs)
     schedule_length = pipeline.scheduler.config.num_train_timesteps
@@ -170,7 +170,7 @@ def open_latent_cache(
         Path(config.data.latent_cache),
         data,
         pipeline.vae,
-        shape=config.data.size[::-1],
+        shape=config.data.shape,
         garment_side=pipeline.garment_encoder.config.image_size,
         needs=needs,
         source={"kind": config.data.kind, "options": config.data.options},
@@ -206,7 +206,7 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
     if config.stage != "atv":
         loss = loss.replace(total_variation=0.0)
     if loss.blocks is None:
-        latent_shape = tuple(side // factor for side in reversed(config.data.size))
+        latent_shape = tuple(side // factor for side in config.data.shape)
         blocks = authors_blocks(unet.config.up_block_types, unet.config.layers_per_block, latent_shape)
         loss = loss.replace(blocks=blocks)
     channels, count = unet.config.out_channels, unet.num_zero_cross_attentions
