@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, last_half_of_steps, summarise
+from stableviton_sdk.choices import SETTINGS
+from stableviton_sdk.evaluation.correspondence.measure import last_half_of_steps, summarise
 from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, GroundTruth, Measured
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
