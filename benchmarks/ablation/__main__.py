@@ -81,7 +81,7 @@ def _run(options: argparse.Namespace, command: str) -> None:
     )
     variants = chosen_variants(options.variants)
     experiment = Experiment(
-        protocol, options.work, options.output, cpu=options.cpu, tell=lambda line: print(line, flush=True)
+        protocol, options.work, options.output, cpu=options.cpu, log=lambda line: print(line, flush=True)
     )
     (options.output / "command.txt").write_text(command + "\n", encoding="utf-8")
     experiment.run_baselines()

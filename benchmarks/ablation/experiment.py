@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.files import replacing, write_text_atomically
+from stableviton_sdk.files import RunManifest, replacing, write_text_atomically
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.bundled.autoencoder import initialise_components, sample_images
@@ -39,7 +39,7 @@ NETWORKS = ("unet", "spatial_encoder", "garment_encoder")
 
 @dataclass(frozen=True)
 class Protocol:
-    """What all runs have in common, and what their numbers depend on.
+    """Settings that all runs have in common, and that their numbers depend on.
 
     Args:
         samples (`int`): Training samples of a run, both stages together.
@@ -95,11 +95,11 @@ class Experiment:
     """All runs of a protocol.
 
     Args:
-        protocol (`Protocol`): See there.
+        protocol (`Protocol`): Settings that all runs have in common.
         work (`Path`): Folder for what can be made again: rendered pairs, weights, logs.
         results (`Path`): Folder for the numbers of every run.
         cpu (`bool`, *optional*, defaults to `False`): Stay on the CPU.
-        tell (`Callable`, *optional*): Gets lines of progress.
+        log (`Callable`, *optional*, defaults to `print`): Function that takes lines of progress.
     """
 
     def __init__(
@@ -108,13 +108,14 @@ class Experiment:
         work: Path,
         results: Path,
         cpu: bool = False,
-        tell: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ):
-        self.protocol, self.work, self.results, self.cpu, self.tell = protocol, work, results, cpu, tell
-        told = dataclasses.asdict(protocol)
+        self.protocol, self.work, self.results, self.cpu, self.log = protocol, work, results, cpu, log
+        settings = dataclasses.asdict(protocol)
         # what is trained may be measured again, in another way, into another folder
-        _claim(work, {name: value for name, value in told.items() if name not in MEASURED_WITH})
-        _claim(results, told)
+        trained_with = {name: value for name, value in settings.items() if name not in MEASURED_WITH}
+        RunManifest(work, name="protocol.json").open_or_refuse(trained_with)
+        RunManifest(results, name="protocol.json").open_or_refuse(settings)
         self._pairs: dict[str, RenderedPairs] = {}
         self._vae: PatchAutoencoder | None = None
 
@@ -122,7 +123,7 @@ class Experiment:
         """Train and measure one variant with one seed, unless that's done already."""
         path = self.results / f"{variant.name}-seed-{seed}.json"
         if path.is_file():
-            self.tell(f"{path.stem}: there already")
+            self.log(f"{path.stem}: there already")
             return
         first_steps, second_steps = self.protocol.stage_steps
         pipeline = build(variant, self.architecture, self.vae, seed)
@@ -139,7 +140,7 @@ class Experiment:
             )
             shown[style] = images[:SHOWN]
         np.savez_compressed(self.work / f"{variant.name}-seed-{seed}.npz", **shown)
-        told = {
+        outcome = {
             "variant": variant.name,
             "seed": seed,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
@@ -149,18 +150,18 @@ class Experiment:
             "measured": measured,
             "measuring_seconds": round(time.perf_counter() - start, 1),
         }
-        write_json(path, told)
+        write_json(path, outcome)
         unpaired = measured[STYLES[0]]["unpaired"]
-        self.tell(f"{path.stem}: unpaired {unpaired['psnr']:.2f} dB, SSIM {unpaired['ssim']:.3f}")
+        self.log(f"{path.stem}: unpaired {unpaired['psnr']:.2f} dB, SSIM {unpaired['ssim']:.3f}")
 
     def run_baselines(self) -> None:
-        """Score what no network painted."""
+        """Score the reference images, which no try-on network made."""
         path = self.results / "baselines.json"
         if not path.is_file():
             write_json(path, {style: baselines(self.pairs(style), self.vae) for style in STYLES})
 
     def config(self, variant: Variant, seed: int, second: bool) -> TrainingConfig:
-        """Of one stage: the same for all variants but for what their names say."""
+        """Configuration of one stage: the same for all variants but for what their names say."""
         protocol = self.protocol
         steps = protocol.stage_steps[second]
         with_variation = second and variant.total_variation
@@ -217,7 +218,7 @@ class Experiment:
             figures = self.protocol.figures if trained else self.protocol.test_figures
             seed = TRAINED_SEED if trained else TEST_SEED
             path = self.work / f"{style}-{seed}-{figures}.npz"
-            self.tell(f"figures: {path}")
+            self.log(f"figures: {path}")
             self._pairs[name] = render_pairs(path, figures, seed, style, (self.protocol.width, self.protocol.height))
         return self._pairs[name]
 
@@ -236,7 +237,7 @@ class Experiment:
                 save_file(state, partial)
             seconds = time.perf_counter() - start
             rate = config.steps * config.batch_size / seconds
-            self.tell(f"{folder.parent.name}/{folder.name}: {seconds:.0f} s, {rate:.1f} samples/s")
+            self.log(f"{folder.parent.name}/{folder.name}: {seconds:.0f} s, {rate:.1f} samples/s")
         state = load_file(weights)
         for name in NETWORKS:
             prefix = f"{name}."
@@ -262,14 +263,3 @@ def write_json(path: Path, content: Any) -> None:
 
 def _load(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
     network.load_state_dict({key: value.to(network.device) for key, value in state.items()})
-
-
-def _claim(folder: Path, protocol: dict[str, Any]) -> None:
-    """Note the protocol in a folder, or make sure that it's the one noted."""
-    path = folder / "protocol.json"
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != protocol:
-            raise InvalidInput(f"{folder} holds runs with other settings: pass another folder, or the same settings.")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, protocol)

@@ -1,4 +1,4 @@
-"""How well a trained variant dresses figures that it has never seen, and where its attention looked."""
+"""Scores of a trained variant on unseen figures, and the accuracy of its attention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stableviton_sdk.evaluation.correspondence.measure import SETTINGS, last_half_of_steps, summarise
+from stableviton_sdk.choices import SETTINGS
+from stableviton_sdk.evaluation.correspondence.measure import last_half_of_steps, summarise
 from stableviton_sdk.evaluation.correspondence.recorder import CorrespondenceRecorder, GroundTruth, Measured
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
@@ -26,7 +27,7 @@ NOISE_SEED = 77
 def measure(
     pipeline: TryOnPipeline, pairs: RenderedPairs, *, steps: int, attention: bool
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Dress every figure, paired and unpaired.
+    """Scores of every figure's try-on, paired and unpaired.
 
     The images are pasted without a seam's blending: the photo's own pixels inside the mask, which show the garment
     that the figure wears, would count otherwise.
@@ -45,20 +46,20 @@ def measure(
     pipeline.register_modules(scheduler=few_step_scheduler(pipeline.scheduler))
     for network in (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder):
         network.eval()
-    told: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for setting in SETTINGS:
         images, measured = [], []
         for first in range(0, pairs.figures, BATCH):
             figures = range(first, min(first + BATCH, pairs.figures))
-            painted, found = _dress(pipeline, pairs, figures, setting, steps, attention)
-            images += painted
+            images_of_batch, found = _dress(pipeline, pairs, figures, setting, steps, attention)
+            images += images_of_batch
             measured += found
-        told[setting] = score(pairs, np.stack(images), setting)
+        numbers[setting] = score(pairs, np.stack(images), setting)
         if attention:
-            told[setting]["blocks"] = {
+            numbers[setting]["blocks"] = {
                 str(block): dataclasses.asdict(summarise([one[block] for one in measured])) for block in measured[0]
             }
-    return told, np.stack(images)
+    return numbers, np.stack(images)
 
 
 def score(pairs: RenderedPairs, images: np.ndarray, setting: str) -> dict[str, float]:
@@ -84,19 +85,19 @@ def score(pairs: RenderedPairs, images: np.ndarray, setting: str) -> dict[str, f
 
 
 def baselines(pairs: RenderedPairs, vae: torch.nn.Module) -> dict[str, Any]:
-    """What the numbers mean: `reference_images`, scored alike."""
+    """Scores of the images of `reference_images`, by title and setting."""
     titles = {"mean colour": "mean colour", "oracle": "true silhouette, mean colour", "autoencoder": "autoencoder"}
-    told: dict[str, Any] = {title: {} for title in titles.values()}
+    numbers: dict[str, Any] = {title: {} for title in titles.values()}
     for setting in SETTINGS:
-        painted: dict[str, list[np.ndarray]] = {name: [] for name in titles}
+        results: dict[str, list[np.ndarray]] = {name: [] for name in titles}
         for figure in range(pairs.figures):
             item = pairs[2 * figure + SETTINGS.index(setting)]
             images = reference_images(item["person"], item["garment"], item["mask"], item["worn_mask"], vae)
             for name, image in images.items():
-                painted[name].append(image)
+                results[name].append(image)
         for name, title in titles.items():
-            told[title][setting] = score(pairs, np.stack(painted[name]), setting)
-    return told
+            numbers[title][setting] = score(pairs, np.stack(results[name]), setting)
+    return numbers
 
 
 def _dress(

@@ -105,21 +105,21 @@ def value_of(run: Run, style: str, place: Sequence[str]) -> float | None:
 
 def summarise_style(runs: Sequence[Run], style: str) -> dict[str, dict[str, Any]]:
     """By variant and column: mean, sample standard deviation over seeds (None for one seed), and all values."""
-    told: dict[str, dict[str, Any]] = {}
+    summary: dict[str, dict[str, Any]] = {}
     for name in VARIANTS:
         own = [run for run in runs if run["variant"] == name]
         if not own:
             continue
-        told[name] = {"seeds": [run["seed"] for run in own]}
+        summary[name] = {"seeds": [run["seed"] for run in own]}
         for head, place, _, _ in COLUMNS:
             values = [value_of(run, style, place) for run in own]
             if None not in values:
-                told[name][head] = {
+                summary[name][head] = {
                     "mean": float(np.mean(values)),
                     "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                     "values": values,
                 }
-    return told
+    return summary
 
 
 def constant_error(runs: Sequence[Run], style: str) -> tuple[float, float] | None:

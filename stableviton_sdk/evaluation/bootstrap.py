@@ -1,4 +1,4 @@
-"""How sure a mean is: the percentile bootstrap over persons."""
+"""Confidence intervals of means by the percentile bootstrap over persons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-MIN_PERSONS = 6  # with fewer, percentile intervals are much too narrow to tell anything
+MIN_PERSONS = 6  # with fewer, percentile intervals are much too narrow to mean anything
 CHUNK = 256  # resamples at once, to bound the memory
 
 
@@ -20,8 +20,8 @@ def resampled_means(values: np.ndarray, persons: Sequence[str], *, resamples: in
 
     Args:
         values (`np.ndarray`): float, (N, measures), one row for each pair.
-        persons (`Sequence[str]`): Whose pair it is, N names.
-        resamples (`int`, *optional*, defaults to 10000): How often.
+        persons (`Sequence[str]`): Name of each pair's person, N.
+        resamples (`int`, *optional*, defaults to 10000): Number of resamples.
 
     Returns:
         `np.ndarray`: float64, (resamples, measures).

@@ -1,4 +1,4 @@
-"""Whether two reports differ by more than chance: the paired bootstrap over persons."""
+"""Comparison of two reports by the paired bootstrap over persons."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..choices import IMAGE_METRICS, METRICS, SET_METRICS
 from ..errors import InvalidInput
 from ..files import differences
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, has_enough_persons, intervals, resampled_means
-from .metrics import IMAGE_METRICS, METRICS, SET_METRICS
 from .report import LABELS, format_value, load_report
 
 NO_DIFFERENCE = "no difference shown"
@@ -21,7 +21,7 @@ NO_INTERVAL = "can't be told from two reports"
 def compare(
     first: str | os.PathLike[str] | dict[str, Any], second: str | os.PathLike[str] | dict[str, Any]
 ) -> dict[str, Any]:
-    """Tell whether one report's numbers are really better than another's.
+    """Differences between two reports, and whether they are more than chance.
 
     A difference counts as real if the 95 % interval of the mean difference, pair by pair, leaves out zero. Persons are
     resampled, not pairs (see `resampled_means`). With several metrics, one of twenty will look real by chance.
@@ -63,9 +63,10 @@ def compare(
 
 
 def check_comparable(a: dict[str, Any], b: dict[str, Any]) -> None:
-    """
+    """Check that two reports measure the same pairs by the same protocol.
+
     Raises:
-        `InvalidInput`: one sentence on the first thing that differs.
+        `InvalidInput`: naming the first difference.
     """
     for name, before, now in differences(a["protocol"], b["protocol"]):
         raise InvalidInput(f"the reports can't be compared: their protocols' {name} is {before} and {now}.")

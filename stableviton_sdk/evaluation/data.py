@@ -7,10 +7,11 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ..choices import DATA_KINDS, SETTINGS, DataKind, Setting, Style
 from ..data.dress_code import DressCode
 from ..data.folder import FolderDataset
 from ..data.pair_dataset import PairDataset, check_root, check_size
@@ -18,13 +19,6 @@ from ..data.viton_hd import VitonHD
 from ..errors import InvalidInput, shortened
 from .photo_pairs import PhotoPairs, pair_with_garments, read_photo_pairs
 
-if TYPE_CHECKING:
-    from ..data.synthetic.style import StyleName
-
-Setting = Literal["paired", "unpaired"]
-SETTINGS = ("paired", "unpaired")
-KINDS = ("viton-hd", "dress-code", "folder", "pairs", "persons", "synthetic")
-STYLES = ("studio", "shifted", "photo")
 SYNTHETIC = "synthetic"
 LIST_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 SYNTHETIC_PAIRS = 64  # where no limit is given
@@ -62,7 +56,7 @@ class EvaluationData:
         pairs (`Sequence[tuple[str, str]]`): Names of each pair's person and garment.
         size (`tuple[int, int]`): Width and height in pixels of all images but the garments'.
         setting (`str`): `"paired"` (the garment that the person wears) or `"unpaired"`.
-        kind (`str`): Kind of data set, one of `KINDS`.
+        kind (`str`): Kind of data set, one of `choices.DATA_KINDS`.
         details (`dict`, *optional*): Further description of the data, for the report.
 
     Raises:
@@ -74,7 +68,7 @@ class EvaluationData:
         pairs: Sequence[tuple[str, str]],
         size: tuple[int, int],
         setting: Setting,
-        kind: str,
+        kind: DataKind,
         details: dict[str, Any] | None = None,
     ):
         if setting not in SETTINGS:
@@ -129,7 +123,7 @@ class ImageData(EvaluationData):
     """
 
     def __init__(
-        self, images: PairDataset | PhotoPairs, setting: Setting, kind: str, details: dict[str, Any] | None = None
+        self, images: PairDataset | PhotoPairs, setting: Setting, kind: DataKind, details: dict[str, Any] | None = None
     ):
         self.images = images
         pairs = [(record.name, record.garment_name) for record in images.records]
@@ -156,7 +150,7 @@ class RenderedData(EvaluationData):
         size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height in pixels, 3:4.
         setting (`str`, *optional*, defaults to `"paired"`): `"paired"` or `"unpaired"`.
         seed (`int`, *optional*, defaults to 0): Seed of the figures.
-        style (`str`, *optional*, defaults to `"studio"`): Style of the renderer, one of `STYLES`.
+        style (`str`, *optional*, defaults to `"studio"`): Style of the renderer, one of `choices.STYLES`.
     """
 
     def __init__(
@@ -166,7 +160,7 @@ class RenderedData(EvaluationData):
         setting: Setting = "paired",
         *,
         seed: int = 0,
-        style: StyleName = "studio",
+        style: Style = "studio",
     ):
         from ..data.synthetic import SyntheticDataset
 
@@ -194,14 +188,14 @@ class RenderedData(EvaluationData):
 def load_data(
     source: str | os.PathLike[str],
     *,
-    kind: str | None = None,
+    kind: DataKind | None = None,
     setting: Setting = "paired",
     size: tuple[int, int] = (384, 512),
     limit: int | None = None,
     for_inference: bool = True,
     garments: str | os.PathLike[str] | None = None,
     pairs: str | os.PathLike[str] | None = None,
-    style: StyleName = "studio",
+    style: Style = "studio",
     seed: int = 0,
 ) -> EvaluationData:
     """Data of any kind to evaluate, every file of it checked.
@@ -210,7 +204,7 @@ def load_data(
         source (`str` or `os.PathLike`):
             The folder of VITON-HD, of DressCode (upper bodies), of `person`, `garment`, `mask` and `densepose`; a
             list of pairs (see `read_pair_list`); a folder of photos of persons, with `garments`; or `"synthetic"`.
-        kind (`str`, *optional*): Kind of data set, one of `KINDS`; by default what the source looks like.
+        kind (`str`, *optional*): Kind of data set, one of `choices.DATA_KINDS`; by default what the source looks like.
         setting (`str`, *optional*, defaults to `"paired"`): `"paired"` or `"unpaired"`.
         size (`tuple[int, int]`, *optional*, defaults to `(384, 512)`):
             Width and height in pixels to generate and measure at.
@@ -274,8 +268,8 @@ def load_data(
     return ImageData(images, setting, kind)
 
 
-def recognise(source: str | os.PathLike[str], garments: Any = None) -> str:
-    """Kind of data set that a source looks like, one of `KINDS`.
+def recognise(source: str | os.PathLike[str], garments: Any = None) -> DataKind:
+    """Kind of data set that a source looks like, one of `choices.DATA_KINDS`.
 
     Raises:
         `InvalidInput`: if it looks like none.
@@ -300,13 +294,13 @@ def recognise(source: str | os.PathLike[str], garments: Any = None) -> str:
     )
 
 
-def _check_kind(kind: str | None, source: str | os.PathLike[str], garments: Any) -> str:
+def _check_kind(kind: str | None, source: str | os.PathLike[str], garments: Any) -> DataKind:
     if not isinstance(source, (str, os.PathLike)):
         raise InvalidInput(f"the data is a {type(source).__name__}: pass a path, or 'synthetic'.")
     if kind is None:
         return recognise(source, garments)
-    if kind not in KINDS:
-        raise InvalidInput(f"the kind of data is {kind!r}: pass one of {', '.join(map(repr, KINDS))}.")
+    if kind not in DATA_KINDS:
+        raise InvalidInput(f"the kind of data is {kind!r}: pass one of {', '.join(map(repr, DATA_KINDS))}.")
     return kind
 
 

@@ -1,4 +1,4 @@
-"""The networks that LPIPS, FID and KID look with: where their weights are, and what to say when they aren't there."""
+"""Networks of LPIPS, FID and KID, and where their weights come from."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from ..choices import FeatureLibrary
 from ..errors import InvalidInput, WeightsUnavailable
-from .metrics import FeatureLibrary, as_floats, check_images, require
+from .metrics import as_floats, check_images, require
 
-NOT_ASKED = "nothing is downloaded unasked"
+NOT_REQUESTED = "nothing is downloaded without consent"
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Where a metric's weights come from, and where they are kept.
+    """A metric's weights file: its origin and its place on this machine.
 
     Args:
-        name (`str`): Of the file.
-        url (`str`): Its publisher's address.
-        size (`int`): Bytes, roughly.
-        licence (`str`): What is known of it.
-        sha256 (`str`): What the file's sha256 begins with; empty if its publisher states none.
+        name (`str`): Name of the file.
+        url (`str`): Address at its publisher.
+        size (`int`): Size in bytes, roughly.
+        licence (`str`): Licence, as far as it is known.
+        sha256 (`str`): First digits of the file's sha256; empty if its publisher states none.
     """
 
     name: str
@@ -69,13 +70,13 @@ INCEPTION = {
 
 @dataclass(frozen=True)
 class MetricNetworks:
-    """What there is to measure with.
+    """Networks that are there to measure with.
 
     Args:
-        distance (`PerceptualDistance`, *optional*): For LPIPS.
-        features (`FeatureExtractor`, *optional*): For FID and KID.
-        reasons (`dict[str, str]`): By metric, why it can't be measured.
-        weights (`dict[str, str]`): sha256 of the weights by network, for the report.
+        distance (`PerceptualDistance`, *optional*): Network of LPIPS.
+        features (`FeatureExtractor`, *optional*): Network of FID and KID.
+        reasons (`dict[str, str]`): Reason why a metric can't be measured, by its name.
+        weights (`dict[str, str]`): sha256 of the weights, by network.
     """
 
     distance: PerceptualDistance | None = None
@@ -88,8 +89,8 @@ class PerceptualDistance:
     """LPIPS (Zhang et al. 2018) by torchmetrics.
 
     Args:
-        metric: A `torchmetrics.image.LearnedPerceptualImagePatchSimilarity` with `normalize=True`.
-        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where to compute.
+        metric (`torch.nn.Module`): A `torchmetrics.image.LearnedPerceptualImagePatchSimilarity` with `normalize=True`.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Device to compute on.
     """
 
     def __init__(self, metric: Any, device: Any = "cpu"):
@@ -113,10 +114,10 @@ class FeatureExtractor:
 
     Args:
         network (`Callable`):
-            For clean-fid, of float (1, 3, 299, 299) in [0, 255] (its `custom_feat_extractor`); for torchmetrics, of
-            uint8 (1, 3, H, W). Returns (1, D).
-        library (`str`, *optional*, defaults to `"clean-fid"`): Or `"torchmetrics"`.
-        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where the network is.
+            Takes float (1, 3, 299, 299) in [0, 255] for clean-fid (its `custom_feat_extractor`), uint8 (1, 3, H, W)
+            for torchmetrics; returns (1, D).
+        library (`str`, *optional*, defaults to `"clean-fid"`): `"clean-fid"` or `"torchmetrics"`.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Device of the network.
     """
 
     def __init__(self, network: Callable[[Any], Any], library: FeatureLibrary = "clean-fid", device: Any = "cpu"):
@@ -147,7 +148,7 @@ def weights_needed(metrics: Collection[str], library: FeatureLibrary = "clean-fi
 
 
 def fetch_weights(file: WeightsFile, *, progress: bool = True) -> None:
-    """Download a metric's weights; nothing is there until all of it is.
+    """Download a metric's weights; the file appears when it is complete.
 
     Raises:
         `WeightsUnavailable`: if they can't be had.
@@ -168,13 +169,13 @@ def load_networks(
     *,
     refusals: Mapping[str, str] | None = None,
 ) -> MetricNetworks:
-    """Load what some metrics need from this machine; nothing is downloaded.
+    """Networks of some metrics, loaded from this machine; nothing is downloaded.
 
     Args:
-        metrics (`Collection[str]`): Which metrics will be measured.
-        library (`str`, *optional*, defaults to `"clean-fid"`): Whose FID and KID; or `"torchmetrics"`.
-        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where they compute.
-        refusals (`dict[str, str]`, *optional*): By network, why missing weights weren't downloaded, for the report.
+        metrics (`Collection[str]`): Names of the metrics to measure.
+        library (`str`, *optional*, defaults to `"clean-fid"`): Library of FID and KID, or `"torchmetrics"`.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Device to compute on.
+        refusals (`dict[str, str]`, *optional*): Reason why missing weights weren't downloaded, by network.
 
     Returns:
         `MetricNetworks`: with a reason for each metric that can't be measured.
@@ -187,7 +188,7 @@ def load_networks(
     loaded, reasons, weights = {}, {}, {}
     for network, file in weights_needed(metrics, library).items():
         try:
-            weights[network] = _check(file, (refusals or {}).get(network, NOT_ASKED))
+            weights[network] = _check(file, (refusals or {}).get(network, NOT_REQUESTED))
             loaded[network] = makers[network](file, library, device)
         except (WeightsUnavailable, OSError, RuntimeError) as error:
             weights.pop(network, None)
@@ -197,9 +198,10 @@ def load_networks(
 
 
 def check_library(library: str) -> FeatureLibrary:
-    """
+    """The library's name, checked.
+
     Raises:
-        `InvalidInput`: if it's none of the two.
+        `InvalidInput`: if it's none of `choices.FEATURE_LIBRARIES`.
     """
     if library not in INCEPTION:
         raise InvalidInput(f"the library for FID is {library!r}: pass {' or '.join(map(repr, INCEPTION))}.")

@@ -1,9 +1,9 @@
-"""Metrics, as pure functions of images (uint8 RGB) and of feature vectors.
+"""Metrics as pure functions of images (uint8 RGB) and of feature vectors.
 
 - `ssim`: by torchmetrics; Gaussian window of 11 x 11, sigma 1.5, reflected edges, data range 1.0.
 - `psnr`: over all pixels and channels, in dB.
 - `ssim_region`, `psnr_region`: the same where the mask says repaint; see `SimilarityMap.over` and `psnr`.
-- `lpips`: by torchmetrics, with AlexNet; see `networks`.
+- `lpips`: by torchmetrics, with AlexNet; its network is `metric_networks.PerceptualDistance`.
 - `fid`, `kid_x1000`: of all results and the photos of all persons, by clean-fid or torchmetrics; see
   `frechet_distance` and `kernel_distance`.
 """
@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from ..choices import FeatureLibrary
 from ..errors import InvalidInput, MissingDependency
 
-IMAGE_METRICS = ("ssim", "psnr", "lpips", "ssim_region", "psnr_region")
-SET_METRICS = ("fid", "kid_x1000")
-METRICS = (*IMAGE_METRICS, *SET_METRICS)
 HIGHER_IS_BETTER = {"ssim": True, "psnr": True, "ssim_region": True, "psnr_region": True}
 HIGHER_IS_BETTER |= {"lpips": False, "fid": False, "kid_x1000": False}
 PSNR_CAP = 100.0  # dB; what a report states for identical images, whose PSNR is infinite
 DATA_RANGE = 1.0
-
-FeatureLibrary = Literal["clean-fid", "torchmetrics"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +98,7 @@ def frechet_distance(features: np.ndarray, reference: np.ndarray, library: Featu
 
     Args:
         features (`np.ndarray`), reference (`np.ndarray`): float, (N, D) and (M, D), at least two rows each.
-        library (`str`, *optional*, defaults to `"clean-fid"`): Or `"torchmetrics"`.
+        library (`str`, *optional*, defaults to `"clean-fid"`): `"clean-fid"` or `"torchmetrics"`.
 
     Raises:
         `InvalidInput`: for fewer than two rows, or features that the library can't take a square root of.
@@ -144,9 +140,9 @@ def kernel_distance(
 
     Args:
         features (`np.ndarray`), reference (`np.ndarray`): float, (N, D) and (M, D), at least two rows each.
-        subsets (`int`, *optional*, defaults to 100): How many pairs of subsets.
-        max_subset_size (`int`, *optional*, defaults to 1000): Rows of each; fewer where there are fewer.
-        seed (`int`, *optional*, defaults to 0): Of the subsets.
+        subsets (`int`, *optional*, defaults to 100): Number of pairs of subsets.
+        max_subset_size (`int`, *optional*, defaults to 1000): Rows of a subset; fewer where there are fewer.
+        seed (`int`, *optional*, defaults to 0): Seed of the subsets.
 
     Raises:
         `InvalidInput`: for fewer than two rows.
@@ -171,7 +167,8 @@ def as_floats(image: np.ndarray) -> np.ndarray:
 
 
 def check_images(result: np.ndarray, truth: np.ndarray) -> None:
-    """
+    """Check a result and its truth.
+
     Raises:
         `InvalidInput`: if they aren't uint8 RGB images of one size.
     """
@@ -185,7 +182,8 @@ def check_images(result: np.ndarray, truth: np.ndarray) -> None:
 
 
 def check_region(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """
+    """The mask, checked against an image.
+
     Raises:
         `InvalidInput`: if the mask isn't bool of the image's size, or is empty.
     """
@@ -198,7 +196,7 @@ def check_region(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def require(module: str) -> Any:
-    """Import a module of the extra `[eval]`.
+    """A module of the extra `[eval]`, imported.
 
     Raises:
         `MissingDependency`: naming the extra.

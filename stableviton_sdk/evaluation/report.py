@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..choices import IMAGE_METRICS, METRICS, FeatureLibrary
 from ..errors import InvalidInput
 from .bootstrap import LEVEL, MIN_PERSONS, RESAMPLES, has_enough_persons, intervals, resampled_means
 from .data import EvaluationData
 from .metric_networks import MetricNetworks
-from .metrics import HIGHER_IS_BETTER, IMAGE_METRICS, METRICS, PSNR_CAP, FeatureLibrary
+from .metrics import HIGHER_IS_BETTER, PSNR_CAP
 from .scoring import Scores
 
 FORMAT, VERSION = "stableviton-evaluation", 1

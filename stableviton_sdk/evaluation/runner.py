@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choices import METRICS, FeatureLibrary
 from ..errors import InvalidInput, SeveralProblems
 from ..files import write_text_atomically
 from ..images import save_atomically
 from .data import EvaluationData
 from .inference import IMAGES, InferenceSettings, begin_or_resume, describe_model, mask_path, run_inference
 from .metric_networks import MetricNetworks, check_library, load_networks
-from .metrics import METRICS, FeatureLibrary, require
+from .metrics import require
 from .report import build_report, to_json, to_markdown, versions
 from .scoring import ResultsFolder, score
 from .sheet import draw_sheet

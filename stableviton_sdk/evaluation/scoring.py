@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ..choices import IMAGE_METRICS, METRICS, SET_METRICS
 from ..data.image_files import composed, images_by_stem
 from ..errors import InvalidInput, shortened
 from ..images import load_image, load_mask
 from . import metrics as measure
 from .data import EvalPair, EvaluationData
 from .metric_networks import MetricNetworks
-from .metrics import IMAGE_METRICS, METRICS, PSNR_CAP, SET_METRICS
+from .metrics import PSNR_CAP
 
 
 @dataclass

@@ -122,7 +122,7 @@ def experiment(folder, **changes):
     }  # fmt: skip
     protocol = Protocol(**{**options, **changes})
     lines = []
-    return Experiment(protocol, folder / "work", folder / "results", cpu=True, tell=lines.append), lines
+    return Experiment(protocol, folder / "work", folder / "results", cpu=True, log=lines.append), lines
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_a_run_is_measured_once_and_its_first_stage_is_shared(tmp_path):
     runs.run(VARIANTS["a"], 0)
     assert lines == ["a-seed-0: there already"]
     assert (tmp_path / "results" / "a-seed-0.json").read_bytes() == written
-    with pytest.raises(InvalidInput, match="other settings"):
+    with pytest.raises(InvalidInput, match="holds a run whose"):
         experiment(tmp_path, steps=3)
 
     (tmp_path / "results" / "command.txt").write_text("python -m benchmarks.ablation\n")

@@ -8,8 +8,8 @@ import torch
 from stableviton_sdk import choices
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.evaluation import metric_networks as network_rooms
-from stableviton_sdk.evaluation.data import KINDS
-from stableviton_sdk.evaluation.metrics import METRICS
+from stableviton_sdk.evaluation.metrics import HIGHER_IS_BETTER
+from stableviton_sdk.evaluation.report import DIGITS, LABELS
 
 
 def test_the_command_paints_measures_and_says_what_it_could_not(model, tmp_path, capsys, monkeypatch):
@@ -40,9 +40,8 @@ def test_a_download_that_was_agreed_to_and_failed_is_a_reason(model, tmp_path, c
     assert "ssim" in capsys.readouterr().out.lower()
 
 
-def test_the_command_offers_what_there_is():
-    assert choices.METRICS == METRICS
-    assert choices.DATA_KINDS == KINDS
+def test_every_metric_that_the_command_offers_can_be_reported():
+    assert set(choices.METRICS) == set(HIGHER_IS_BETTER) == set(LABELS) == set(DIGITS)
 
 
 def test_usage_errors_of_the_command(capsys):

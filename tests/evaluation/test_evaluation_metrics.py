@@ -10,6 +10,7 @@ from PIL import Image
 from support.evaluation_runs import Pooled
 from support.tiny import random_image
 
+from stableviton_sdk.choices import METRICS
 from stableviton_sdk.errors import InvalidInput, MissingDependency, WeightsUnavailable
 from stableviton_sdk.evaluation import metric_networks as network_rooms
 from stableviton_sdk.evaluation import metrics as measure
@@ -316,9 +317,9 @@ def test_torchmetrics_network_is_loaded_from_the_file(hub_folder, monkeypatch):
 
 def test_missing_weights_are_a_reason_for_each_metric_and_nothing_is_downloaded(hub_folder, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("downloaded"))
-    networks = load_networks(measure.METRICS, refusals={"inception": "there is no network"})
+    networks = load_networks(METRICS, refusals={"inception": "there is no network"})
     assert set(networks.reasons) == {"lpips", "fid", "kid_x1000"}
-    assert "nothing is downloaded unasked" in networks.reasons["lpips"]
+    assert "nothing is downloaded without consent" in networks.reasons["lpips"]
     assert "alexnet-owt-7be5be79.pth" in networks.reasons["lpips"]
     assert "there is no network" in networks.reasons["fid"]
     assert networks.distance is None

@@ -13,20 +13,19 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from ...choices import SETTINGS, Setting
 from ...errors import InvalidInput
 from ...preprocessing.inputs import TryOnInputs
 from .recorder import CorrespondenceRecorder, GroundTruth, Measured
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline_tryon import TryOnPipeline
-
-SETTINGS = ("paired", "unpaired")
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def measure_correspondence(
     steps: int = 50,
     guidance_scale: float = 1.0,
     seed: int = 0,
-    setting: Literal["paired", "unpaired"] = "paired",
+    setting: Setting = "paired",
     progress: Callable[[int, int], None] | None = None,
 ) -> CorrespondenceReport:
     """Distance between where attention looks and where the garment's pixels truly are, on rendered figures.
