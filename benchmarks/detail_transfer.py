@@ -90,7 +90,7 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, detail: f
     images["along the truth"] = along_truth(images["without"], sample, prepared, mask, cells)
     truth, worn = sample.person_in_other, sample.worn_mask_other
     textured = sample.other.design.textured
-    rivals = sample.person_in_each(garments_of_other_print(seed, number, sample)) if textured else []
+    rivals = sample.person_in_each(list(garments_of_other_print(seed, number, sample))) if textured else []
     values = {"textured": textured, "seconds": seconds["with"] - seconds["without"]}
     for name, image in images.items():
         similarity = similarity_map(image, truth)
@@ -100,7 +100,7 @@ def measure(pipe: TryOnPipeline, sample: SyntheticSample, number: int, detail: f
             "ssim": similarity.over(sample.mask),
             "worn psnr": psnr(image, truth, worn),
             "worn ssim": similarity.over(worn),
-            "worn ssim registered": fitted.over(worn),
+            "worn ssim registered": max(fitted.over(worn), similarity.over(worn)),
         }
         if textured:
             likeness = [similarity.over(worn), *(similarity_map(image, rival).over(worn) for rival in rivals)]

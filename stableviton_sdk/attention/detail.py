@@ -22,7 +22,8 @@ from .result import TryOnAttention
 FINE = 0.5  # standard deviation, in cells, of the blur that parts fine detail from what stays the network's
 SAMPLES = 6  # a cell, where what is coarser than that is compared
 FAINT, SURE = 0.6, 0.9  # certainties that detail fades in between
-COLOUR_TOLERANCE = 25 / 255  # where garment and result differ by more in colour, detail fades
+NEARBY = 0.5  # cells: how far from its place a colour of the fabric may be found
+COLOUR_TOLERANCE = 20 / 255  # where garment and result differ by more in colour, detail fades
 SHADE = 10 / 255  # keeps the ratio of two dark colours' light finite
 DARKEST, LIGHTEST = 0.6, 1.5  # what the light on the body may make of the flat garment's contrast
 OUTLINE_SIDE = 512  # pixels of the longer side that the garment's outline is looked for in
@@ -178,8 +179,19 @@ def _match_tones(result: np.ndarray, fabric: _Fabric, cells: np.ndarray) -> np.n
     light = (worn.mean(axis=-1) + SHADE) / (flat.mean(axis=-1) + SHADE)
     light = light.clip(DARKEST, LIGHTEST)[..., None]
     # half of what sets their light apart may be shade; more of it, and it's another colour
-    difference = np.linalg.norm(flat * np.sqrt(light) - worn, axis=-1) / COLOUR_TOLERANCE
+    difference = _colour_difference(flat * np.sqrt(light), worn, blurred[..., 6]) / COLOUR_TOLERANCE
     return np.dstack([light, worn - light * flat, np.exp(-difference * difference)])
+
+
+def _colour_difference(flat: np.ndarray, worn: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """How far blurred colours of the result lie from the fabric's: half of it from those of the same place, half from
+    the range of those around it, for a print a little beside its place is the same print; (h, w)."""
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(NEARBY * SAMPLES) + 1,) * 2)
+    known = opacity[..., None] > 0.05
+    highest = cv2.dilate(np.where(known, flat, np.float32(-1)), around)
+    lowest = cv2.erode(np.where(known, flat, np.float32(2)), around)
+    beyond = np.maximum(np.maximum(worn - highest, lowest - worn), 0)
+    return (np.linalg.norm(flat - worn, axis=-1) + np.linalg.norm(beyond, axis=-1)) / 2
 
 
 def _garment_opacity(garment: PreparedGarment, image: Image.Image) -> np.ndarray:

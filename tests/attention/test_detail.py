@@ -75,7 +75,7 @@ def test_light_and_colour_stay_the_networks():
     part = inside(box, 24)
     assert np.abs(cv2.GaussianBlur(drawn, (0, 0), 8) - cv2.GaussianBlur(result, (0, 0), 8))[part].max() < 0.02
     truth = floats(image) * shade
-    assert np.abs(drawn - truth)[part].mean() < 0.1 * np.abs(result - truth)[part].mean()
+    assert np.abs(drawn - truth)[part].mean() < 0.15 * np.abs(result - truth)[part].mean()
 
 
 def test_nothing_changes_outside_the_mask():

@@ -211,6 +211,7 @@ def test_bad_arguments_are_refused_before_anything_is_loaded(files, capsys, monk
         ["--steps", "many"],
         ["--guidance-scale", "nan"],
         ["--guidance-scale", "-1"],
+        ["--detail", "1.2"],
         ["--category", "hat"],
         ["--mask-dilation", "7"],
         ["--person-box", "1,2,3"],

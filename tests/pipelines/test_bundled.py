@@ -135,6 +135,21 @@ def test_the_demo_runs_offline_in_a_process_of_its_own(tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 3 * person.width
 
 
+@pytest.mark.parametrize("command", ["demo", "try-on"])
+def test_commands_bring_the_bundled_models_detail_unless_another_is_asked_for(tmp_path, capsys, command):
+    images = [str(SAMPLES / "person_1.png"), str(SAMPLES / "garment_1.png")]
+    start = ["demo", "--person", images[0], "--garment", images[1]]
+    if command == "try-on":
+        start = ["try-on", *images, "--model", "bundled", "--dtype", "fp32"]
+    drawn = {}
+    for name, options in (("own", []), ("named", ["--detail", "0.85"]), ("none", ["--detail", "0"])):
+        output = tmp_path / f"{name}.png"
+        assert cli.main([*start, "--output", str(output), "--seed", "3", "--device", "cpu", *options]) == 0
+        drawn[name] = np.asarray(Image.open(output)).astype(int)
+    np.testing.assert_array_equal(drawn["own"], drawn["named"])
+    assert np.abs(drawn["own"] - drawn["none"]).max() > 20
+
+
 def test_the_demo_takes_other_images_and_the_same_seed_gives_the_same_one(tmp_path, capsys):
     outputs = [tmp_path / f"{name}.png" for name in ("first", "again", "other")]
     images = ["--person", str(SAMPLES / "person_2.png"), "--garment", str(SAMPLES / "garment_2.png")]

@@ -191,11 +191,17 @@ def test_targets_are_the_places_of_the_cells_centres():
     targets = correspondence_targets(correspondence, (height, width), (4, 4), worn).unflatten(1, (4, 4))
     assert torch.isnan(targets[0, 0]).all()
     assert torch.isnan(targets[0, :, 0]).all()
-    half_pixel = torch.tensor([0.5 / height, 0.5 / width])
     for row in range(1, 4):
         for column in range(1, 4):
             centre = torch.tensor([(row + 0.5) / 4, (column + 0.5) / 4])
-            assert torch.allclose(targets[0, row, column], centre + half_pixel, atol=1e-6)
+            assert torch.allclose(targets[0, row, column], centre, atol=1e-6)
+
+
+def test_a_target_beside_a_seam_is_its_own_panels():
+    correspondence = torch.zeros(1, 8, 8, 2)
+    correspondence[0, :, 4:] = 30.0  # another panel begins at the middle cell's centre
+    targets = correspondence_targets(correspondence, (40, 40), (1, 1))
+    assert torch.allclose(targets, torch.full((1, 1, 2), 30.5 / 40))
 
 
 def test_places_outside_the_garments_image_are_no_targets():

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ...files import RunManifest
 from ..loop.dataloader import open_loader
 from .batches import LATENTS, Batch, collate
+from .correspondence import SEAM, correspondence_at_cells
 
 DONE = "done.npy"
 BATCH = 16
@@ -89,6 +90,8 @@ def fill_latent_cache(
         "autoencoder": fingerprint(vae),
         "needs": list(needs),
     }
+    if "correspondence" in needs:
+        manifest["correspondence"] = "at the cells' centres"  # earlier caches keep the nearest pixel's
     RunManifest(folder, kind="latent cache").open_or_refuse(manifest)
     collated = functools.partial(collate, wanted=tuple(needs))
     device = next(vae.parameters()).device
@@ -150,8 +153,7 @@ def _compact(batch: Batch, garment_side: int) -> dict[str, np.ndarray]:
     if "worn_mask" in batch:
         values["worn_mask"] = F.interpolate(batch["worn_mask"].float(), size=latent_shape, mode="nearest") > 0
     if "correspondence" in batch:
-        places = batch["correspondence"].permute(0, 3, 1, 2).float()
-        values["correspondence"] = (
-            F.interpolate(places, size=latent_shape, mode="nearest-exact").permute(0, 2, 3, 1).half()
-        )
+        places = batch["correspondence"].permute(0, 3, 1, 2)
+        places = correspondence_at_cells(places, latent_shape, SEAM * int(batch["garment_shape"][0]))
+        values["correspondence"] = places.permute(0, 2, 3, 1).half()
     return {name: value.cpu().numpy() for name, value in values.items()}

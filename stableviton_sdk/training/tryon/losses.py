@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...errors import InvalidInput
 from ...models.attention_maps import coordinate_total_variation, expected_coordinates
+from .correspondence import SEAM, correspondence_at_cells
 
 # The authors' choice of blocks for the attention total variation loss: neither too coarse nor too fine.
 FEWEST_KEYS, MOST_KEYS = 700, 3000
@@ -145,7 +146,7 @@ def correspondence_targets(
     query_size: tuple[int, int],
     worn_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Target of each query: the correspondence of the pixel at its centre.
+    """Target of each query: the correspondence at its cell's centre.
 
     Args:
         correspondence (`torch.Tensor`):
@@ -160,7 +161,7 @@ def correspondence_targets(
         `torch.Tensor`: (batch, queries, 2), y and x in [0, 1] of the garment's height and width; NaN where unknown.
     """
     height, width = garment_shape
-    places = F.interpolate(correspondence.permute(0, 3, 1, 2).float(), size=query_size, mode="nearest-exact")
+    places = correspondence_at_cells(correspondence.permute(0, 3, 1, 2), query_size, SEAM * height)
     places = (places.flip(1) + 0.5) / places.new_tensor([height, width]).view(1, 2, 1, 1)
     known = ((places >= 0) & (places <= 1)).all(1, keepdim=True)  # False for NaN
     if worn_mask is not None:
