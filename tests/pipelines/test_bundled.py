@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.bundled import UNSEEN, dress, given
 
 import stableviton_sdk
 from stableviton_sdk import TryOnPipeline
@@ -22,31 +23,6 @@ from stableviton_sdk.evaluation.metrics import psnr
 
 BUNDLED = Path(stableviton_sdk.__file__).parent / "bundled"
 SAMPLES = BUNDLED / "samples"
-UNSEEN = 7  # a seed of the renderer that nothing was trained with
-
-
-@pytest.fixture(scope="module")
-def pipe():
-    pipeline = TryOnPipeline.from_bundled()
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def dress(pipe, sample, **options):
-    return pipe(
-        Image.fromarray(sample.person),
-        Image.fromarray(sample.garment_other),
-        generator=torch.Generator().manual_seed(0),
-        **options,
-    )
-
-
-def given(sample):
-    return {
-        "mask": Image.fromarray(sample.mask.astype(np.uint8) * 255),
-        "agnostic": Image.fromarray(sample.agnostic),
-        "densepose": Image.fromarray(sample.densepose),
-    }
 
 
 def test_it_is_small_enough_for_a_package_and_holds_no_code():

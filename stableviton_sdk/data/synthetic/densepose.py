@@ -26,17 +26,28 @@ from .labels import (
 )
 
 
+def polygon_filler(labels: np.ndarray) -> Callable[[Points, int], None]:
+    """Function that fills a polygon of the figure's units with a label.
+
+    Args:
+        labels (`np.ndarray`): uint8, (H, W), written in place.
+    """
+    scale = Canvas(labels.shape, supersample=1).scale
+
+    def fill(points: Points, value: int) -> None:
+        cv2.fillPoly(labels, [np.rint((points * scale - 0.5) * 16).astype(np.int32)], value, cv2.LINE_8, 4)
+
+    return fill
+
+
 def draw_densepose(body: Body, size: tuple[int, int]) -> np.ndarray:
     """Label the body's parts as DensePose numbers them, for a figure that faces the camera.
 
     Returns:
         `np.ndarray`: uint8 in 0..24, (H, W).
     """
-    scale = Canvas(size, supersample=1).scale
     labels = np.zeros(size, np.uint8)
-
-    def fill(points: Points, value: int) -> None:
-        cv2.fillPoly(labels, [np.rint((points * scale - 0.5) * 16).astype(np.int32)], value, cv2.LINE_8, 4)
+    fill = polygon_filler(labels)
 
     for side in (0, 1):
         leg, knee = leg_outline(body, side), body.legs.knees[side][1]

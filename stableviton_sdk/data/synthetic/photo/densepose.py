@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from ..canvas import UNITS_HIGH, Canvas, Points
-from ..densepose import fill_arm
+from ..canvas import UNITS_HIGH
+from ..densepose import fill_arm, polygon_filler
 from ..labels import FEET, HANDS, HEADS, LOWER_LEGS, TORSO_FRONT, UPPER_LEGS
 from .body import PhotoBody
 from .head import head_outline
@@ -26,11 +25,8 @@ def draw_densepose(body: PhotoBody, hands: list, size: tuple[int, int]) -> np.nd
     Returns:
         `np.ndarray`: uint8 in 0..24, (H, W).
     """
-    scale = Canvas(size, supersample=1).scale
     labels = np.zeros(size, np.uint8)
-
-    def fill(points: Points, value: int) -> None:
-        cv2.fillPoly(labels, [np.rint((points * scale - 0.5) * 16).astype(np.int32)], value, cv2.LINE_8, 4)
+    fill = polygon_filler(labels)
 
     for side, posed in enumerate(body.arms):
         if posed.depth == "behind":
