@@ -223,8 +223,16 @@ def test_a_training_begun_in_the_first_layout_goes_on(tmp_path, caplog):
     assert caplog.text == ""
     ours, theirs = last_tensors(tmp_path / "begun"), last_tensors(tmp_path / "whole")
     assert ours.keys() == theirs.keys()
+    # A bias before batch norm has no gradient but rounding, which Adam makes steps of; the mean behind it follows.
+    # Where this machine rounds otherwise than the one that began the training, nothing says what the two are.
+    rounds_alike = torch.equal(ours["exp_avg/0.bias"], theirs["exp_avg/0.bias"])
+    undetermined = () if rounds_alike else ("0.bias", "1.running_mean")
     for name, value in theirs.items():
+        if name.startswith(("weights/", "average/")) and name.endswith(undetermined):
+            continue
         # the average warmed up a little more slowly then
         tolerance = 0.02 if name.startswith("average/") else 1e-5
         torch.testing.assert_close(ours[name], value, rtol=tolerance, atol=tolerance)
+    for name in undetermined:
+        del resumed[name], whole[name]
     torch.testing.assert_close(resumed, whole, rtol=0.02, atol=0.02)
