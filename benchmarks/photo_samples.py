@@ -30,7 +30,6 @@ from stableviton_sdk.errors import NoPersonFound
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.grids import labelled_grid
 from stableviton_sdk.images import resize_mask
-from stableviton_sdk.preprocessing.contact_sheet import contact_sheet
 from stableviton_sdk.preprocessing.labels import CIHP
 from stableviton_sdk.training.bundled.body_data import draw_empty
 
@@ -51,7 +50,7 @@ def measure_body(pipe: TryOnPipeline, samples: Path, output: Path) -> dict:
     for path in sorted((folder / "agnostic-mask-reference").glob("*.png")):
         image = open_rgb(folder / "image" / f"{path.stem}.jpg")
         inputs = pipe.prepare(image)
-        contact_sheet(inputs).save(output / f"body-{path.stem}.png")
+        inputs.to_image().save(output / f"body-{path.stem}.png")
         people = json.loads((folder / "openpose-json" / f"{path.stem}_keypoints.json").read_text())["people"]
         joints = np.array(people[0]["pose_keypoints_2d"]).reshape(25, 3)
         found = inputs.keypoints * (*image.size, 1)
@@ -155,7 +154,7 @@ def draw_sheets(pipe: TryOnPipeline, samples: Path, output: Path) -> dict:
     files = []
     for path in sorted((samples / "photos" / "person").glob("*.jpg")):
         inputs = pipe.prepare(open_rgb(path))
-        contact_sheet(inputs).save(output / f"inputs-{path.stem}.png")
+        inputs.to_image().save(output / f"inputs-{path.stem}.png")
         results = [
             pipe(inputs, garment, generator=torch.Generator().manual_seed(0)).images[0] for _, garment in garments
         ]
