@@ -19,10 +19,10 @@ from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.files import RunManifest, replacing, write_text_atomically
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.training.augmentation import Augmentation
 from stableviton_sdk.training.bundled.autoencoder import initialise_components, sample_images
 from stableviton_sdk.training.config import DataConfig, LossConfig, TrainingConfig
 from stableviton_sdk.training.loop.run_log import read_metrics
-from stableviton_sdk.training.tryon.augmentation import Augmentation
 from stableviton_sdk.training.tryon.trainer import train
 
 from .measure import baselines, measure

@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -29,9 +29,6 @@ from ..preprocessing.preprocessor import PersonPreprocessor
 from .components import check_components, check_same_dtype
 from .saved_weights import refuse_incomplete_weights
 
-if TYPE_CHECKING:
-    from .pipeline_tryon import TryOnPipeline
-
 logger = logging.get_logger(__name__)
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -41,7 +38,7 @@ TRUSTED_LIBRARIES = ("diffusers", "transformers", "stableviton_sdk")
 
 
 def find_folder(
-    cls: type[TryOnPipeline],
+    cls: type[DiffusionPipeline],
     name: str | os.PathLike[str],
     checkpoint: str | None,
     architecture: ArchitectureOverride | None,
@@ -50,7 +47,7 @@ def find_folder(
     """The local folder that a pipeline is to be loaded from, downloaded where needed and checked.
 
     Args:
-        cls (`type[TryOnPipeline]`): The class to load; its `download` gets what isn't here.
+        cls (`type[DiffusionPipeline]`): The class to load; its `download` gets what isn't here.
         name (`str` or `os.PathLike`), checkpoint (`str`, *optional*), architecture (`Mapping`, *optional*):
             As for `TryOnPipeline.from_pretrained`.
         options (`dict[str, Any]`): Its other arguments.
@@ -99,7 +96,7 @@ def find_folder(
 
 
 def download(
-    cls: type[TryOnPipeline],
+    cls: type[DiffusionPipeline],
     name: str,
     checkpoint: str | None,
     architecture: ArchitectureOverride | None,
@@ -131,8 +128,8 @@ def download(
 
 
 def load_single_file(
-    cls: type[TryOnPipeline],
-    path: str | os.PathLike,
+    cls: type[DiffusionPipeline],
+    path: str | os.PathLike[str],
     dtype: torch.dtype | str | None,
     architecture: ArchitectureOverride | None,
     options: dict[str, Any],
@@ -168,7 +165,7 @@ def load_single_file(
 
 
 def shared_arguments(
-    cls: type[TryOnPipeline], pipeline: DiffusionPipeline, given: Mapping[str, Any]
+    cls: type[DiffusionPipeline], pipeline: DiffusionPipeline, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Arguments of a pipeline that shares another one's components and options, unless others are given."""
     names = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
@@ -258,7 +255,7 @@ def reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_folder(cls: type[TryOnPipeline], name: str, folder: Path, options: dict[str, Any]) -> None:
+def _check_folder(cls: type[DiffusionPipeline], name: str, folder: Path, options: dict[str, Any]) -> None:
     """Refuse a folder that lacks something, and choose the format of its weights."""
     index = read_index(folder)
     _refuse_other_pipelines(name, index, options)
@@ -275,7 +272,7 @@ def _check_folder(cls: type[TryOnPipeline], name: str, folder: Path, options: di
         refuse_incomplete_weights(folder, components, weights)
 
 
-def _given(cls: type[TryOnPipeline], options: Collection[str]) -> list[str]:
+def _given(cls: type[DiffusionPipeline], options: Collection[str]) -> list[str]:
     """Components that the caller passes along."""
     return [component for component in inspect.signature(cls.__init__).parameters if component in options]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..errors import InvalidInput, MissingDependency
+from .augmentation import Augmentation
 from .loop.config import (
     Config,
     Count,
@@ -19,7 +20,6 @@ from .loop.config import (
     ValidationInfo,
     field_validator,
 )
-from .tryon.augmentation import Augmentation
 
 # Options that had other names in the first layout of checkpoints.
 FIRST_LAYOUT = {"vision_tower": "train_vision_tower", "timestep_exponent": "timestep_power"}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.training.tryon.augmentation import Augmentation, Transform, mirror, move_garment, move_person
+from stableviton_sdk.training.augmentation import Augmentation, Transform, mirror, move_garment, move_person
 
 HEIGHT, WIDTH = 64, 48
 NOTHING = {"flip": 0.0, "move": 0.0, "hue_saturation_value": 0.0, "brightness_contrast": 0.0}

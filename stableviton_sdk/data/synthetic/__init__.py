@@ -13,10 +13,11 @@ mask is the one that photos get (`preprocessing.agnostic`). Bodies, poses and cu
 worn garment entirely, and so that it's the same whichever garment is worn.
 """
 
-from .body import Body, sample_body
-from .garment import Garment, garment_from_coordinates, sample_garment
+from .body import Body
+from .figures import render, sample_body, sample_garment
+from .garment import Garment, garment_from_coordinates
 from .sample import SyntheticDataset, SyntheticSample, assemble, one_thread, render_pair
-from .scene import Rendering, Stage, render
+from .scene import Rendering, Stage
 
 __all__ = [
     "Body",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,10 +11,7 @@ import numpy as np
 from ...errors import InvalidInput
 from .canvas import UNITS_HIGH, UNITS_WIDE, Points, smooth, steps, xy
 from .geometry import Arm, Torso
-from .style import Style, check_generator, get_style, pick, pick_colour
-
-if TYPE_CHECKING:
-    from .photo.body import PhotoBody
+from .style import Style, pick, pick_colour
 
 LOWERS = {"slim": 0.3, "straight": 0.2, "wide": 0.12, "shorts": 0.12, "skirt": 0.16, "flared": 0.1}
 # Upper arm and forearm, in degrees from straight down, positive outwards, as ranges.
@@ -145,22 +141,8 @@ class Body:
         return lower_outlines(self.torso, self.legs)
 
 
-def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body | PhotoBody:
-    """Draw a figure: the same generator state gives the same figure.
-
-    Args:
-        rng (`np.random.Generator`): Where the draws come from.
-        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
-
-    Raises:
-        `InvalidInput`: for an unknown style, or if `rng` is no generator.
-    """
-    check_generator(rng)
-    style = get_style(style)
-    if style.name == "photo":
-        from .photo.body import sample_photo_body
-
-        return sample_photo_body(rng, style)
+def sample_drawn_body(rng: np.random.Generator, style: Style) -> Body:
+    """A figure in one of the drawn styles."""
     unit = rng.uniform(*style.shoulder_width)
     head_height = rng.uniform(*style.head_height) * unit
     crown = rng.uniform(9, 20) if unit > 50 else rng.uniform(10, 34)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...errors import InvalidInput
 from .body import SIDES, widest_sleeve
 from .canvas import (
     UNITS_HIGH,
@@ -18,7 +17,6 @@ from .canvas import (
     Layer,
     Points,
     blend,
-    check_size,
     ellipse_points,
     flood,
     intersect,
@@ -28,9 +26,9 @@ from .canvas import (
     soften,
     steps,
 )
-from .cut import FITS, NECKLINES, PANELS, SLEEVE_ROOT, SLEEVES, Cut, sample_cut
-from .style import Style, check_generator, darker, get_style, lighter
-from .texture import GRAPHICS, PATTERNS, Design, emblem, lettering, sample_design, scatter, weave
+from .cut import PANELS, SLEEVE_ROOT, Cut, sample_cut
+from .style import Style, darker, lighter
+from .texture import Design, emblem, lettering, sample_design, scatter, weave
 
 BACKDROP = 246  # the flat-lay photos of VITON-HD stand on (246, 246, 246)
 FLAT_CHEST, FLAT_LENGTH, FLAT_ARM = 0.54, 1.45, 1.5  # of a flat garment, in shoulder widths: u = 1, v = 1, s = 1
@@ -83,47 +81,22 @@ class Garment:
         return np.maximum.reduce([panel.alpha for panel in self.panels.values()]) >= 128
 
 
-def sample_garment(
+def sample_drawn_garment(
     rng: np.random.Generator,
-    style: str | Style = "studio",
-    size: tuple[int, int] = (256, 192),
+    style: Style,
+    size: tuple[int, int],
     *,
-    neckline: str | None = None,
-    sleeve: str | None = None,
-    fit: str | None = None,
-    pattern: str | None = None,
-    graphic: str | None = None,
+    neckline: str | None,
+    sleeve: str | None,
+    fit: str | None,
+    pattern: str | None,
+    graphic: str | None,
 ) -> Garment:
-    """Draw a garment: the same generator state gives the same garment.
-
-    Args:
-        rng (`np.random.Generator`): Where the draws come from.
-        style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the image.
-        neckline, sleeve, fit, pattern, graphic (`str`, *optional*):
-            Fix what is otherwise drawn: a key of `NECKLINES`, `SLEEVES`, `FITS`, `PATTERNS`, `GRAPHICS`, or of the
-            photo style's own.
-
-    Raises:
-        `InvalidInput`: for an unknown name, a size that isn't 4:3, or if `rng` is no generator.
-    """
-    check_generator(rng)
-    style = get_style(style)
-    choices = (NECKLINES, SLEEVES, FITS, PATTERNS, GRAPHICS)
-    if style.name == "photo":
-        from .photo import garment as photo
-
-        choices = (photo.NECKLINES, photo.SLEEVES, photo.FITS, photo.PATTERNS, photo.GRAPHICS)
-    given_names = {"neckline": neckline, "sleeve": sleeve, "fit": fit, "pattern": pattern, "graphic": graphic}
-    for (name, given), known in zip(given_names.items(), choices, strict=True):
-        if given is not None and given not in known:
-            raise InvalidInput(f"there is no {name} {given!r}: use one of {', '.join(known)}.")
-    if style.name == "photo":
-        return photo.sample_photo_garment(rng, style, check_size(size), **given_names)
+    """A garment in one of the drawn styles; `size` is (height, width)."""
     cut = sample_cut(rng, neckline, sleeve, fit)
     limit = float(widest_sleeve(np.array(cut.sleeve_end))) - 0.012
     cut = dataclasses.replace(cut, sleeve_cuff=min(cut.sleeve_cuff, limit))
-    return draw_garment(cut, sample_design(rng, style, pattern, graphic), rng, check_size(size))
+    return draw_garment(cut, sample_design(rng, style, pattern, graphic), rng, size)
 
 
 def garment_from_coordinates(garment: Garment) -> Garment:

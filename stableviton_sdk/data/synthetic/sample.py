@@ -12,11 +12,12 @@ import numpy as np
 from ...errors import InvalidInput
 from ...preprocessing.labels import PARULA
 from ...preprocessing.masks.agnostic import agnostic_mask
-from .body import Body, sample_body
+from .body import Body
 from .canvas import shape_of
 from .derived import DerivedMaps
-from .garment import Garment, sample_garment
-from .scene import Rendering, Stage, stage_for
+from .figures import sample_body, sample_garment, stage_for
+from .garment import Garment
+from .scene import Rendering, Stage
 from .style import StyleName, get_style
 
 if TYPE_CHECKING:

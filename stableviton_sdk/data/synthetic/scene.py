@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -36,10 +35,6 @@ from .garment import Garment
 from .geometry import Arm
 from .head import head_overlay
 from .labels import ARMS, CIHP, NOTHING, WHOLE, mark
-
-if TYPE_CHECKING:
-    from .photo.body import PhotoBody
-    from .photo.stage import PhotoStage
 
 SLEEVES = ("right_sleeve", "left_sleeve")
 DRAPE = {"slim": 0.22, "regular": 0.3, "loose": 0.4}  # depth of the folds
@@ -310,26 +305,3 @@ def check_garment_size(garment: Garment, size: tuple[int, int]) -> None:
         raise InvalidInput(
             f"the garment is {garment.size} and the figure {size} (height, width): draw both at one size."
         )
-
-
-def stage_for(body: Body | PhotoBody, size: tuple[int, int]) -> Stage | PhotoStage:
-    """What draws a figure of any style; `size` is (height, width)."""
-    if isinstance(body, Body):
-        return Stage(body, size)
-    from .photo.stage import PhotoStage
-
-    return PhotoStage(body, size)
-
-
-def render(body: Body | PhotoBody, garment: Garment, *, shading: bool = True) -> Rendering:
-    """Draw a body in a garment, at the garment's size.
-
-    Args:
-        body (`Body` or `PhotoBody`): Who; see `sample_body`.
-        garment (`Garment`): What; see `sample_garment` and `garment_from_coordinates`.
-        shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
-
-    Returns:
-        `Rendering`
-    """
-    return stage_for(body, garment.size).dress(garment, shading=shading)

@@ -12,7 +12,7 @@ import numpy as np
 from ..canvas import Points, check_size, ellipse_points, mirrored, rotate, smooth, steps, xy
 from ..cut import Cut, shoulder_line
 from ..garment import Fabric, Garment, draw_garment
-from ..style import Style, check_generator, darker, lighter, pick, pick_colour
+from ..style import Style, darker, lighter, pick, pick_colour
 from ..texture import FONTS, Design, Graphic, emblem, lettering, sample_design
 from .cloth import folds, soft_noise
 from .stage import WIDEST_SLEEVE
@@ -146,8 +146,7 @@ def sample_photo_garment(
     pattern: str | None = None,
     graphic: str | None = None,
 ) -> Garment:
-    """Draw a garment as `sample_garment` does."""
-    check_generator(rng)
+    """A garment in the photo style; `size` is (height, width)."""
     cut = _sample_cut(rng, neckline, sleeve, fit)
     design = _sample_design(rng, style, pattern, graphic)
     garment = draw_garment(cut, design, rng, check_size(size), PhotoFabric)

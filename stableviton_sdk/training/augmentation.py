@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ..loop.config import Config, Field, NotNegative, Number, Probability
+from .loop.config import Config, Field, NotNegative, Number, Probability
 
 GREY = 128  # of the agnostic image
 FOLD = 2.0  # garment pixels that half a pixel of the person may span within one surface
