@@ -166,7 +166,8 @@ class ConditionalBranch:
     """
 
     def __init__(self, recorders: Sequence[CallRecorder], count: int):
-        self.recorders, self.count = recorders, count
+        self.recorders: Sequence[CallRecorder] = recorders
+        self.count: int = count
 
     def start_step(self, step: int) -> None:
         for recorder in self.recorders:

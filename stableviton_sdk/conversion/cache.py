@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from logging import Logger
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +24,7 @@ from ..hub.errors import is_disk_full
 from ..hub.known_repos import Checkpoint, KnownRepo
 from . import convert_checkpoint
 
-logger = logging.get_logger(__name__)
+logger: Logger = logging.get_logger(__name__)
 
 ArchitectureOverride = Mapping[str, Mapping[str, Any]]
 

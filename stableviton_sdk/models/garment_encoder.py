@@ -36,7 +36,7 @@ class GarmentMapper(nn.Module):
 
     def __init__(self, hidden_size: int, num_layers: int):
         super().__init__()
-        self.blocks = nn.ModuleList(
+        self.blocks: nn.ModuleList = nn.ModuleList(
             BasicTransformerBlock(hidden_size, 1, hidden_size, activation_fn="gelu", attention_bias=True)
             for _ in range(num_layers)
         )
@@ -94,10 +94,10 @@ class GarmentEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         )
         # transformers 5 flattened the tower's modules. Ours are named the same with every version.
         self.vision_model: nn.Module = getattr(tower, "vision_model", tower)
-        self.mapper = GarmentMapper(hidden_size, mapper_layers)
-        self.final_layer_norm = nn.LayerNorm(hidden_size)
-        self.proj_out = nn.Linear(hidden_size, projection_dim)
-        self.uncond_vector = nn.Parameter(torch.randn(1, 1, projection_dim) * 0.02)
+        self.mapper: GarmentMapper = GarmentMapper(hidden_size, mapper_layers)
+        self.final_layer_norm: nn.LayerNorm = nn.LayerNorm(hidden_size)
+        self.proj_out: nn.Linear = nn.Linear(hidden_size, projection_dim)
+        self.uncond_vector: nn.Parameter = nn.Parameter(torch.randn(1, 1, projection_dim) * 0.02)
 
     def pixel_values(self, garment: torch.Tensor) -> torch.Tensor:
         """What the vision tower sees: squashed to a square without cropping or anti-aliasing, normalised as for CLIP.

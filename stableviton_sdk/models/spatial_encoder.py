@@ -57,11 +57,11 @@ class SpatialEncoder(
         super().__init__()
         levels = len(block_out_channels)
         time_embed_dim = block_out_channels[0] * 4
-        self.conv_in = nn.Conv2d(in_channels, block_out_channels[0], kernel_size=3, padding=1)
-        self.garment_conv_in = nn.Conv2d(garment_channels, block_out_channels[0], kernel_size=3, padding=1)
-        self.time_proj = Timesteps(block_out_channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(block_out_channels[0], time_embed_dim)
-        self.down_blocks = nn.ModuleList(
+        self.conv_in: nn.Conv2d = nn.Conv2d(in_channels, block_out_channels[0], kernel_size=3, padding=1)
+        self.garment_conv_in: nn.Conv2d = nn.Conv2d(garment_channels, block_out_channels[0], kernel_size=3, padding=1)
+        self.time_proj: Timesteps = Timesteps(block_out_channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding: TimestepEmbedding = TimestepEmbedding(block_out_channels[0], time_embed_dim)
+        self.down_blocks: nn.ModuleList = nn.ModuleList(
             get_down_block(
                 block_type,
                 num_layers=layers_per_block,

@@ -13,7 +13,7 @@ class StrictLoadingMixin:
     """`from_pretrained` that refuses weights with a tensor missing, one too many, or one of another shape."""
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
         """Load a saved network, as `ModelMixin.from_pretrained` does.
 
         Args:

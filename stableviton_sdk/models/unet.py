@@ -76,9 +76,9 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
                 "pass one of each for every entry of block_out_channels."
             )
         time_embed_dim = block_out_channels[0] * 4
-        self.conv_in = nn.Conv2d(in_channels, block_out_channels[0], kernel_size=3, padding=1)
-        self.time_proj = Timesteps(block_out_channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(block_out_channels[0], time_embed_dim)
+        self.conv_in: nn.Conv2d = nn.Conv2d(in_channels, block_out_channels[0], kernel_size=3, padding=1)
+        self.time_proj: Timesteps = Timesteps(block_out_channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding: TimestepEmbedding = TimestepEmbedding(block_out_channels[0], time_embed_dim)
         common = {
             "temb_channels": time_embed_dim,
             "resnet_eps": 1e-5,
@@ -89,7 +89,7 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         }
         unused = {"attention_head_dim": num_attention_heads}  # by these blocks, but its absence is warned about
 
-        self.down_blocks = nn.ModuleList()
+        self.down_blocks: nn.ModuleList = nn.ModuleList()
         for level, block_type in enumerate(down_block_types):
             self.down_blocks.append(
                 get_down_block(
@@ -107,7 +107,7 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
             "UNetMidBlock2DCrossAttn", in_channels=block_out_channels[-1], **common
         )
 
-        self.up_blocks = nn.ModuleList()
+        self.up_blocks: nn.ModuleList = nn.ModuleList()
         widths = tuple(reversed(block_out_channels))
         for level, block_type in enumerate(up_block_types):
             arguments = {
@@ -124,9 +124,9 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
                 block = get_up_block(block_type, **arguments, **unused)
             self.up_blocks.append(block)
 
-        self.conv_norm_out = nn.GroupNorm(norm_num_groups, block_out_channels[0], eps=1e-5)
-        self.conv_act = nn.SiLU()
-        self.conv_out = nn.Conv2d(block_out_channels[0], out_channels, kernel_size=3, padding=1)
+        self.conv_norm_out: nn.GroupNorm = nn.GroupNorm(norm_num_groups, block_out_channels[0], eps=1e-5)
+        self.conv_act: nn.SiLU = nn.SiLU()
+        self.conv_out: nn.Conv2d = nn.Conv2d(block_out_channels[0], out_channels, kernel_size=3, padding=1)
 
     @property
     def num_zero_cross_attentions(self) -> int:

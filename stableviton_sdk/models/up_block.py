@@ -22,7 +22,7 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
     def __init__(self, *, zero_cross_attention_positions: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         num_layers, out_channels = kwargs["num_layers"], kwargs["out_channels"]
-        self.zero_cross_attentions = nn.ModuleList(
+        self.zero_cross_attentions: nn.ModuleList = nn.ModuleList(
             ZeroCrossAttention(
                 channels=kwargs["prev_output_channel"] if index == 0 else out_channels,
                 # the spatial encoder mirrors the U-Net's encoder, so its maps are as wide as the skips

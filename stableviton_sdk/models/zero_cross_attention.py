@@ -35,7 +35,7 @@ class ZeroCrossAttention(nn.Module):
     ):
         super().__init__()
         self.positions = positions
-        self.transformer = Transformer2DModel(
+        self.transformer: Transformer2DModel = Transformer2DModel(
             num_attention_heads,
             channels // num_attention_heads,
             in_channels=channels,
@@ -43,7 +43,7 @@ class ZeroCrossAttention(nn.Module):
             cross_attention_dim=garment_channels,
             norm_num_groups=norm_num_groups,
         )
-        self.zero_conv = nn.Conv2d(channels, channels, kernel_size=1)
+        self.zero_conv: nn.Conv2d = nn.Conv2d(channels, channels, kernel_size=1)
         nn.init.zeros_(self.zero_conv.weight)
         nn.init.zeros_(self.zero_conv.bias)
 

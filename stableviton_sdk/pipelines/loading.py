@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 from collections.abc import Collection, Iterator, Mapping
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ..preprocessing.preprocessor import PersonPreprocessor
 from .components import check_components, check_same_dtype
 from .saved_weights import refuse_incomplete_weights
 
-logger = logging.get_logger(__name__)
+logger: Logger = logging.get_logger(__name__)
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ...errors import NoPersonFound
 from ...images import resize_mask
+
+if TYPE_CHECKING:
+    from ...preprocessing.preprocessor import PersonPreprocessor
 
 BUNDLED = Path(__file__).parents[2] / "bundled" / "preprocessor"
 
@@ -22,8 +25,8 @@ class DerivedMaps:
     """
 
     def __init__(self, folder: str | Path | None = None):
-        self.folder = Path(folder or BUNDLED)
-        self._preprocessor = None
+        self.folder: Path = Path(folder or BUNDLED)
+        self._preprocessor: PersonPreprocessor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "_preprocessor": None}  # a process that reads data opens the network itself

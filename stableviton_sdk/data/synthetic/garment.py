@@ -151,10 +151,11 @@ class Layout:
 
     def __init__(self, cut: Cut, rng: np.random.Generator):
         angle = np.radians(rng.uniform(*cut.spread))
-        self.directions = [np.array([sign * np.sin(angle), np.cos(angle)]) for sign in SIDES]
-        self.scale, self.origin = 1.0, np.zeros(2)
-        self._torso = cut.torso_outline
-        self._sleeve = None if cut.sleeve == "none" else cut.sleeve_outline(FLAT_ARM)
+        self.directions: list[np.ndarray] = [np.array([sign * np.sin(angle), np.cos(angle)]) for sign in SIDES]
+        self.scale: float = 1.0
+        self.origin: np.ndarray = np.zeros(2)
+        self._torso: Points = cut.torso_outline
+        self._sleeve: Points | None = None if cut.sleeve == "none" else cut.sleeve_outline(FLAT_ARM)
         corners = np.concatenate(self.outlines())
         low, high = corners.min(axis=0), corners.max(axis=0)
         margin = rng.uniform(0.03, 0.08)
@@ -199,14 +200,16 @@ class Fabric:
         self.design = design
         self.box = box
         top, left, bottom, right = box
-        self.cloth = np.empty((bottom - top, right - left, 3), np.uint8)
+        self.cloth: np.ndarray = np.empty((bottom - top, right - left, 3), np.uint8)
         ground = design.colours[0]
         # With a pattern of its own a sleeve may be plain; a plain garment may have sleeves of another colour.
-        self.sleeve_colour = design.colours[1 if design.pattern == "solid" else 0] if rng.random() < 0.16 else None
+        self.sleeve_colour: np.ndarray | None = None
+        if rng.random() < 0.16:
+            self.sleeve_colour = design.colours[1 if design.pattern == "solid" else 0]
         shade = darker(ground, 0.16) if ground.mean() > 60 else lighter(ground, 0.14)
-        self.trim = design.colours[1] if rng.random() < 0.35 else shade
+        self.trim: np.ndarray = design.colours[1] if rng.random() < 0.35 else shade
         self.seam: np.ndarray = darker(ground, 0.12) if ground.mean() > 60 else lighter(ground, 0.1)
-        self.cuffs = bool(rng.random() < 0.5)
+        self.cuffs: bool = bool(rng.random() < 0.5)
         self.wide_sleeve: Points = cut.sleeve_outline(FLAT_ARM, widen=0.05)
 
     def finish(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from .derived import DerivedMaps
 from .figures import sample_body, sample_garment, stage_for
 from .garment import Garment
 from .scene import Rendering, Stage
-from .style import StyleName, get_style
+from .style import Style, StyleName, get_style
 
 if TYPE_CHECKING:
     from .photo.body import PhotoBody
@@ -185,9 +185,9 @@ class SyntheticDataset:
         self.length: int = _natural(length, "length")
         self.seed: int = _natural(seed, "seed")
         names = list(style) if isinstance(style, (list, tuple)) and style else [style]
-        self.styles = tuple(get_style(name) for name in names)
+        self.styles: tuple[Style, ...] = tuple(get_style(name) for name in names)
         self.size: tuple[int, ...] = shape_of(size)[::-1]
-        self.transform = SyntheticSample.as_dict if transform is None else transform
+        self.transform: Callable[[SyntheticSample], Any] = SyntheticSample.as_dict if transform is None else transform
         if garments not in ("worn", "both") or (garments == "both" and transform is not None):
             raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
         if not 0 <= derived <= 1 or (derived and garments != "both"):

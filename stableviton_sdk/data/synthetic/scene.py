@@ -93,7 +93,8 @@ class Stage:
     def __init__(self, body: Body, size: tuple[int, int] = (256, 192)):
         self.body = body
         self.size: tuple[int, int] = check_size(size)
-        self.canvas = canvas = Canvas(self.size)
+        self.canvas: Canvas = Canvas(self.size)
+        canvas = self.canvas
         self.keypoints: np.ndarray = body.joints(self.size)
         self._torso = self._torso_surface()
         self._arms = [self._arm_surface(arm) for arm in body.arms]

@@ -104,7 +104,7 @@ class DensePoseAnalysis:
     ):
         self.size = size
         self.score_threshold = score_threshold
-        self.best_score = float(scores[0]) if len(scores) else 0.0
+        self.best_score: float = float(scores[0]) if len(scores) else 0.0
         found = scores >= score_threshold
         self._network = network
         self._features = features

@@ -31,16 +31,20 @@ class BodyNetwork(nn.Module):
         super().__init__()
         first, second = widths[:2]
         self.stem: nn.Sequential = _block(3, first, size=4, stride=2, padding=1)
-        self.down = nn.ModuleList(
+        self.down: nn.ModuleList = nn.ModuleList(
             nn.Sequential(_block(narrow, wide, stride=2), *(_Residual(wide) for _ in range(count)))
             for (narrow, wide), count in zip(itertools.pairwise(widths), blocks, strict=True)
         )
-        self.up = nn.ModuleList(nn.Conv2d(wide, narrow, 1) for narrow, wide in itertools.pairwise(widths[1:]))
-        self.merge = nn.ModuleList(_Residual(width) for width in widths[1:-1])
-        self.to_fine = nn.Conv2d(second, first, 1)
-        self.labels = nn.Sequential(_block(first, 24), nn.Conv2d(24, PARSING_LABELS + DENSEPOSE_LABELS, 1))
-        self.places = nn.Conv2d(second, JOINTS, 1)
-        self.missing = nn.Linear(widths[-1], JOINTS)
+        self.up: nn.ModuleList = nn.ModuleList(
+            nn.Conv2d(wide, narrow, 1) for narrow, wide in itertools.pairwise(widths[1:])
+        )
+        self.merge: nn.ModuleList = nn.ModuleList(_Residual(width) for width in widths[1:-1])
+        self.to_fine: nn.Conv2d = nn.Conv2d(second, first, 1)
+        self.labels: nn.Sequential = nn.Sequential(
+            _block(first, 24), nn.Conv2d(24, PARSING_LABELS + DENSEPOSE_LABELS, 1)
+        )
+        self.places: nn.Conv2d = nn.Conv2d(second, JOINTS, 1)
+        self.missing: nn.Linear = nn.Linear(widths[-1], JOINTS)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """

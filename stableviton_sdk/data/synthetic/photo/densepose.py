@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..canvas import UNITS_HIGH
+from ..canvas import UNITS_HIGH, Points
 from ..densepose import fill_arm, polygon_filler
 from ..labels import FEET, HANDS, HEADS, LOWER_LEGS, TORSO_FRONT, UPPER_LEGS
 from .body import PhotoBody
@@ -14,12 +16,14 @@ from .pose import PosedArm
 from .skin import neck_outline, torso_outline
 
 
-def draw_densepose(body: PhotoBody, hands: list, size: tuple[int, int]) -> np.ndarray:
+def draw_densepose(
+    body: PhotoBody, hands: Sequence[tuple[list[Points], list[Points]] | None], size: tuple[int, int]
+) -> np.ndarray:
     """Label the body's parts as DensePose numbers them.
 
     Args:
         body (`PhotoBody`): Who.
-        hands (`list`): Of `hand_shape`, the person's right one first.
+        hands (`Sequence`): Of `hand_shape`, the person's right one first.
         size (`tuple[int, int]`): Height and width.
 
     Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -245,7 +246,7 @@ def _sample_design(rng, style: Style, pattern: str | None, graphic: str | None) 
 class PhotoFabric(Fabric):
     """Paints cloth with this style's own weaves and prints besides the others'."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self._rng = np.random.default_rng([self.design.seed, 3])
         self._open = self.cut.neckline in ("v", "scoop", "crew") and self._rng.random() < 0.07

@@ -28,7 +28,7 @@ def head_outline(body: PhotoBody) -> Points:
     return body.head.to_canvas(FACE_SHAPE + np.array([0.06 * np.sin(body.head_yaw), 0]))
 
 
-def hair_colours(body: PhotoBody, rng, layer: Layer, dark: float) -> np.ndarray:
+def hair_colours(body: PhotoBody, rng: np.random.Generator, layer: Layer, dark: float) -> np.ndarray:
     """Strands of hair on a layer's part of the image, uint8 RGB, (h, w, 3)."""
     colour, shape = body.colours["hair"], layer.coverage.shape
     strands = soft_noise(rng, shape, max(shape) / 2.2, 9.0)

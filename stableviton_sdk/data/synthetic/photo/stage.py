@@ -16,7 +16,7 @@ from ..labels import ARMS, CIHP, NOTHING, WHOLE, mark
 from ..scene import SLEEVES, Drawing, Rendering, Surface, WornPanel, check_garment_size, sample_panel
 from .backdrop import draw_backdrop
 from .body import PhotoBody
-from .camera import sample_camera
+from .camera import Camera, sample_camera
 from .cloth import folds
 from .densepose import draw_densepose
 from .head import draw_hair_behind, head_overlay
@@ -43,10 +43,11 @@ class PhotoStage:
     def __init__(self, body: PhotoBody, size: tuple[int, int] = (256, 192)):
         self.body = body
         self.size: tuple[int, int] = check_size(size)
-        self.canvas = canvas = Canvas(self.size)
+        self.canvas: Canvas = Canvas(self.size)
+        canvas = self.canvas
         self.keypoints: np.ndarray = body.joints(self.size)
         self._rng = np.random.default_rng([body.details, 11])
-        self.camera = sample_camera(np.random.default_rng([body.details, 12]))
+        self.camera: Camera = sample_camera(np.random.default_rng([body.details, 12]))
         image = draw_backdrop(np.random.default_rng([body.details, 13]), body.style, self.size)
         image = self._cast_shadow(image)
         labels, solid = np.zeros(self.size, np.uint8), np.zeros(self.size, np.uint8)
