@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -54,6 +55,12 @@ def format_bytes(size: float) -> str:
             break
         size /= 1000
     return f"{size:.1f} {unit}" if size < 10 and unit not in ("B", "kB") else f"{size:.0f} {unit}"
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_new_folder(folder: Path) -> None:

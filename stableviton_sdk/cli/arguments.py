@@ -41,6 +41,16 @@ def add_consent(parser: Any) -> None:
     )
 
 
+def add_metadata(parser: Any) -> None:
+    """Add `--no-metadata`."""
+    parser.add_argument(
+        "--no-metadata",
+        dest="metadata",
+        action="store_false",
+        help="don't write into the result that a network painted in it, and with which model, seed and options",
+    )
+
+
 def add_preparation(parser: Any) -> None:
     """Add the options of a photo's preparation; those that aren't given are None."""
     parser.add_argument("--category", choices=CATEGORIES, default="upper", help="kind of garment (%(default)s)")

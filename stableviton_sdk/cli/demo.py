@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_device, check_outputs, parse_seed, parse_share
+from .arguments import add_device, add_metadata, check_outputs, parse_seed, parse_share
 from .device import choose_device
 from .messages import progress_bars_only_on_tty
 
@@ -37,6 +37,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         metavar="X",
         help="how much of the garment's own fine detail is carried into the result, from 0 to 1; default: the model's",
     )
+    add_metadata(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 
@@ -54,7 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     import torch
 
+    from ..pipelines.identity import model_identity, result_settings
     from ..pipelines.pipeline_tryon import TryOnPipeline
+    from ..provenance import save_image
 
     with progress_bars_only_on_tty():
         pipeline = TryOnPipeline.from_bundled().to(device)
@@ -64,7 +67,10 @@ def run(arguments: argparse.Namespace) -> None:
         person, garment, generator=generator, detail=arguments.detail, output_attention=sheet is not None
     )
     image = result.images[0]
-    save_atomically(image, output, quality=95)
+    settings = result_settings(
+        pipeline, model_identity(pipeline), seed=arguments.seed, num_inference_steps=None, detail=arguments.detail
+    )
+    save_image(image, output, settings, metadata=arguments.metadata)
     if sheet is not None:
         correspondence = result.attention.to_image(height=image.height)
         save_atomically(side_by_side([person, garment, image, correspondence]), sheet, quality=95)

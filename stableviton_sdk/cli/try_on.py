@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..choices import GARMENT_PHOTOS, INIT_FROM
 from ..errors import InvalidInput
 from .arguments import (
+    add_metadata,
     add_model,
     add_preparation,
     check_outputs,
@@ -95,6 +96,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     painting.add_argument(
         "--no-paste-back", action="store_true", help="keep all that the network painted, also outside the mask"
     )
+    add_metadata(painting)
 
     add_model(
         parser.add_argument_group("model"),
@@ -143,26 +145,28 @@ def run(arguments: argparse.Namespace) -> None:
         pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
     pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
-    result = pipeline(
-        person,
-        garment,
-        **maps,
-        category=arguments.category,
-        garment_photo=arguments.garment_photo,
-        num_inference_steps=arguments.steps,
-        guidance_scale=arguments.guidance_scale,
-        generator=generator,
-        init_from=arguments.init_from,
-        paste_back=not arguments.no_paste_back,
-        detail=arguments.detail,
-    )
+    options = {
+        "category": arguments.category,
+        "garment_photo": arguments.garment_photo,
+        "num_inference_steps": arguments.steps,
+        "guidance_scale": arguments.guidance_scale,
+        "init_from": arguments.init_from,
+        "paste_back": not arguments.no_paste_back,
+        "detail": arguments.detail,
+    }
+    result = pipeline(person, garment, **maps, **options, generator=generator)
 
     from ..images import save_atomically
+    from ..pipelines.identity import model_identity, result_settings
+    from ..provenance import save_image
 
     if sheet is not None:
         save_atomically(result.inputs[0].to_image(), sheet)
     image = result.images[0]
-    save_atomically(image, output, quality=95)
+    settings = None
+    if arguments.metadata:
+        settings = result_settings(pipeline, model_identity(pipeline, arguments.model), seed=seed, **options)
+    save_image(image, output, settings, metadata=arguments.metadata)
     print(f"{output} ({image.width} x {image.height}, seed {seed})")
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from ..errors import InvalidInput, shortened
 from ..files import RunManifest, remove_leftovers, write_text_atomically
 from ..images import save_atomically
+from ..pipelines.identity import weights_sha256
 from .data import EvalPair, EvaluationData
 
 if TYPE_CHECKING:
@@ -144,26 +145,6 @@ def describe_model(pipeline: TryOnPipeline, name: str | None = None) -> dict[str
         "trained_height": trained_height,
         "scheduler": {"class": type(pipeline.scheduler).__name__, **json.loads(json.dumps(scheduler, default=str))},
     }
-
-
-def weights_sha256(pipeline: TryOnPipeline) -> str:
-    """sha256 of the networks' tensors: names, shapes, types and values, in the order of their names.
-
-    It doesn't depend on how the weights are stored; it does on their number type.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for name, component in sorted(pipeline.components.items()):
-        if not isinstance(component, torch.nn.Module):
-            continue
-        for key, tensor in sorted(component.state_dict().items()):
-            if tensor.device.type == "meta":
-                raise InvalidInput("the pipeline's weights are offloaded: evaluate it before you turn that on.")
-            digest.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            values = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(memoryview(values.view(torch.uint8).numpy()) if values.numel() else b"")
-    return digest.hexdigest()
 
 
 def begin_or_resume(folder: Path, content: dict[str, Any]) -> None:

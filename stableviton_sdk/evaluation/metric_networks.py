@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from ..choices import FeatureLibrary
 from ..errors import InvalidInput, WeightsUnavailable
+from ..files import file_sha256
 from .metrics import as_floats, check_images, require
 
 NOT_REQUESTED = "nothing is downloaded without consent"
@@ -206,12 +205,6 @@ def check_library(library: str) -> FeatureLibrary:
     if library not in INCEPTION:
         raise InvalidInput(f"the library for FID is {library!r}: pass {' or '.join(map(repr, INCEPTION))}.")
     return library
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check(file: WeightsFile, reason: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from support.colour_profiles import rgb_profile
 from support.command_line import FIGURE, PHOTO, environment, refusal, refuse_to_load, try_on, usage_error
 from support.flat_figures import FigureAnalyzer, photo_of
+from support.private_photos import SECRETS, private_photo
 from support.tiny import mask_image, random_image, tiny_pipeline
 
 from stableviton_sdk.cli.entry import main
@@ -22,6 +23,7 @@ from stableviton_sdk.dtypes import DTYPES
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
+from stableviton_sdk.provenance import read_settings
 
 # try-on
 
@@ -389,3 +391,45 @@ def test_nobody_in_the_photo_is_one_line_and_writes_nothing(figure_networks, tmp
     Image.new("RGB", FIGURE, (110, 110, 110)).save("photo.png")
     assert "nobody" in refusal(capsys, main(["prepare", "photo.png", "--output", "ready", "--device", "cpu"]))
     assert not Path("ready").exists()
+
+
+def test_the_result_says_how_it_was_made_and_nothing_of_the_photo_or_this_machine(tiny_folder, files):
+    private_photo("person.jpg", PHOTO)
+    for output in ("out.png", "out.jpg", "out.webp"):
+        assert try_on(tiny_folder, "--seed", "5", "--detail", "0.5", person="person.jpg", output=output) == 0
+        settings = read_settings(output)
+        assert settings.pop("revision").startswith("sha256:")
+        assert settings == {
+            "model": "checkpoint",
+            "seed": 5,
+            "width": 48,
+            "height": 64,
+            "category": "upper",
+            "garment_photo": "flat-lay",
+            "num_inference_steps": 2,
+            "guidance_scale": 1.0,
+            "init_from": "agnostic",
+            "paste_back": True,
+            "detail": 0.5,
+        }
+        content = Path(output).read_bytes()
+        for secret in (*SECRETS, str(tiny_folder), str(files)):
+            assert secret.encode() not in content
+
+
+def test_metadata_can_be_left_out(tiny_folder, files):
+    private_photo("person.jpg", PHOTO)
+    assert try_on(tiny_folder, "--no-metadata", person="person.jpg", output="out.jpg") == 0
+    assert read_settings("out.jpg") is None
+    content = Path("out.jpg").read_bytes()
+    for secret in (*SECRETS, "stableviton", "trainedAlgorithmicMedia"):
+        assert secret.encode() not in content
+
+
+def test_the_demo_says_that_it_is_the_bundled_models(tmp_path):
+    assert main(["demo", "--seed", "3", "--device", "cpu"]) == 0
+    settings = read_settings("demo.png")
+    assert settings["model"] == "bundled"
+    assert settings["seed"] == 3
+    assert main(["demo", "--no-metadata", "--device", "cpu", "--output", "plain.png"]) == 0
+    assert read_settings("plain.png") is None
