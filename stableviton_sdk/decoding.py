@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import inspect
 import io
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .errors import InvalidInput, MissingDependency
+from .errors import InvalidInput, MissingDependency, clipped
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +30,10 @@ ImageLike = Union[
 MAX_PIXELS = 120_000_000  # a 100-megapixel camera passes, a decompression bomb doesn't
 MAX_FILE_BYTES = 200 * 2**20  # of a download, an open file, a data URL
 DOWNLOAD_TIMEOUT = 30.0  # seconds
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError)  # what PIL raises; the last one for AVIF
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
+# Formats that PIL has other programs or handlers decode (EPS: Ghostscript), or that may hold one of these.
+NOT_DECODED = ("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5")
 MAX_SHOWN = 200  # characters of an address in a message
 
 
@@ -86,20 +89,41 @@ def _decode_address(address: str | bytes, name: str) -> Image.Image:
     return _decode_file(path, str(path))
 
 
-def _decode_file(source: Path | io.BytesIO, name: str) -> Image.Image:
+@contextlib.contextmanager
+def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """An image file, opened: its mode and size are known, its pixels are decoded in the block.
+
+    Args:
+        source (`Path` or `io.BytesIO`): The file.
+        name (`str`): What error messages call it.
+
+    Raises:
+        `InvalidInput`: if it is no image, has more than 120 megapixels, is of a format that other programs decode, or
+            if the block finds it damaged.
+        `MissingDependency`: if it is an HEIC file, and the package that reads it isn't installed.
+    """
     try:
         if _is_heif(source):
-            return _decode_heif(source, name)
+            yield _open_heif(source, name)
+            return
         with Image.open(source) as image:
-            return _load(image, name)
+            if image.format in NOT_DECODED:
+                raise InvalidInput(f"{name} is in the format {image.format}: convert it to PNG or JPEG first.")
+            _check_size(image.size, name)
+            yield image
     except UnidentifiedImageError:
         raise InvalidInput(f"{name} is not an image in a known format: convert it to PNG or JPEG first.") from None
     except Image.DecompressionBombError:
         raise InvalidInput(f"{name} has more than {MAX_PIXELS // 10**6} megapixels: shrink it first.") from None
     except (InvalidInput, MissingDependency):
         raise
-    except DAMAGED as error:
-        raise InvalidInput(f"{name} could not be read as an image ({error}): the file is damaged.") from error
+    except Exception as error:  # decoders fail in as many ways as there are formats
+        raise _damaged(name, error) from error
+
+
+def _decode_file(source: Path | io.BytesIO, name: str) -> Image.Image:
+    with open_image(source, name) as image:
+        return _load(image, name)
 
 
 def _load(image: Image.Image, name: str) -> Image.Image:
@@ -109,8 +133,14 @@ def _load(image: Image.Image, name: str) -> Image.Image:
         if type(image) is Image.Image and image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return image  # a copy of a large photo would cost a tenth of a second
         return ImageOps.exif_transpose(image)  # a copy also where it is upright: of a file, which may be closed
-    except DAMAGED as error:
-        raise InvalidInput(f"{name} could not be read as an image ({error}): the file is damaged.") from error
+    except Exception as error:  # of every kind, as in open_image
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> InvalidInput:
+    if isinstance(error, MemoryError):
+        return InvalidInput(f"{name} needs more memory than there is: shrink it first.")
+    return InvalidInput(f"{name} could not be read as an image ({clipped(str(error))}): the file is damaged.")
 
 
 def _is_heif(source: Path | io.BytesIO) -> bool:
@@ -127,7 +157,7 @@ def _is_heif(source: Path | io.BytesIO) -> bool:
     return bool(brands & HEIF_BRANDS) and not brands & AVIF_BRANDS
 
 
-def _decode_heif(source: Path | io.BytesIO, name: str) -> Image.Image:
+def _open_heif(source: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
@@ -138,7 +168,7 @@ def _decode_heif(source: Path | io.BytesIO, name: str) -> Image.Image:
     # opened here and not by an opener registered with PIL, which would be there for the whole process
     heif = pillow_heif.open_heif(source)
     _check_size(heif.size, name)
-    return _load(heif.to_pillow(), name)
+    return heif.to_pillow()
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

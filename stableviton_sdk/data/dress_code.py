@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from ..decoding import open_image
 from ..errors import InvalidInput
 from .file_checks import Check
 from .image_files import ImageFinder, file_name, stem_of
@@ -93,7 +94,7 @@ class DressCode(PairDataset):
             return super().read_image(part, path)
         from ..preprocessing.densepose import draw_labels
 
-        with Image.open(path) as image:
+        with open_image(path, str(path)) as image:
             labels = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))
         if labels.max(initial=0) > 24:
             raise InvalidInput(f"{path} has labels up to {labels.max()}: DensePose's body parts are 0 to 24.")

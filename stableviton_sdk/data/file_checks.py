@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ..errors import InvalidInput
+from ..decoding import open_image
+from ..errors import InvalidInput, MissingDependency, clipped
 from ..images import load_mask
 from ..preprocessing.frame import same_aspect
 
@@ -68,17 +69,18 @@ def _check_file(path: Path, part: str, check: Check) -> tuple[int, int] | str | 
             return f"{path} is empty."
         if part in MASKS and check == "full":
             return load_mask(path, name=str(path)).size
-        with Image.open(path) as image:
+        with open_image(path, str(path)) as image:
             size = upright_size(image)
             if check == "quick":
                 return size if _is_whole(path, image.format) else f"{path} is cut off."
-            image.draft("RGB", (image.width // 8, image.height // 8))  # reads the whole file all the same
+            # an eighth of the size, which reads the whole file all the same
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
         return size
-    except InvalidInput as error:
+    except (InvalidInput, MissingDependency) as error:
         return str(error)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        return f"{path} can't be read as an image ({error})."
+    except (OSError, ValueError, EOFError) as error:
+        return f"{path} can't be read ({clipped(str(error))})."
 
 
 def _check_map(path: Path) -> str | None:

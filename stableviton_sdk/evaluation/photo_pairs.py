@@ -16,6 +16,7 @@ from ..data.file_checks import find_problems, upright_size
 from ..data.image_files import ImageFinder, file_name, stem_of
 from ..data.pair_dataset import BadDataSet, Record, check_size, read_pairs
 from ..data.pair_lists import PARTS, read_pair_list
+from ..decoding import open_image
 from ..errors import shortened
 from ..images import load_image, load_mask
 from ..preprocessing.frame import choose_frame, same_aspect
@@ -178,7 +179,7 @@ def _disproportionate(records: Sequence[Record]) -> list[str]:
     for record in records:
         for part, path in record.files.items():
             if part != "garment" and path not in sizes:
-                with Image.open(path) as image:
+                with open_image(path, str(path)) as image:
                     sizes[path] = upright_size(image)
         photo = sizes[record.files["person"]]
         for part, path in record.files.items():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..decoding import open_image
 from ..errors import InvalidInput
 from ..files import folder_entries, replacing_folder
 from ..images import load_image, load_mask, load_photo
@@ -151,12 +152,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _load_labels(path: Path, *, name: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            labels = np.array(image)
-            mode = image.mode
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInput(f"{name} could not be read as an image ({error}): the file is damaged.") from error
+    with open_image(path, name) as image:
+        labels, mode = np.array(image), image.mode
     if mode not in ("L", "P"):
         raise InvalidInput(f"{name} is no label map (mode {mode}): it must hold the labels as grey values.")
     return labels
