@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ..choices import DATA_KINDS, FEATURE_LIBRARIES, INIT_FROM, METRICS, SETTINGS, STYLES
 from ..errors import WeightsUnavailable
 from ..hub.pending import Download
+from ..pipelines.places import DEFAULT_MODEL
 from .arguments import add_model, parse_count, parse_guidance, parse_seed, parse_steps
 from .consent import Consent, missing_networks
 from .device import choose_device, choose_dtype
-from .loading import DEFAULT_MODEL, load_pipeline
+from .loading import load_pipeline
 
 if TYPE_CHECKING:
     from ..evaluation.data import EvaluationData

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInput, WeightsUnavailable
+from ..errors import WeightsUnavailable
 from ..hub import pending
 from ..hub.known_repos import known_repo
 from ..hub.pending import Download
+from ..pipelines.places import is_on_hub, load_place
 from .consent import Consent
 from .messages import filter_log, progress_bars_only_on_tty
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from ..pipelines.pipeline_tryon import TryOnPipeline
     from ..preprocessing.preprocessor import PersonPreprocessor
-
-DEFAULT_MODEL = "rlawjdghek/StableVITON"
-BUNDLED_MODEL = "bundled"
-CHECKPOINT_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 
 
 def load_pipeline(
@@ -46,21 +42,11 @@ def load_pipeline(
     Raises:
         `InvalidInput`, `WeightsUnavailable`, `IncompatibleCheckpoint`: one sentence on what failed.
     """
-    from ..pipelines.pipeline_tryon import TryOnPipeline
-
     with progress_bars_only_on_tty():
-        if model == BUNDLED_MODEL:
-            if checkpoint is not None:
-                raise InvalidInput("--checkpoint picks from a repository, and the bundled model is one: leave it out.")
-            pipeline = TryOnPipeline.from_bundled(dtype=dtype)
-        elif os.path.isdir(model):
-            pipeline = TryOnPipeline.from_pretrained(model, checkpoint=checkpoint, dtype=dtype)
-        elif os.path.isfile(model) or model.lower().endswith(CHECKPOINT_ENDINGS):
-            if checkpoint is not None:
-                raise InvalidInput(f"--checkpoint picks from a repository, and {model} is one file: leave it out.")
-            pipeline = TryOnPipeline.from_single_file(model, dtype=dtype)
-        else:
+        if is_on_hub(model):
             pipeline = _load_from_hub(model, {"checkpoint": checkpoint, "dtype": dtype}, consent, networks)
+        else:
+            pipeline = load_place(model, checkpoint, dtype=dtype)
     if networks is not None:
         if pipeline.preprocessor is None:
             from ..preprocessing.preprocessor import PersonPreprocessor

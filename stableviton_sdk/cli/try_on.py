@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..choices import GARMENT_PHOTOS, INIT_FROM
 from ..errors import InvalidInput
+from ..pipelines.places import DEFAULT_MODEL
 from .arguments import (
     add_metadata,
     add_model,
@@ -24,7 +25,7 @@ from .arguments import (
 )
 from .consent import Consent, missing_networks
 from .device import choose_device, choose_dtype
-from .loading import DEFAULT_MODEL, load_pipeline
+from .loading import load_pipeline
 
 if TYPE_CHECKING:
     from PIL import Image

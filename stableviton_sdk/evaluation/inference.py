@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +12,10 @@ from PIL import Image
 from ..errors import InvalidInput, shortened
 from ..files import RunManifest, remove_leftovers, write_text_atomically
 from ..images import save_atomically
-from ..pipelines.identity import weights_sha256
+from ..pipelines.seeds import pair_generator
 from .data import EvalPair, EvaluationData
 
 if TYPE_CHECKING:
-    import torch
-
     from ..pipelines.pipeline_tryon import TryOnPipeline
     from ..preprocessing.inputs import TryOnInputs
 
@@ -59,19 +56,6 @@ class InferenceSettings:
             "init_from": self.init_from,
             "paste_back": self.paste_back,
         }
-
-
-def pair_generator(seed: int, name: str) -> torch.Generator:
-    """Generator of one pair's noise, on the CPU: the same in every batch, order and run, on every device.
-
-    Args:
-        seed (`int`): Seed of the run.
-        name (`str`): Name of the pair.
-    """
-    import torch
-
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def run_inference(
@@ -123,28 +107,6 @@ def image_path(folder: Path, name: str) -> Path:
 def mask_path(folder: Path, name: str) -> Path:
     """Path of a pair's mask, where it is derived because the data has none."""
     return folder / MASKS / f"{name}.png"
-
-
-def describe_model(pipeline: TryOnPipeline, name: str | None = None) -> dict[str, Any]:
-    """Description of a model by all that its results depend on: weights, number type, scheduler.
-
-    Args:
-        pipeline (`TryOnPipeline`): The model, whose weights are all on a device, none offloaded.
-        name (`str`, *optional*): Name of the model, for the report.
-
-    Raises:
-        `InvalidInput`: if weights are offloaded, so that their hash can't be computed.
-    """
-    trained_width, trained_height = pipeline.default_size
-    scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
-    return {
-        "name": name,
-        "weights_sha256": weights_sha256(pipeline),
-        "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
-        "trained_width": trained_width,
-        "trained_height": trained_height,
-        "scheduler": {"class": type(pipeline.scheduler).__name__, **json.loads(json.dumps(scheduler, default=str))},
-    }
 
 
 def begin_or_resume(folder: Path, content: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ from ..choices import METRICS, FeatureLibrary
 from ..errors import InvalidInput, SeveralProblems
 from ..files import write_text_atomically
 from ..images import save_atomically
+from ..pipelines.identity import describe_model
 from .data import EvaluationData
-from .inference import IMAGES, InferenceSettings, begin_or_resume, describe_model, mask_path, run_inference
+from .inference import IMAGES, InferenceSettings, begin_or_resume, mask_path, run_inference
 from .metric_networks import MetricNetworks, check_library, load_networks
 from .metrics import require
 from .report import build_report, to_json, to_markdown, versions

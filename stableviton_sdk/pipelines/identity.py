@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -95,6 +96,28 @@ def weights_sha256(pipeline: TryOnPipeline) -> str:
             values = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(memoryview(values.view(torch.uint8).numpy()) if values.numel() else b"")
     return digest.hexdigest()
+
+
+def describe_model(pipeline: TryOnPipeline, name: str | None = None) -> dict[str, Any]:
+    """Description of a model by all that its results depend on: weights, number type, scheduler.
+
+    Args:
+        pipeline (`TryOnPipeline`): The model, whose weights are all on a device, none offloaded.
+        name (`str`, *optional*): Name of the model, for the report.
+
+    Raises:
+        `InvalidInput`: if weights are offloaded, so that their hash can't be computed.
+    """
+    trained_width, trained_height = pipeline.default_size
+    scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
+    return {
+        "name": name,
+        "weights_sha256": weights_sha256(pipeline),
+        "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
+        "trained_width": trained_width,
+        "trained_height": trained_height,
+        "scheduler": {"class": type(pipeline.scheduler).__name__, **json.loads(json.dumps(scheduler, default=str))},
+    }
 
 
 def _folder_sha256(folder: Path) -> str:

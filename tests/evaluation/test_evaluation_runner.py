@@ -29,12 +29,13 @@ from stableviton_sdk.choices import METRICS
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.errors import InvalidInput
 from stableviton_sdk.evaluation.data import RenderedData, load_data
-from stableviton_sdk.evaluation.inference import InferenceSettings, begin_or_resume, pair_generator
+from stableviton_sdk.evaluation.inference import InferenceSettings, begin_or_resume
 from stableviton_sdk.evaluation.metric_networks import FeatureExtractor
 from stableviton_sdk.evaluation.metrics import psnr, similarity_map
 from stableviton_sdk.evaluation.report import format_value
 from stableviton_sdk.pipelines.identity import weights_sha256
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
+from stableviton_sdk.pipelines.seeds import pair_generator
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
 
 
