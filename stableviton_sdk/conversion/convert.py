@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..dtypes import resolve_dtype
 from ..errors import IncompatibleCheckpoint, WeightsUnavailable, shortened
 from ..files import check_new_folder, format_bytes, replacing_folder
+from ..hub.custom_pipeline import PIPELINE, write_custom_pipeline
 from ..hub.errors import is_disk_full
 from ..preprocessing.preprocessor import PersonPreprocessor
 from .architecture import SCHEDULER, Architecture, build_on_meta, check_shapes, component_class, infer_architecture
@@ -272,7 +273,7 @@ def _write_scheduler(folder: Path) -> None:
 def _write_index(folder: Path, licence: str | None) -> None:
     from diffusers import __version__ as diffusers_version
 
-    index: dict[str, Any] = {"_class_name": "TryOnPipeline", "_diffusers_version": diffusers_version, **LIBRARY}
+    index: dict[str, Any] = {"_class_name": PIPELINE[1], "_diffusers_version": diffusers_version, **LIBRARY}
     if licence:
         index["weights_licence"] = licence
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_custom_pipeline(folder, index)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput, WeightsUnavailable
+from .custom_pipeline import without_custom_modules
 
 # A file, or a file in a component's folder, and no way out of it.
 PLAIN_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
@@ -53,7 +54,7 @@ def select_weights(files: Iterable[str], variant: str | None, formats: Collectio
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """Content of a pipeline folder's model_index.json.
+    """Content of a pipeline folder's model_index.json, with this package's classes by its own modules.
 
     Raises:
         `InvalidInput`: if it can't be read.
@@ -64,7 +65,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise InvalidInput(f"{folder / 'model_index.json'} can't be read ({error}): it is damaged.") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{folder / 'model_index.json'} describes no pipeline: it is damaged.")
-    return content
+    return without_custom_modules(content)
 
 
 def index_components(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -23,6 +23,7 @@ from ..errors import InvalidInput, TryOnError, WeightsUnavailable
 from ..files import write_text_atomically
 from ..hub import download as hub
 from ..hub.addresses import parse_address
+from ..hub.custom_pipeline import PIPELINE, write_custom_pipeline
 from ..hub.errors import as_sdk_error
 from ..hub.known_repos import KNOWN_REPOS, known_checkpoint, known_repo
 from ..hub.layout import PICKLED, SAFE, files_in, index_components, read_index, refuse_incomplete, select_weights
@@ -186,6 +187,12 @@ def switch_vae(vae: Any, option: str, on: bool) -> None:
         getattr(vae, f"{'enable' if on else 'disable'}_{option}")()
     elif on:
         logger.warning(f"{type(vae).__name__} has no {option}, and needs little memory as it is: nothing changes.")
+
+
+def write_entry(folder: Path, cls: type[DiffusionPipeline]) -> None:
+    """Let diffusers find the class of a saved pipeline; a derived class, which only its author has, stays a name."""
+    if cls.__name__ == PIPELINE[1]:
+        write_custom_pipeline(folder, read_index(folder))
 
 
 def write_card(folder: Path, licence: str | None) -> bool:

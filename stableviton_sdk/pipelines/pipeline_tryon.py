@@ -35,6 +35,7 @@ from ..attention.result import TryOnAttention
 from ..conversion.cache import ArchitectureOverride
 from ..dtypes import resolve_dtype
 from ..errors import InvalidInput, TryOnError
+from ..hub.custom_pipeline import without_custom_modules
 from ..images import ImageLike, as_image_list, load_photo, resize, resize_mask, to_tensor
 from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
@@ -276,6 +277,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         names = ("commit_message", "private", "token", "create_pr")
         hub_options = {key: kwargs.pop(key) for key in names if key in kwargs}
         super().save_pretrained(save_directory, *args, **kwargs)
+        loading.write_entry(Path(save_directory), type(self))
         is_own = loading.write_card(Path(save_directory), self.config.get("weights_licence"))
         if push_to_hub:
             loading.upload(save_directory, repo_id or Path(save_directory).name, keep_card=is_own, **hub_options)
@@ -320,6 +322,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         for old, new in RENAMED_OPTIONS.items():
             if old in config:
                 config[new] = config.pop(old)
+        # a folder's own modules are for `DiffusionPipeline`: this class imports none of them
+        config.update(without_custom_modules(config))
         return loaded
 
     @property

@@ -163,7 +163,7 @@ def served_hub(home: Path) -> Iterator[StandInHub]:
 
     What the client reads from the environment when it is imported is replaced where it is kept.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
 
     with StandInHub() as hub, pytest.MonkeyPatch.context() as patch:
         values = {
@@ -178,6 +178,7 @@ def served_hub(home: Path) -> Iterator[StandInHub]:
         }
         for name, value in values.items():
             patch.setattr(constants, name, value)
+        patch.setattr(hf_api.api, "endpoint", hub.url)  # what `huggingface_hub.model_info` and its like ask
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             patch.delenv(name, raising=False)
         yield hub
@@ -223,6 +224,7 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
                 (rf"/{REPOSITORY}/resolve/(?P<revision>[^/]+)/(?P<file>.+)", self.resolve),
                 (r"/cdn/(?P<sha256>[0-9a-f]{64})", self.cdn),
                 (r"/api/(?P<kind>models|spaces)/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/]+))?", self.info),
+                (r"/api/(?P<kind>models|spaces)/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)", self.tree),
                 (r"/api/repos/create", self.create),
                 (r"/api/validate-yaml", self.validate),
                 (r"/api/models/(?P<repo>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", self.preupload),
@@ -296,6 +298,18 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
                 siblings.append(sibling)
             content = {"id": repo, "sha": sha, "private": repository.access == "private", "siblings": siblings}
             self.send_json({**content, "tags": [], "downloads": 0, "likes": 0})
+
+        def tree(self, kind: str, repo: str, revision: str) -> None:
+            repository = self.open_repository(repo if kind == "models" else f"{kind}/{repo}", listing=True)
+            if repository is None:
+                return
+            entries = []
+            for path, content in repository.commits[repository.resolve(revision) or ""].items():
+                entries.append({"type": "file", "path": path, "size": len(content.data), "oid": content.git})
+                if path.endswith(LARGE):
+                    size = len(content.data)
+                    entries[-1]["lfs"] = {"oid": content.sha256, "size": size, "pointerSize": 134}
+            self.send_json(entries)
 
         def create(self) -> None:
             wanted = json.loads(self.body)
