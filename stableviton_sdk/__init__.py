@@ -9,6 +9,7 @@ _PUBLIC = {
     "AttentionRequest": "attention.recorder",
     "BodyAnalysis": "preprocessing.analyzers.base",
     "BodyAnalyzer": "preprocessing.analyzers.base",
+    "CallCancelled": "errors",
     "Frame": "preprocessing.frame",
     "GarmentEncoder": "models.garment_encoder",
     "IncompatibleCheckpoint": "errors",
@@ -16,6 +17,7 @@ _PUBLIC = {
     "MissingDependency": "errors",
     "NoPersonFound": "errors",
     "PersonPreprocessor": "preprocessing.preprocessor",
+    "PreparedGarment": "preprocessing.garment",
     "SpatialEncoder": "models.spatial_encoder",
     "TryOnAttention": "attention.result",
     "TryOnError": "errors",
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .attention.recorder import AttentionRequest
     from .attention.result import TryOnAttention
     from .errors import (
+        CallCancelled,
         IncompatibleCheckpoint,
         InvalidInput,
         MissingDependency,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from .pipelines.pipeline_tryon import TryOnPipeline
     from .preprocessing.analyzers.base import BodyAnalysis, BodyAnalyzer
     from .preprocessing.frame import Frame
+    from .preprocessing.garment import PreparedGarment
     from .preprocessing.inputs import TryOnInputs
     from .preprocessing.preprocessor import PersonPreprocessor
 
