@@ -13,6 +13,7 @@ from torch import nn
 
 from .attention_slicing import AttentionSlicingMixin
 from .embeddings import timestep_features
+from .garment_coordinates import CoordinateMaps, GarmentCoordinates
 from .strict_loading import StrictLoadingMixin
 
 
@@ -35,6 +36,8 @@ class SpatialEncoder(
         cross_attention_dim (`int`, *optional*, defaults to 768): Width of the garment embedding.
         num_attention_heads (`int`, *optional*, defaults to 8): Heads at every level.
         norm_num_groups (`int`, *optional*, defaults to 32): Groups of every group norm.
+        coordinate_channels (`tuple[int, ...]`, *optional*):
+            Channels of `GarmentCoordinates` at every level, highest resolution first; without it by default.
     """
 
     _supports_gradient_checkpointing = True
@@ -53,6 +56,7 @@ class SpatialEncoder(
         cross_attention_dim: int = 768,
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
+        coordinate_channels: tuple[int, ...] | None = None,
     ):
         super().__init__()
         levels = len(block_out_channels)
@@ -79,6 +83,10 @@ class SpatialEncoder(
             )
             for level, block_type in enumerate(down_block_types)
         )
+        if coordinate_channels is not None:
+            self.coordinates = GarmentCoordinates(
+                in_channels - garment_channels, garment_channels, tuple(coordinate_channels)
+            )
 
     def forward(
         self,
@@ -86,7 +94,7 @@ class SpatialEncoder(
         timestep: torch.Tensor | float | int,
         encoder_hidden_states: torch.Tensor,
         garment_latents: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
+    ) -> tuple[torch.Tensor | CoordinateMaps, ...]:
         """
         Args:
             sample (`torch.Tensor`): The U-Net's input, (batch, in_channels, height, width).
@@ -95,7 +103,8 @@ class SpatialEncoder(
             garment_latents (`torch.Tensor`): Scaled latent of the garment image, (batch, 4, height, width).
 
         Returns:
-            `tuple[torch.Tensor, ...]`: the feature maps, highest resolution first.
+            `tuple[torch.Tensor, ...]`: the feature maps, highest resolution first; before them the `CoordinateMaps`,
+            where the network makes any.
         """
         time_embedding = self.time_embedding(timestep_features(self.time_proj, timestep, sample))
         hidden_states = self.conv_in(sample) + self.garment_conv_in(garment_latents)
@@ -106,4 +115,7 @@ class SpatialEncoder(
             else:
                 hidden_states, states = block(hidden_states, time_embedding)
             features += states
+        if self.config.coordinate_channels is not None:
+            conditioning = sample[:, self.config.garment_channels :]
+            return (self.coordinates(conditioning, garment_latents), *features)
         return features

@@ -41,6 +41,8 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         num_attention_heads (`int`, *optional*, defaults to 8): Heads at every level.
         norm_num_groups (`int`, *optional*, defaults to 32): Groups of every group norm.
         zero_cross_attention_positions (`bool`, *optional*, defaults to `False`): See `ZeroCrossAttention`.
+        coordinate_channels (`tuple[int, ...]`, *optional*):
+            Those of the spatial encoder, whose coordinates the zero cross-attentions use then; without by default.
     """
 
     _supports_gradient_checkpointing = True
@@ -67,6 +69,7 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
         zero_cross_attention_positions: bool = False,
+        coordinate_channels: tuple[int, ...] | None = None,
     ):
         super().__init__()
         levels = len(block_out_channels)
@@ -119,7 +122,11 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
                 **common,
             }
             if block_type == "TryOnUpBlock2D":
-                block = TryOnUpBlock2D(zero_cross_attention_positions=zero_cross_attention_positions, **arguments)
+                block = TryOnUpBlock2D(
+                    zero_cross_attention_positions=zero_cross_attention_positions,
+                    zero_cross_attention_coordinates=coordinate_channels is not None,
+                    **arguments,
+                )
             else:
                 block = get_up_block(block_type, **arguments, **unused)
             self.up_blocks.append(block)
@@ -147,7 +154,8 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
             sample (`torch.Tensor`): (batch, in_channels, height, width); sides of any size from 1.
             timestep (`torch.Tensor`, `float` or `int`): One for all, or (batch,).
             encoder_hidden_states (`torch.Tensor`): Garment embedding, (batch, tokens, cross_attention_dim).
-            garment_features (`tuple[torch.Tensor, ...]`): The spatial encoder's maps, highest resolution first.
+            garment_features (`tuple[torch.Tensor, ...]`):
+                The spatial encoder's maps, highest resolution first, after its coordinates where it has any.
             attention_recorder (`AttentionRecorder`, *optional*):
                 Receives the queries and keys of the zero cross-attentions; changes no bit of the result.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
@@ -173,6 +181,9 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
 
         # 4. decoder
         block_index = 0
+        coordinates = None
+        if self.config.coordinate_channels is not None:
+            coordinates, *garment_features = garment_features
         for block in self.up_blocks:
             layers = len(block.resnets)
             skips, block_skips = skips[:-layers], skips[-layers:]
@@ -188,6 +199,7 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
                     upsample_size,
                     block_index,
                     attention_recorder,
+                    coordinates,
                 )
                 block_index += layers
             elif getattr(block, "has_cross_attention", False):

@@ -9,6 +9,7 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import nn
 
 from .attention_maps import AttentionRecorder
+from .garment_coordinates import CoordinateMaps
 from .zero_cross_attention import ZeroCrossAttention
 
 
@@ -16,10 +17,16 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
     """`CrossAttnUpBlock2D` with zero cross-attention to the garment before each skip is concatenated.
 
     State-dict keys equal the stock block's plus `zero_cross_attentions`. Arguments are the stock block's, and
-    `zero_cross_attention_positions` (see `ZeroCrossAttention`).
+    `zero_cross_attention_positions` and `zero_cross_attention_coordinates` (see `ZeroCrossAttention`).
     """
 
-    def __init__(self, *, zero_cross_attention_positions: bool = False, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        zero_cross_attention_positions: bool = False,
+        zero_cross_attention_coordinates: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         num_layers, out_channels = kwargs["num_layers"], kwargs["out_channels"]
         self.zero_cross_attentions: nn.ModuleList = nn.ModuleList(
@@ -30,6 +37,7 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
                 num_attention_heads=kwargs["num_attention_heads"],
                 norm_num_groups=kwargs["resnet_groups"],
                 positions=zero_cross_attention_positions,
+                coordinates=zero_cross_attention_coordinates,
             )
             for index in range(num_layers)
         )
@@ -44,6 +52,7 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
         upsample_size: tuple[int, int] | None = None,
         first_block: int = 0,
         attention_recorder: AttentionRecorder | None = None,
+        coordinates: CoordinateMaps | None = None,
     ) -> torch.Tensor:
         """
         Args:
@@ -55,11 +64,12 @@ class TryOnUpBlock2D(CrossAttnUpBlock2D):
             upsample_size (`tuple[int, int]`, *optional*): Height and width to upsample to.
             first_block (`int`, *optional*, defaults to 0): Index in the decoder of the first block here.
             attention_recorder (`AttentionRecorder`, *optional*): Receives queries and keys.
+            coordinates (`CoordinateMaps`, *optional*): Needed by a block with coordinates.
         """
         layers = zip(self.resnets, self.attentions, self.zero_cross_attentions, strict=True)
         for index, (resnet, attention, zero_cross_attention) in enumerate(layers):
             hidden_states = zero_cross_attention(
-                hidden_states, garment_features[-1 - index], first_block + index, attention_recorder
+                hidden_states, garment_features[-1 - index], first_block + index, attention_recorder, coordinates
             )
             hidden_states = torch.cat([hidden_states, res_hidden_states_tuple[-1 - index]], dim=1)
             if torch.is_grad_enabled() and self.gradient_checkpointing:

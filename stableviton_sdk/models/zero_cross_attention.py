@@ -9,6 +9,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
 from .attention_maps import AttentionRecorder, project_query_and_key
+from .garment_coordinates import CoordinateMaps, attend, coordinate_features, with_coordinates
 
 
 class ZeroCrossAttention(nn.Module):
@@ -23,6 +24,8 @@ class ZeroCrossAttention(nn.Module):
         norm_num_groups (`int`, *optional*, defaults to 32): Groups of the input's group norm.
         positions (`bool`, *optional*, defaults to `False`):
             Add sinusoidal 2D positions to queries and keys. The released weights were trained without.
+        coordinates (`bool`, *optional*, defaults to `False`):
+            Let queries and keys agree where their places on the garment's pattern do; see `GarmentCoordinates`.
     """
 
     def __init__(
@@ -32,9 +35,12 @@ class ZeroCrossAttention(nn.Module):
         num_attention_heads: int = 8,
         norm_num_groups: int = 32,
         positions: bool = False,
+        coordinates: bool = False,
     ):
         super().__init__()
         self.positions = positions
+        if coordinates:
+            self.coordinate_weight = nn.Parameter(torch.ones(num_attention_heads))
         self.transformer: Transformer2DModel = Transformer2DModel(
             num_attention_heads,
             channels // num_attention_heads,
@@ -53,6 +59,7 @@ class ZeroCrossAttention(nn.Module):
         garment_features: torch.Tensor,
         block: int = 0,
         attention_recorder: AttentionRecorder | None = None,
+        coordinates: CoordinateMaps | None = None,
     ) -> torch.Tensor:
         """
         Args:
@@ -60,6 +67,7 @@ class ZeroCrossAttention(nn.Module):
             garment_features (`torch.Tensor`): Garment features, (batch, garment_channels, height', width').
             block (`int`, *optional*, defaults to 0): This block's index in the decoder, for the recorder.
             attention_recorder (`AttentionRecorder`, *optional*): Receives this block's queries and keys.
+            coordinates (`CoordinateMaps`, *optional*): Needed by a block with coordinates, and by no other.
 
         Returns:
             `torch.Tensor`: of the shape of `hidden_states`.
@@ -68,10 +76,12 @@ class ZeroCrossAttention(nn.Module):
         garment_tokens = garment_features.flatten(2).transpose(1, 2)  # (batch, height' * width', garment_channels)
         if attention_recorder is not None and not attention_recorder.should_record(block):
             attention_recorder = None
-        if attention_recorder is None and not self.positions:
+        if attention_recorder is None and not self.positions and coordinates is None:
             attended = self.transformer(hidden_states, encoder_hidden_states=garment_tokens, return_dict=False)[0]
         else:
-            attended = self._forward_unfused(hidden_states, garment_tokens, garment_size, block, attention_recorder)
+            attended = self._forward_unfused(
+                hidden_states, garment_tokens, garment_size, block, attention_recorder, coordinates
+            )
         return hidden_states + self.zero_conv(attended)
 
     def _forward_unfused(
@@ -81,6 +91,7 @@ class ZeroCrossAttention(nn.Module):
         garment_size: torch.Size,
         block: int,
         attention_recorder: AttentionRecorder | None,
+        coordinates: CoordinateMaps | None,
     ) -> torch.Tensor:
         """`Transformer2DModel.forward` written out, to expose queries and keys; bit-identical."""
         transformer, layer = self.transformer, self.transformer.transformer_blocks[0]
@@ -91,10 +102,17 @@ class ZeroCrossAttention(nn.Module):
             garment_tokens = garment_tokens + sinusoidal_positions(*garment_size, garment_tokens.shape[-1], tokens)
         tokens = layer.attn1(layer.norm1(tokens)) + tokens
         query_tokens = layer.norm2(tokens)
-        if attention_recorder is not None:
+        if attention_recorder is not None or coordinates is not None:
             query, key = project_query_and_key(layer.attn2, query_tokens, garment_tokens)
-            attention_recorder.record(block, query, key, (height, width), tuple(garment_size))
-        tokens = layer.attn2(query_tokens, encoder_hidden_states=garment_tokens) + tokens
+            if coordinates is not None:
+                features = coordinate_features(coordinates, (height, width), tuple(garment_size))
+                query, key = with_coordinates(query, key, *features, self.coordinate_weight)
+            if attention_recorder is not None:
+                attention_recorder.record(block, query, key, (height, width), tuple(garment_size))
+        if coordinates is None:
+            tokens = layer.attn2(query_tokens, encoder_hidden_states=garment_tokens) + tokens
+        else:
+            tokens = attend(layer.attn2, query, key, garment_tokens) + tokens
         tokens = layer.ff(layer.norm3(tokens)) + tokens
         attended = tokens.reshape(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
         return transformer.proj_out(attended) + hidden_states

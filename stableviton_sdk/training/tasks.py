@@ -20,6 +20,7 @@ TASKS = {
     "bundle": ("bundled.assemble", "BundleConfig", "bundled.assemble", "make_bundle"),
     "autoencoder": ("bundled.autoencoder", "AutoencoderConfig", "bundled.autoencoder", "train_autoencoder"),
     "decoder": ("bundled.decoder", "DecoderConfig", "bundled.decoder", "train_decoder"),
+    "coordinates": ("bundled.coordinates", "CoordinatesConfig", "bundled.coordinates", "train_coordinates"),
     "body": ("bundled.body_training", "BodyConfig", "bundled.body_training", "train_body"),
 }
 

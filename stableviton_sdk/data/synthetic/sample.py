@@ -17,6 +17,7 @@ from .canvas import shape_of
 from .derived import DerivedMaps
 from .figures import sample_body, sample_garment, stage_for
 from .garment import Garment
+from .layout import move_on_canvas, panel_maps, panels_at
 from .scene import Rendering, Stage
 from .style import Style, StyleName, get_style
 
@@ -132,17 +133,18 @@ class SyntheticSample:
                 true ones by default, and where nobody is found.
         """
         names = "person", "garment", "worn_mask", "correspondence"
-        return self._item(names, derived and derived(self.person_in_other))
+        return self._item(names, self.worn, derived and derived(self.person_in_other))
 
     def in_other(self, derived: DerivedMaps | None = None) -> dict[str, Any]:
         """Likewise for the other garment, whose wearer is the `person` then."""
         names = "person_in_other", "garment_other", "worn_mask_other", "correspondence_other"
-        return self._item(names, derived and derived(self.person))
+        return self._item(names, self.other, derived and derived(self.person))
 
-    def _item(self, names: Sequence[str], maps: dict[str, np.ndarray] | None) -> dict[str, Any]:
+    def _item(self, names: Sequence[str], garment: Garment, maps: dict[str, np.ndarray] | None) -> dict[str, Any]:
         renamed = zip(("person", "garment", "worn_mask", "correspondence"), names, strict=True)
         shared = maps or {name: getattr(self, name) for name in ("agnostic", "densepose", "mask")}
-        return shared | {new: getattr(self, name) for new, name in renamed}
+        item = shared | {new: getattr(self, name) for new, name in renamed}
+        return item | {"panel": panels_at(garment, item["correspondence"]), "panel_maps": panel_maps(garment)}
 
 
 class SyntheticDataset:
@@ -165,6 +167,8 @@ class SyntheticDataset:
         derived (`float`, *optional*, defaults to 0.0):
             Share of these items whose maps are derived from the person in the garment that the item doesn't show.
         preprocessor (`str`, *optional*): Folder of what derives them; the bundled one by default.
+        moved (`float`, *optional*, defaults to 0.0):
+            Share of these items whose garment is smaller and elsewhere on its canvas than a shop would lay it.
 
     Raises:
         `InvalidInput`: for a negative length or seed, an unknown style, a share that isn't within 0 and 1, or a size
@@ -181,6 +185,7 @@ class SyntheticDataset:
         garments: Literal["worn", "both"] = "worn",
         derived: float = 0.0,
         preprocessor: str | None = None,
+        moved: float = 0.0,
     ):
         self.length: int = _natural(length, "length")
         self.seed: int = _natural(seed, "seed")
@@ -190,10 +195,12 @@ class SyntheticDataset:
         self.transform: Callable[[SyntheticSample], Any] = SyntheticSample.as_dict if transform is None else transform
         if garments not in ("worn", "both") or (garments == "both" and transform is not None):
             raise InvalidInput(f"garments is {garments!r}: pass 'worn', or 'both' without transform.")
-        if not 0 <= derived <= 1 or (derived and garments != "both"):
-            raise InvalidInput(f"derived is {derived!r}: pass a share from 0 to 1, with garments='both'.")
+        for name, share in (("derived", derived), ("moved", moved)):
+            if not 0 <= share <= 1 or (share and garments != "both"):
+                raise InvalidInput(f"{name} is {share!r}: pass a share from 0 to 1, with garments='both'.")
         self.garments = garments
         self.derived = derived
+        self.moved = moved
         self._maps = DerivedMaps(preprocessor)
         self._latest: tuple[int, SyntheticSample] | None = None
 
@@ -214,7 +221,11 @@ class SyntheticDataset:
             latest = self._latest = number, self._render(number)
         lot = np.random.default_rng([self.seed, number, other, 83]).random()
         maps = self._maps if lot < self.derived else None
-        return latest[1].in_other(maps) if other else latest[1].in_worn(maps)
+        item = latest[1].in_other(maps) if other else latest[1].in_worn(maps)
+        rng = np.random.default_rng([self.seed, number, other, 89])
+        if rng.random() < self.moved:
+            item = move_on_canvas(item, latest[1].other if other else latest[1].worn, rng)
+        return item
 
     def _render(self, number: int) -> SyntheticSample:
         return render_pair(self.seed, number, self.styles[number % len(self.styles)], self.size)

@@ -50,19 +50,21 @@ def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> B
 
     Args:
         items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
-        wanted (`Sequence[str]`, *optional*): Which of `worn_mask` and `correspondence` to take along.
+        wanted (`Sequence[str]`, *optional*):
+            Which of `worn_mask`, `correspondence`, `panel` and `panel_maps` to take along.
 
     Returns:
         `dict[str, Any]`: images, float32 (batch, 3, H, W) in [-1, 1], contiguous; `mask` and `worn_mask`, bool
-        (batch, 1, H, W); `correspondence`, float32 (batch, H, W, 2); `positions`, int64 (batch,).
+        (batch, 1, H, W); `correspondence`, float32 (batch, H, W, 2); `positions`, int64 (batch,); `panel`, uint8
+        (batch, H, W), and `panel_maps`, float32 (batch, 3, 2, 3), as `data.synthetic.layout` makes them.
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}
     for name in IMAGES:
         batch[name] = stack_images(item[name] for item in items)
-    for name in ("mask", *(name for name in wanted if name != "correspondence")):
-        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))[:, None]
-    if "correspondence" in wanted:
-        batch["correspondence"] = torch.from_numpy(np.stack([item["correspondence"] for item in items]))
+    for name in ("mask", *wanted):
+        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
+        if name in ("mask", "worn_mask"):
+            batch[name] = batch[name][:, None]
     return batch
 
 

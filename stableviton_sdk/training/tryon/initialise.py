@@ -169,7 +169,13 @@ def spatial_encoder_config(unet_config: Mapping[str, Any]) -> dict[str, Any]:
         "block_out_channels": tuple(unet_config["block_out_channels"][:-1]),
         **{
             option: unet_config[option]
-            for option in ("layers_per_block", "cross_attention_dim", "num_attention_heads", "norm_num_groups")
+            for option in (
+                "layers_per_block",
+                "cross_attention_dim",
+                "num_attention_heads",
+                "norm_num_groups",
+                "coordinate_channels",
+            )
         },
     }
 

@@ -72,7 +72,7 @@ def fill_latent_cache(
         vae (`nn.Module`): The pipeline's autoencoder.
         shape (`tuple[int, int]`): Height and width of the images.
         garment_side (`int`): Side of the square that the garment encoder sees.
-        needs (`Sequence[str]`): Maps that the losses need beside the images: `worn_mask`, `correspondence`.
+        needs (`Sequence[str]`): What the losses need beside the images; see `collate`.
         source (`Mapping[str, Any]`): Reader and options of the data set, as JSON holds them, to tell caches apart.
         workers (`int`, *optional*, defaults to 0): Processes that read data.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
@@ -156,4 +156,9 @@ def _compact(batch: Batch, garment_side: int) -> dict[str, np.ndarray]:
         places = batch["correspondence"].permute(0, 3, 1, 2)
         places = correspondence_at_cells(places, latent_shape, SEAM * int(batch["garment_shape"][0]))
         values["correspondence"] = places.permute(0, 2, 3, 1).half()
+    if "panel" in batch:
+        values["panel"] = F.interpolate(batch["panel"][:, None].float(), size=latent_shape, mode="nearest-exact")
+        values["panel"] = values["panel"][:, 0].byte()
+    if "panel_maps" in batch:
+        values["panel_maps"] = batch["panel_maps"]
     return {name: value.cpu().numpy() for name, value in values.items()}
