@@ -40,7 +40,7 @@ class ZeroCrossAttention(nn.Module):
         super().__init__()
         self.positions = positions
         if coordinates:
-            self.coordinate_weight = nn.Parameter(torch.ones(num_attention_heads))
+            self.coordinate_weight: nn.Parameter = nn.Parameter(torch.ones(num_attention_heads))
         self.transformer: Transformer2DModel = Transformer2DModel(
             num_attention_heads,
             channels // num_attention_heads,
@@ -93,7 +93,7 @@ class ZeroCrossAttention(nn.Module):
         attention_recorder: AttentionRecorder | None,
         coordinates: CoordinateMaps | None,
     ) -> torch.Tensor:
-        """`Transformer2DModel.forward` written out, to expose queries and keys; bit-identical."""
+        """`Transformer2DModel.forward` written out, to expose queries and keys; bit-identical without coordinates."""
         transformer, layer = self.transformer, self.transformer.transformer_blocks[0]
         batch, channels, height, width = hidden_states.shape
         tokens = transformer.proj_in(transformer.norm(hidden_states)).permute(0, 2, 3, 1).reshape(batch, -1, channels)

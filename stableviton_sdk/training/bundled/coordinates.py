@@ -14,7 +14,7 @@ from ...models.spatial_encoder import SpatialEncoder
 from ...models.unet import TryOnUNet
 from ...pipelines.pipeline_tryon import TryOnPipeline
 from ..config import DataConfig
-from ..loop.config import Config, Count, CountOrZero, Field, ValidationInfo, field_validator
+from ..loop.config import Count, CountOrZero, Field, ValidationInfo, field_validator
 from ..loop.resumption import check_steps
 from ..tryon.batches import collate_encoded
 from ..tryon.latent_cache import fill_latent_cache
