@@ -10,6 +10,7 @@ PoseMethod = Literal["openpose", "dwpose"]
 InitFrom = Literal["agnostic", "person", "noise"]
 OutputType = Literal["pil", "np", "pt", "latent"]
 DtypeName = Literal["fp16", "bf16", "fp32"]
+Quality = Literal["exact", "balanced", "fast", "turbo"]
 
 ImageMetric = Literal["ssim", "psnr", "lpips", "ssim_region", "psnr_region"]
 SetMetric = Literal["fid", "kid_x1000"]
@@ -24,6 +25,7 @@ POSE_METHODS: tuple[PoseMethod, ...] = get_args(PoseMethod)
 INIT_FROM: tuple[InitFrom, ...] = get_args(InitFrom)
 OUTPUT_TYPES: tuple[OutputType, ...] = get_args(OutputType)
 DTYPE_NAMES: tuple[DtypeName, ...] = get_args(DtypeName)
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 IMAGE_METRICS: tuple[ImageMetric, ...] = get_args(ImageMetric)
 SET_METRICS: tuple[SetMetric, ...] = get_args(SetMetric)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..choices import CATEGORIES, DTYPE_NAMES, POSE_METHODS
+from ..choices import CATEGORIES, DTYPE_NAMES, POSE_METHODS, QUALITIES
 from ..errors import InvalidInput
 
 PREPARATION = ("person_box", "pose", "mask_dilation")
@@ -32,6 +32,17 @@ def add_model(parser: Any, *, help: str, default: str | None = None) -> None:
     add_device(parser)
     parser.add_argument("--dtype", choices=DTYPE_NAMES, help="number type; default: fp16 on cuda, else fp32")
     add_consent(parser)
+
+
+def add_quality(parser: Any, *, default: str | None = "exact") -> None:
+    """Add `--quality`; see `TryOnPipeline.__call__`."""
+    parser.add_argument(
+        "--quality",
+        choices=QUALITIES,
+        default=default,
+        help="how much time to take: as the weights were run by their authors, or fewer steps (exact); the bundled "
+        "model paints in one step whatever the quality",
+    )
 
 
 def add_consent(parser: Any) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_device, add_metadata, check_outputs, parse_seed, parse_share
+from .arguments import add_device, add_metadata, add_quality, check_outputs, parse_seed, parse_share
 from .device import choose_device
 from .messages import progress_bars_only_on_tty
 
@@ -31,6 +31,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="also write person, garment, result and where the garment's pixels went, side by side",
     )
     parser.add_argument("--seed", type=parse_seed, default=0, metavar="N", help="of the noise (%(default)s)")
+    add_quality(parser)
     parser.add_argument(
         "--detail",
         type=parse_share,
@@ -64,11 +65,21 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(arguments.seed)
     result = pipeline(
-        person, garment, generator=generator, detail=arguments.detail, output_attention=sheet is not None
+        person,
+        garment,
+        quality=arguments.quality,
+        generator=generator,
+        detail=arguments.detail,
+        output_attention=sheet is not None,
     )
     image = result.images[0]
     settings = result_settings(
-        pipeline, model_identity(pipeline), seed=arguments.seed, num_inference_steps=None, detail=arguments.detail
+        pipeline,
+        model_identity(pipeline),
+        seed=arguments.seed,
+        quality=arguments.quality,
+        num_inference_steps=None,
+        detail=arguments.detail,
     )
     save_image(image, output, settings, metadata=arguments.metadata)
     if sheet is not None:

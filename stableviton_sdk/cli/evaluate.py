@@ -13,7 +13,7 @@ from ..choices import DATA_KINDS, FEATURE_LIBRARIES, INIT_FROM, METRICS, SETTING
 from ..errors import WeightsUnavailable
 from ..hub.pending import Download
 from ..pipelines.places import DEFAULT_MODEL
-from .arguments import add_model, parse_count, parse_guidance, parse_seed, parse_steps
+from .arguments import add_model, add_quality, parse_count, parse_guidance, parse_seed, parse_steps
 from .consent import Consent, missing_networks
 from .device import choose_device, choose_dtype
 from .loading import load_pipeline
@@ -73,8 +73,9 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
 
     painting = parser.add_argument_group("painting")
+    add_quality(painting, default=None)
     painting.add_argument(
-        "--steps", type=parse_steps, metavar="N", help="denoising steps; default: the model's own, 50 for the authors'"
+        "--steps", type=parse_steps, metavar="N", help="denoising steps; default: as many as the quality has"
     )
     painting.add_argument("--guidance-scale", type=parse_guidance, metavar="X", help="1 turns guidance off (1.0)")
     painting.add_argument("--start", choices=INIT_FROM, help="what is noised (agnostic)")
@@ -161,7 +162,6 @@ def run(arguments: argparse.Namespace) -> None:
             sizes = ["{} x {}".format(*size) for size in (model_size, data.size)]
             LOGGER.warning("the model was trained at %s and paints at %s: --size sets it.", *sizes)
         pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
-        painting.setdefault("steps", pipeline.config.default_num_inference_steps)
     refusals = _fetch_metric_weights(arguments, consent)
     networks = load_networks(arguments.metrics, arguments.feature_library, device, refusals=refusals)
     report = evaluate(
@@ -211,7 +211,9 @@ def _open_data(arguments: argparse.Namespace, model_size: tuple[int, int] | None
 
 def _painting_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Those that were given."""
-    names = {name: name for name in ("steps", "guidance_scale", "seed", "batch_size")} | {"init_from": "start"}
+    names = {name: name for name in ("quality", "steps", "guidance_scale", "seed", "batch_size")} | {
+        "init_from": "start"
+    }
     given = {name: getattr(arguments, option) for name, option in names.items()}
     given = {name: value for name, value in given.items() if value is not None}
     return given | ({"paste_back": False} if arguments.no_repaint else {})

@@ -16,6 +16,7 @@ from .arguments import (
     add_metadata,
     add_model,
     add_preparation,
+    add_quality,
     check_outputs,
     given_preparation_options,
     parse_guidance,
@@ -67,11 +68,9 @@ def add_parser(commands: Any, **options: Any) -> None:
         default="flat-lay",
         help="model: worn by a person, cut out of the photo",
     )
+    add_quality(painting)
     painting.add_argument(
-        "--steps",
-        type=parse_steps,
-        metavar="N",
-        help="denoising steps; default: the model's own, 50 for the authors'",
+        "--steps", type=parse_steps, metavar="N", help="denoising steps; default: as many as the quality has"
     )
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise; default: another one every time")
     painting.add_argument(
@@ -149,6 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = {
         "category": arguments.category,
         "garment_photo": arguments.garment_photo,
+        "quality": arguments.quality,
         "num_inference_steps": arguments.steps,
         "guidance_scale": arguments.guidance_scale,
         "init_from": arguments.init_from,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ class InferenceSettings:
     """Options of the pipeline's call, the same for all pairs of a run.
 
     Args:
-        steps (`int`, *optional*, defaults to 50): Number of denoising steps.
+        steps (`int`, *optional*): Number of denoising steps; by default as many as the quality has.
+        quality (`str`, *optional*, defaults to `"exact"`): As for the pipeline.
         guidance_scale (`float`, *optional*, defaults to 1.0): Weight of the garment; 1 turns guidance off.
         init_from (`str`, *optional*, defaults to `"agnostic"`): Image that is noised first, as for the pipeline.
         seed (`int`, *optional*, defaults to 0): Seed of the noise, together with each pair's name.
@@ -35,7 +36,8 @@ class InferenceSettings:
         paste_back (`bool`, *optional*, defaults to `True`): Whether the photo's pixels outside the mask are kept.
     """
 
-    steps: int = 50
+    steps: int | None = None
+    quality: str = "exact"
     guidance_scale: float = 1.0
     init_from: str = "agnostic"
     seed: int = 0
@@ -48,10 +50,16 @@ class InferenceSettings:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InvalidInput(f"{name} is {value!r}: pass a whole number from {least}.")
 
+    def resolved_for(self, pipeline: TryOnPipeline) -> InferenceSettings:
+        """These settings with the steps of exact results stated, by which a folder of older results is recognised."""
+        steps = pipeline.quality_preset(self.quality).num_inference_steps
+        return replace(self, steps=steps) if self.steps is None and self.quality == "exact" else self
+
     def call_options(self) -> dict[str, Any]:
         """Arguments of the pipeline's call that the images depend on."""
         return {
             "num_inference_steps": self.steps,
+            "quality": self.quality,
             "guidance_scale": self.guidance_scale,
             "init_from": self.init_from,
             "paste_back": self.paste_back,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Collection
@@ -100,11 +101,11 @@ def evaluate(
     require("torchmetrics.functional.image")
     output = Path(output)
     if pipeline is not None:
-        settings = settings or InferenceSettings(steps=pipeline.config.default_num_inference_steps)
+        settings = (settings or InferenceSettings()).resolved_for(pipeline)
         pipeline.check_inputs(  # before anything is written: a folder keeps the settings that it was begun with
             height=data.size[1],
             width=data.size[0],
-            num_inference_steps=settings.steps,
+            num_inference_steps=settings.steps or pipeline.quality_preset(settings.quality).num_inference_steps,
             guidance_scale=settings.guidance_scale,
             num_images_per_prompt=1,
             init_from=settings.init_from,
@@ -114,6 +115,8 @@ def evaluate(
         device = pipeline._execution_device
         model = {**describe_model(pipeline, model_name), "device": device.type}
         source: dict[str, Any] = {"model": model, "settings": asdict(settings)}
+        if settings.quality != "exact":
+            source["preset"] = json.loads(json.dumps(asdict(pipeline.quality_preset(settings.quality))))
         # the same weights under another name are the same model
         identity = {name: value for name, value in model.items() if name != "name"}
         begin_or_resume(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +23,36 @@ NEEDED = {
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
+# For the authors' weights, and others that state none: plain values, since a pipeline's config is saved as JSON.
+# `exact` names the scheduler that the weights came with; its steps are `default_num_inference_steps`.
+DEFAULT_PRESETS: dict[str, dict[str, Any]] = {
+    "exact": {"scheduler": "PNDMScheduler"},
+    "balanced": {
+        "num_inference_steps": 20,
+        "scheduler": "UniPCMultistepScheduler",
+        "scheduler_options": {"timestep_spacing": "trailing"},
+    },
+    # align your steps (arXiv 2404.14507), for Stable Diffusion 1.5
+    "fast": {
+        "num_inference_steps": 10,
+        "scheduler": "DPMSolverMultistepScheduler",
+        "timesteps": [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],
+    },
+    # the same schedule, interpolated in the logarithm of the noise
+    "turbo": {
+        "num_inference_steps": 5,
+        "scheduler": "DPMSolverMultistepScheduler",
+        "timesteps": [999, 714, 500, 259, 24],
+    },
+}
+
 # Options that suit weights, and what they are for weights that state none.
-DEFAULTS = {"default_num_inference_steps": 50, "correspondence_block": None, "default_detail": 0.0}
+DEFAULTS = {
+    "default_num_inference_steps": 50,
+    "correspondence_block": None,
+    "default_detail": 0.0,
+    "quality_presets": DEFAULT_PRESETS,
+}
 
 
 def check_components(components: Mapping[str, Any]) -> None:
@@ -123,7 +152,7 @@ def recall_options(components: Mapping[str, Any], given: Mapping[str, Any]) -> d
     remembered = getattr(components["unet"], "_pipeline_options", {})
     for name, default in DEFAULTS.items():
         if options[name] is None:
-            options[name] = remembered.get(name, default)
+            options[name] = copy.deepcopy(remembered.get(name, default))
     components["unet"]._pipeline_options = {name: options[name] for name in DEFAULTS}
     return options
 

@@ -68,9 +68,11 @@ def result_settings(
         seed (`int`, *optional*): Of the noise.
         options: Arguments of the call, of JSON's types.
     """
-    for name in ("num_inference_steps", "detail"):
-        if name in options and options[name] is None:
-            options[name] = pipeline.config[f"default_{name}"]
+    if "num_inference_steps" in options and options["num_inference_steps"] is None:
+        preset = pipeline.quality_preset(options.get("quality", "exact"))
+        options["num_inference_steps"] = preset.num_inference_steps
+    if "detail" in options and options["detail"] is None:
+        options["detail"] = pipeline.config.default_detail
     width, height = pipeline.default_size
     return {**identity, "seed": seed, "width": width, "height": height, **options}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import os
 import tempfile
@@ -52,6 +51,7 @@ from .components import check_components, check_same_dtype, check_scheduler, rec
 from .lora import TryOnLoraLoaderMixin, refuse_adapters
 from .pasting import paste_into_photos
 from .pipeline_output import TryOnPipelineOutput
+from .presets import QualityPreset, make_scheduler, resolve_preset
 
 # Options of saved pipelines, by their names in earlier versions.
 RENAMED_OPTIONS = {"default_steps": "default_num_inference_steps", "attention_block": "correspondence_block"}
@@ -79,6 +79,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             Zero cross-attention block that answers where pixels came from, 0 being the decoder's lowest resolution;
             by default each image's sharpest. (An unsupervised block can be confidently wrong.)
         default_detail (`float`, *optional*, defaults to 0.0): Detail transfer of a call that doesn't say, in [0, 1].
+        quality_presets (`dict[str, dict]`, *optional*):
+            What `quality=` means for these weights, by the fields of `QualityPreset`; by default what suits the
+            authors' (`components.DEFAULT_PRESETS`).
     """
 
     # The spatial encoder alternates with the U-Net at every step, so it stays out of the sequence and on the device.
@@ -98,6 +101,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         default_num_inference_steps: int | None = None,
         correspondence_block: int | None = None,
         default_detail: float | None = None,
+        quality_presets: dict[str, dict[str, Any]] | None = None,
     ):
         super().__init__()
         components = {
@@ -113,6 +117,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             "default_num_inference_steps": default_num_inference_steps,
             "correspondence_block": correspondence_block,
             "default_detail": default_detail,
+            "quality_presets": quality_presets,
         }
         check_components(components)
         self.register_modules(**components)
@@ -341,6 +346,18 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     def default_height(self) -> int:
         """Height in pixels that the weights were trained at."""
         return self.default_size[1]
+
+    def quality_preset(self, quality: str) -> QualityPreset:
+        """Steps and scheduler of a quality, for these weights and this scheduler.
+
+        Args:
+            quality (`str`): `"exact"`, `"balanced"`, `"fast"` or `"turbo"`.
+
+        Raises:
+            `InvalidInput`: for any other.
+        """
+        presets, steps = self.config.quality_presets, self.config.default_num_inference_steps
+        return resolve_preset(quality, presets, steps, self.scheduler)
 
     @property
     def guidance_scale(self) -> float:
@@ -700,6 +717,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         garment_photo: str = "flat-lay",
         height: int | None = None,
         width: int | None = None,
+        quality: str = "exact",
         num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         num_images_per_prompt: int = 1,
@@ -736,8 +754,13 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             garment_photo (`str`, *optional*, defaults to `"flat-lay"`): `"flat-lay"` or `"model"` (worn).
             height (`int`, *optional*), width (`int`, *optional*):
                 Size in pixels that the network works at; as trained by default. The result has the photo's size.
+            quality (`str`, *optional*, defaults to `"exact"`):
+                `"exact"`, `"balanced"`, `"fast"` or `"turbo"`: fewer steps, by a scheduler made for them, as the
+                weights' `quality_presets` say: 50, 20, 10 and 5 steps for the authors'; the bundled model paints in
+                one step whatever the quality. `num_inference_steps` wins, and so does a scheduler that you put in
+                the pipeline.
             num_inference_steps (`int`, *optional*):
-                Denoising steps; by default as many as suit the weights: 50 for the authors'.
+                Denoising steps; by default as many as the quality says.
             guidance_scale (`float`, *optional*, defaults to 1.0):
                 Classifier-free guidance towards the garment's embedding, from 0. Up to 1, the authors' value, it is
                 off; above 1 every step costs two evaluations.
@@ -791,8 +814,10 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         with self._calls.begin(networks) as call:
             # 1. check what needs no image
             width, height = size = self._size(height, width)
+            preset = self.quality_preset(quality)
+            given_steps = num_inference_steps
             if num_inference_steps is None:
-                num_inference_steps = self.config.default_num_inference_steps
+                num_inference_steps = preset.num_inference_steps
             if detail is None:
                 detail = self.config.default_detail
             self.check_inputs(
@@ -843,8 +868,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             conditioning = conditioning.to(dtype)[person_index]
 
             # 4. timesteps and latents
-            scheduler = copy.deepcopy(self.scheduler)
-            scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+            scheduler = make_scheduler(self.scheduler, preset, given_steps, self._execution_device)
             timesteps = scheduler.timesteps
             call.num_timesteps = len(timesteps)
             latents = self.prepare_latents(init_latents, shape, scheduler, generator, latents)

@@ -79,6 +79,21 @@ def test_the_options_arrive_at_the_pipeline(tiny_folder, files, capsys):
     assert abs(difference).max() <= 1
 
 
+def test_a_quality_arrives_at_the_pipeline(tiny_folder, files):
+    arguments = ["try-on", "person.png", "garment.png", "--output", "fast.png", "--device", "cpu", "--seed", "7"]
+    arguments += ["--mask", "mask.png", "--densepose", "densepose.png", "--model", str(tiny_folder)]
+    assert main([*arguments, "--dtype", "fp32", "--quality", "fast"]) == 0
+    expected = tiny_pipeline()(
+        "person.png",
+        "garment.png",
+        mask="mask.png",
+        densepose="densepose.png",
+        quality="fast",
+        generator=torch.Generator().manual_seed(7),
+    ).images[0]
+    assert abs(np.asarray(Image.open("fast.png")).astype(int) - np.asarray(expected)).max() <= 1
+
+
 def test_half_precision_works_on_a_cpu_without_being_called_impossible(tiny_folder, files, capsys):
     heard = []
     handler = logging.Handler()

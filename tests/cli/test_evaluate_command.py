@@ -49,6 +49,7 @@ def test_usage_errors_of_the_command(capsys):
         ([], "DATA"),
         (["synthetic"], "--output"),
         (["synthetic", "--output", "x", "--results", "y", "--steps", "3"], "painted already"),
+        (["synthetic", "--output", "x", "--results", "y", "--quality", "fast"], "painted already"),
         (["synthetic", "--output", "x", "--results", "y", "--dtype", "fp16"], "painted already"),
         (["--compare", "a", "b", "--output", "x"], "--compare"),
         (["--compare", "a", "b", "--limit", "5"], "--compare"),

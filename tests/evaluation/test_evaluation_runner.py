@@ -235,10 +235,22 @@ def test_a_killed_run_goes_on_and_reports_what_an_uninterrupted_one_does(model, 
         np.testing.assert_array_equal(painted[0][name], values)
 
 
+def test_a_quality_is_reported_with_what_it_means(pipeline, tmp_path, listed):
+    data, settings = load_data(listed, size=SIZE, limit=1), InferenceSettings(quality="turbo")
+    report = run(data, tmp_path / "run", pipeline=pipeline, settings=settings, metrics=("psnr",))
+    assert report["settings"]["quality"] == "turbo"
+    assert report["preset"]["timesteps"] == pipeline.config.quality_presets["turbo"]["timesteps"]
+
+
+def test_exact_results_state_their_steps(pipeline):
+    assert InferenceSettings().resolved_for(pipeline).steps == pipeline.config.default_num_inference_steps
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
         ({"settings": InferenceSettings(steps=3)}, "settings.steps is 1, not 3"),
+        ({"settings": InferenceSettings(steps=1, quality="fast")}, "settings.quality is exact, not fast"),
         ({"settings": InferenceSettings(steps=1, seed=1)}, "settings.seed is 0, not 1"),
         ({"settings": InferenceSettings(steps=1, guidance_scale=2.0)}, "guidance_scale is 1.0, not 2.0"),
         ({"limit": 3}, "data.pairs is 2, not 3"),

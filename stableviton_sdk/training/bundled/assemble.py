@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
+from ...choices import QUALITIES
 from ...data.synthetic import render_pair
 from ...errors import IncompatibleCheckpoint, InvalidInput
 from ...images import save_atomically
@@ -72,6 +73,7 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
         default_num_inference_steps=config.steps,
         correspondence_block=config.correspondence_block,
         default_detail=config.detail,
+        quality_presets=quality_presets(config.steps),
     )
     folder = Path(config.output)
     bundle.save_pretrained(folder)
@@ -88,6 +90,13 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
             "too much for a package, train smaller networks."
         )
     return folder
+
+
+def quality_presets(steps: int) -> dict[str, dict[str, Any]]:
+    """The bundled model's presets: it paints in so few steps that no quality takes fewer."""
+    return {"exact": {"scheduler": "DDIMScheduler"}} | {
+        name: {"num_inference_steps": steps} for name in QUALITIES if name != "exact"
+    }
 
 
 def few_step_scheduler(scheduler: Any) -> DDIMScheduler:
