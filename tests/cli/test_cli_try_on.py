@@ -421,6 +421,7 @@ def test_the_result_says_how_it_was_made_and_nothing_of_the_photo_or_this_machin
             "height": 64,
             "category": "upper",
             "garment_photo": "flat-lay",
+            "quality": "exact",
             "num_inference_steps": 2,
             "guidance_scale": 1.0,
             "init_from": "agnostic",
