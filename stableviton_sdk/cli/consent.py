@@ -9,6 +9,7 @@ from ..choices import POSE_METHODS
 from ..errors import WeightsUnavailable
 from ..files import format_bytes
 from ..hub import pending
+from ..hub.download import hub_cache
 from ..hub.pending import Download
 from .messages import print_message
 
@@ -42,6 +43,7 @@ class Consent:
         for download in downloads:
             size = "of unknown size" if download.size is None else format_bytes(download.size)
             print_message(f"to download: {download.what}, {size}; licence: {download.licence}")
+        print_message(f"kept in {hub_cache()} (HF_HOME moves it), and not downloaded again")
         if not self.yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 raise WeightsUnavailable(

@@ -1,4 +1,4 @@
-"""The command line: `stableviton demo | try-on | prepare | convert | train | evaluate`.
+"""The command line: `stableviton demo | try-on | prepare | convert | train | evaluate | doctor`.
 
 Exit status: 0 done, 1 failed (one line on stderr says why), 2 unusable arguments, 130 interrupted.
 """
@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import convert, demo, evaluate, prepare, train, try_on
+from . import convert, demo, doctor, evaluate, prepare, train, try_on
 from .messages import print_message, print_warnings, user_message
 
-COMMANDS = (demo, try_on, prepare, convert, train, evaluate)
+COMMANDS = (demo, try_on, prepare, convert, train, evaluate, doctor)
 FAILED, INTERRUPTED = 1, 130
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = build_parser().parse_args(arguments)
     try:
         with print_warnings():
-            chosen.run(chosen)
+            return chosen.run(chosen) or 0
     except KeyboardInterrupt:
         if chosen.traceback:
             traceback.print_exc()
@@ -46,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print_message(message)
         return FAILED
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

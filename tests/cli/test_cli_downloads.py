@@ -46,7 +46,9 @@ def test_on_a_terminal_size_and_licence_are_said_before_the_question(capsys, ter
     lines = capsys.readouterr().err.splitlines()
     assert "VITONHD.ckpt of them/weights, 7.4 GB; licence: CC BY-NC-SA 4.0" in lines[0]
     assert "parser.onnx of them/networks, 267 MB; licence: MIT" in lines[1]
-    assert lines[2].startswith("Download 7.7 GB and accept")
+    assert "kept in " in lines[2]
+    assert "HF_HOME" in lines[2]
+    assert lines[3].startswith("Download 7.7 GB and accept")
     consent.ask([NETWORK])  # answered already: stdin holds nothing more
     assert capsys.readouterr().err == ""
 
@@ -94,11 +96,12 @@ def test_without_consent_the_default_model_is_described_and_not_a_byte_of_it_is_
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     arguments = ["try-on", "person.png", "garment.png", "--output", "out.png", "--device", "cpu"]
     status = main([*arguments, "--mask", "mask.png", "--densepose", "densepose.png"])
-    first, second = capsys.readouterr().err.splitlines()
+    first, place, second = capsys.readouterr().err.splitlines()
     assert status == 1
     size = format_bytes(len(released.data))
     assert first.startswith(f"stableviton: to download: ckpts/VITONHD.ckpt of rlawjdghek/StableVITON, {size}; ")
     assert "CC BY-NC-SA 4.0: non-commercial" in first
+    assert "kept in " in place
     assert "--yes" in second
     weights = [(method, path) for method, path in authors.take_requests() if "/api/" not in path]
     assert weights == [("HEAD", "/rlawjdghek/StableVITON/resolve/main/ckpts/VITONHD.ckpt")]
@@ -117,8 +120,8 @@ def test_a_raw_photo_asks_for_the_photo_networks_in_the_same_breath(authors, fil
     ):
         assert name in line
         assert "MB; licence: " in line
-    assert lines[6].startswith("Download ")
-    assert len(lines) == 7
+    assert lines[7].startswith("Download ")
+    assert len(lines) == 8
 
 
 def test_prepare_asks_for_the_networks_that_it_needs(authors, files, capsys, monkeypatch):

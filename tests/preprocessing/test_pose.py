@@ -18,7 +18,7 @@ from stableviton_sdk.preprocessing.analyzers.openpose import OpenPoseEstimator
 from stableviton_sdk.preprocessing.drawing import draw_pose
 from stableviton_sdk.preprocessing.joints import BONES, Body25
 
-Body, bodypose_model = pose_module._import_openpose()
+Body, bodypose_model = pose_module.import_openpose()
 
 COCO_18 = (
     *("nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist"),
@@ -383,7 +383,7 @@ except Exception as error:
 del sys.modules["mediapipe"]
 os.remove("mediapipe.py")
 sys.path.remove(os.getcwd())
-print([found.__name__ for found in pose._import_openpose()], os.environ.get("KMP_DUPLICATE_LIB_OK"), os.listdir())
+print([found.__name__ for found in pose.import_openpose()], os.environ.get("KMP_DUPLICATE_LIB_OK"), os.listdir())
 """
     environment = {name: value for name, value in os.environ.items() if name != "KMP_DUPLICATE_LIB_OK"}
     root = Path(stableviton_sdk.__file__).parents[1]

@@ -115,7 +115,7 @@ def _load_body(path: str | os.PathLike, device: str) -> Any:
     """controlnet_aux's `Body` with weights that are read as tensors only."""
     import torch
 
-    body_class, network_class = _import_openpose()
+    body_class, network_class = import_openpose()
     path = check_file(path, name="OpenPose", what="body_pose_model.pth")
     tensors = _read_tensors(path)
     with torch.device("meta"):  # neither memory nor random numbers for weights that are about to be replaced
@@ -154,7 +154,7 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _import_openpose() -> tuple[Any, Any]:
+def import_openpose() -> tuple[Any, Any]:
     """controlnet_aux's `Body` and its network's class; importing them imports all of controlnet_aux."""
     openmp_setting = os.environ.get("KMP_DUPLICATE_LIB_OK")
     try:
