@@ -12,8 +12,6 @@ from ..grids import labelled_grid
 from ..preprocessing.frame import Box
 from ..preprocessing.garment import PreparedGarment, garment_area
 from ..preprocessing.inputs import TryOnInputs
-from ..preprocessing.resampling import interpolate
-from ..validation import is_whole_number
 
 INVISIBLE, SOLID = 0.25, 0.65  # certainties: a spread of 0.31 and of 0.14 of the garment's sides
 STRIP = 2**20  # pixels worked on at once: float buffers of a 48-megapixel photo would take gigabytes
@@ -35,14 +33,23 @@ def upsample(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     Returns:
         `np.ndarray`: float32, (H, W, channels).
     """
-    return np.moveaxis(interpolate(np.moveaxis(cells, -1, 0).astype(np.float32), columns, rows), 0, -1)
+
+    def between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+        places = places.clip(0, values.shape[axis] - 1)
+        first = places.astype(int)
+        second = np.minimum(first + 1, values.shape[axis] - 1)
+        weight = (places - first).astype(np.float32)
+        weight = weight.reshape(-1, *[1] * (values.ndim - axis - 1))
+        return values.take(first, axis) * (1 - weight) + values.take(second, axis) * weight
+
+    return between(between(cells.astype(np.float32), rows, 0), columns, 1)
 
 
 def places_between(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Garment places and certainties between cells, from `TryOnAttention.coordinates`.
 
-    Bilinear, with every cell's place weighted by its opacity (see `opacity_of`): cells of low certainty, such as those
-    beyond the edge of the worn garment, hardly move the places beside them.
+    The places of a cell's neighbours count by their opacity (see `opacity_of`): one that looks nowhere in particular,
+    beyond the edge of the worn garment, doesn't pull a certain one aside. Where all are alike this is bilinear.
 
     Args:
         cells, rows, columns: As for `upsample`; the channels are x, y and certainty.
@@ -162,12 +169,7 @@ def draw_map(
     """
     size = _panel_size(garment, height)
     places = (centres(side, count) for side, count in zip(heat.shape, size[::-1], strict=True))
-    share = upsample(heat[..., None], *places)[..., 0] / max(float(heat.max()), 1e-12)
-    colours = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    flat = np.asarray(_canvas_at(garment, size), dtype=np.float32)
-    # the square root keeps what is faint visible
-    weight = 0.25 + 0.7 * np.sqrt(share)[..., None]
-    left = Image.fromarray(np.rint(flat * (1 - weight) + colours * weight).astype(np.uint8))
+    left = _paint_heat(_canvas_at(garment, size), upsample(heat[..., None], *places)[..., 0])
     right = inputs.frame.crop(result, size)
     x, y = inputs.frame.from_photo(*pixel, size)
     pencil, radius = ImageDraw.Draw(right), height / 60
@@ -175,6 +177,27 @@ def draw_map(
         pencil.circle((x + 0.5, y + 0.5), radius + grow / 2, outline=colour, width=round(3 + grow))
     pencil.circle((x + 0.5, y + 0.5), 2, fill=(255, 60, 0))
     return labelled_grid([("where it looked", left), (f"the pixel {pixel[0]:g}, {pixel[1]:g}", right)], size)
+
+
+def draw_heat(heat: np.ndarray, garment: PreparedGarment, longest_side: int) -> Image.Image:
+    """One pixel's attention as heat on the garment's image as it was passed in.
+
+    Args:
+        heat (`np.ndarray`): As from `TryOnAttention.map_of`.
+        garment (`PreparedGarment`): Whose `original` is drawn.
+        longest_side (`int`): Of the drawing, in pixels, where the image is larger.
+
+    Returns:
+        `PIL.Image.Image`: RGB, in the image's proportions.
+    """
+    image = garment.original.copy()
+    image.thumbnail((longest_side, longest_side))
+    across, down = (
+        (np.arange(count) + 0.5) * (side / count) - 0.5
+        for side, count in zip(garment.original.size, image.size, strict=True)
+    )
+    columns, rows = garment.frame.from_photo(across, down, heat.shape[::-1])
+    return _paint_heat(image, upsample(heat[..., None], rows, columns)[..., 0])
 
 
 def matching_resolution(
@@ -206,7 +229,7 @@ def matching_resolution(
 
 
 def _panel_size(garment: PreparedGarment, height: int) -> tuple[int, int]:
-    if not is_whole_number(height) or not 32 <= height <= 8192:
+    if isinstance(height, bool) or not isinstance(height, (int, np.integer)) or not 32 <= height <= 8192:
         raise InvalidInput(f"height is {height!r}: pass a whole number of pixels from 32 to 8192.")
     width, canvas_height = garment.image.size
     return max(1, round(width * height / canvas_height)), int(height)
@@ -265,6 +288,16 @@ def _paint(image: Image.Image, colours: np.ndarray, opacity: np.ndarray, dimmed:
     weight = 0.9 * opacity[..., None]
     painted = ground * (1 - weight) + colours * (0.8 + 0.2 * light) * weight
     return Image.fromarray(np.rint(painted.clip(0, 1) * 255).astype(np.uint8))
+
+
+def _paint_heat(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """Heat, (H, W), over an image of the same size, from its least to its most."""
+    share = heat / max(float(heat.max()), 1e-12)
+    colours = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    # the square root keeps what is faint visible
+    weight = 0.25 + 0.7 * np.sqrt(share)[..., None]
+    values = np.asarray(image, dtype=np.float32) * (1 - weight) + colours * weight
+    return Image.fromarray(np.rint(values).astype(np.uint8))
 
 
 def _oklab_to_rgb(lab: np.ndarray) -> np.ndarray:

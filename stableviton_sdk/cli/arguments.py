@@ -129,6 +129,17 @@ def parse_seed(text: str) -> int:
     return int(text)
 
 
+def parse_number(text: str) -> float:
+    """A number from 0; errors are for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return number
+
+
 def parse_guidance(text: str) -> float:
     """A guidance scale; errors are for argparse."""
     try:

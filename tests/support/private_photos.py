@@ -11,7 +11,7 @@ SECRETS = ("Anna Example", "SecretCam", "SN-4711", "dear diary", "48.85")
 
 
 def private_photo(path, size=(96, 128), image=None):
-    """Write a photo, JPEG or PNG by its ending, with EXIF (GPS, camera, owner) and a comment."""
+    """Write a photo, to a path or as PNG to a file, with EXIF (GPS, camera, owner) and a comment."""
     image = image or Image.linear_gradient("L").resize(size).convert("RGB")
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "SecretCam"
@@ -21,10 +21,10 @@ def private_photo(path, size=(96, 128), image=None):
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLatitude] = "N", (48.0, 51.0, 24.0)
     gps[ExifTags.GPS.GPSLongitudeRef], gps[ExifTags.GPS.GPSLongitude] = "E", (2.0, 21.0, 3.0)
-    if str(path).endswith(".png"):
+    if not str(path).endswith((".jpg", ".jpeg")):
         text = PngImagePlugin.PngInfo()
         text.add_text("Comment", "dear diary")
-        image.save(path, exif=exif, pnginfo=text)
+        image.save(path, "PNG", exif=exif, pnginfo=text)
     else:
         image.save(path, exif=exif, comment=b"dear diary", quality=95)
     return path
