@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageCms
 
+from .errors import reason_of
+
 MAX_PROFILE_BYTES = 16 * 2**20  # of inks have some megabytes
 CACHED_PROFILES = 16
 TOLERANCE = 2  # of 255: profiles that are no further than this from sRGB count as sRGB
@@ -128,8 +130,9 @@ def _transforms(profile: bytes) -> _Transforms | None:
             return _Transforms(mode, None, None)
         return _Transforms(mode, to_srgb, ImageCms.buildTransform(srgb, own, mode, mode, INTENT, FLAGS))
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:100]
-        warnings.warn(f"an image's colour profile can't be used ({reason}): its colours count as sRGB.", stacklevel=2)
+        warnings.warn(
+            f"an image's colour profile can't be used ({reason_of(error)}): its colours count as sRGB.", stacklevel=2
+        )
         return None
 
 

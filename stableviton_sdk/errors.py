@@ -101,6 +101,11 @@ def clipped(text: str, *, most: int = CHARACTERS_SHOWN) -> str:
     return _without_middle(" ".join(text.split()), most)
 
 
+def reason_of(error: BaseException) -> str:
+    """An exception's own words as part of a sentence: in one line, bounded, without a full stop."""
+    return clipped(str(error), most=200).rstrip(".")
+
+
 def _bounded(argument: object) -> object:
     return _without_middle(argument, MESSAGE_LENGTH) if isinstance(argument, str) else argument
 

@@ -12,6 +12,8 @@ from ..grids import labelled_grid
 from ..preprocessing.frame import Box
 from ..preprocessing.garment import PreparedGarment, garment_area
 from ..preprocessing.inputs import TryOnInputs
+from ..preprocessing.resampling import interpolate
+from ..validation import is_whole_number
 
 INVISIBLE, SOLID = 0.25, 0.65  # certainties: a spread of 0.31 and of 0.14 of the garment's sides
 STRIP = 2**20  # pixels worked on at once: float buffers of a 48-megapixel photo would take gigabytes
@@ -33,23 +35,14 @@ def upsample(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     Returns:
         `np.ndarray`: float32, (H, W, channels).
     """
-
-    def between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-        places = places.clip(0, values.shape[axis] - 1)
-        first = places.astype(int)
-        second = np.minimum(first + 1, values.shape[axis] - 1)
-        weight = (places - first).astype(np.float32)
-        weight = weight.reshape(-1, *[1] * (values.ndim - axis - 1))
-        return values.take(first, axis) * (1 - weight) + values.take(second, axis) * weight
-
-    return between(between(cells.astype(np.float32), rows, 0), columns, 1)
+    return np.moveaxis(interpolate(np.moveaxis(cells, -1, 0).astype(np.float32), columns, rows), 0, -1)
 
 
 def places_between(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Garment places and certainties between cells, from `TryOnAttention.coordinates`.
 
-    The places of a cell's neighbours count by their opacity (see `opacity_of`): one that looks nowhere in particular,
-    beyond the edge of the worn garment, doesn't pull a certain one aside. Where all are alike this is bilinear.
+    Bilinear, with every cell's place weighted by its opacity (see `opacity_of`): cells of low certainty, such as those
+    beyond the edge of the worn garment, hardly move the places beside them.
 
     Args:
         cells, rows, columns: As for `upsample`; the channels are x, y and certainty.
@@ -229,7 +222,7 @@ def matching_resolution(
 
 
 def _panel_size(garment: PreparedGarment, height: int) -> tuple[int, int]:
-    if isinstance(height, bool) or not isinstance(height, (int, np.integer)) or not 32 <= height <= 8192:
+    if not is_whole_number(height) or not 32 <= height <= 8192:
         raise InvalidInput(f"height is {height!r}: pass a whole number of pixels from 32 to 8192.")
     width, canvas_height = garment.image.size
     return max(1, round(width * height / canvas_height)), int(height)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import torch
 from ..errors import InvalidInput
 from ..models.attention_maps import AttentionRecorder, attention_map, expected_coordinates
 from ..preprocessing.frame import Frame
+from ..validation import is_whole_number
 
 MAX_QUERIES = 32  # full maps kept of every image and step: at 512 x 384 at most 12 kB each
 CHUNK_SCORES = 2**25  # scores of all heads at once, where no fused kernel keeps them out of memory: 128 MiB
@@ -48,12 +48,17 @@ class AttentionRequest:
             value = getattr(self, name)
             if value is None:
                 continue
-            if not isinstance(value, Collection) or isinstance(value, str) or not value or not all(map(_whole, value)):
+            if (
+                not isinstance(value, Collection)
+                or isinstance(value, str)
+                or not value
+                or not all(map(is_whole_number, value))
+            ):
                 raise InvalidInput(
                     f"output_attention's {name} are {value!r}: pass some whole numbers, or None for all."
                 )
             object.__setattr__(self, name, tuple(int(number) for number in value))
-        if self.query_block is not None and not _whole(self.query_block):
+        if self.query_block is not None and not is_whole_number(self.query_block):
             raise InvalidInput(f"output_attention's query_block is {self.query_block!r}: pass the number of a block.")
         try:
             queries = tuple((float(x), float(y)) for x, y in self.queries)
@@ -248,7 +253,3 @@ def point_in_frame(frame: Frame, x: float, y: float) -> tuple[float, float]:
 def cells_of(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Row and column of the cell that holds each place, y and x in [0, 1], of a map of `size`: int, (..., 2)."""
     return np.minimum((places * size).astype(int), np.array(size) - 1)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, (numbers.Integral, np.integer)) and not isinstance(value, bool)

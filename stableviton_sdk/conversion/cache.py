@@ -17,7 +17,7 @@ from diffusers.utils import logging
 from safetensors import SafetensorError
 
 from ..dtypes import DTYPES, resolve_dtype
-from ..errors import InvalidInput, WeightsUnavailable
+from ..errors import InvalidInput, WeightsUnavailable, reason_of
 from ..files import remove_leftovers, write_text_atomically
 from ..hub import download as hub
 from ..hub.errors import is_disk_full
@@ -104,7 +104,7 @@ def fetch_converted(
     except Exception as error:
         if not isinstance(error, OSError | SafetensorError):
             raise
-        reason = "the disk is full" if is_disk_full(error) else " ".join(str(error).split())
+        reason = "the disk is full" if is_disk_full(error) else reason_of(error)
         raise WeightsUnavailable(
             f"{repo.repo_id} was downloaded but can't be converted in {repo_cache}: {reason}; make room, or set "
             "HF_HOME (or cache_dir=) to a folder on another disk."

@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from ..choices import SPLITS, Split
 from ..decoding import open_image
 from ..errors import InvalidInput
+from ..validation import check_choice
 from .file_checks import Check
 from .image_files import ImageFinder, file_name, stem_of
 from .pair_dataset import PairDataset, Record, check_root, read_pairs
@@ -45,7 +47,7 @@ class DressCode(PairDataset):
     def __init__(
         self,
         root: str | os.PathLike[str],
-        split: Literal["train", "test"] = "train",
+        split: Split = "train",
         *,
         paired: bool = True,
         category: Literal["upper_body", "lower_body", "dresses"] = "upper_body",
@@ -54,10 +56,8 @@ class DressCode(PairDataset):
         limit: int | None = None,
         parts: Collection[str] | None = None,
     ):
-        if split not in ("train", "test"):
-            raise InvalidInput(f"split is {split!r}: pass 'train' or 'test'.")
-        if category not in CATEGORIES:
-            raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, CATEGORIES))}.")
+        check_choice("split", split, SPLITS)
+        check_choice("category", category, CATEGORIES)
         if split == "train" and not paired:
             raise InvalidInput("DressCode's training list is paired: pass split='test' for unpaired pairs.")
         root = check_root(root)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Literal
 
-from ..errors import InvalidInput
+from ..choices import SPLITS, Split
+from ..validation import check_choice
 from .file_checks import Check
 from .image_files import ImageFinder, file_name, stem_of
 from .pair_dataset import PairDataset, Record, check_root, read_pairs
@@ -38,7 +38,7 @@ class VitonHD(PairDataset):
     def __init__(
         self,
         root: str | os.PathLike[str],
-        split: Literal["train", "test"] = "train",
+        split: Split = "train",
         *,
         paired: bool = True,
         size: tuple[int, int] = (384, 512),
@@ -47,8 +47,7 @@ class VitonHD(PairDataset):
         limit: int | None = None,
         parts: Collection[str] | None = None,
     ):
-        if split not in ("train", "test"):
-            raise InvalidInput(f"split is {split!r}: pass 'train' or 'test'.")
+        check_choice("split", split, SPLITS)
         root = check_root(root)
         find, problems = ImageFinder(), []
         kind = "paired" if paired else "unpaired"

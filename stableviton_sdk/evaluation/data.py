@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..choices import DATA_KINDS, SETTINGS, DataKind, Setting, Style
+from ..choices import DATA_KINDS, SETTINGS, DataKind, Setting, StyleName
 from ..data.dress_code import DressCode
 from ..data.folder import FolderDataset
 from ..data.pair_dataset import PairDataset, check_root, check_size
 from ..data.viton_hd import VitonHD
 from ..errors import InvalidInput, shortened
+from ..validation import check_choice
 from .photo_pairs import PhotoPairs, pair_with_garments, read_photo_pairs
 
 SYNTHETIC = "synthetic"
@@ -160,7 +161,7 @@ class RenderedData(EvaluationData):
         setting: Setting = "paired",
         *,
         seed: int = 0,
-        style: Style = "studio",
+        style: StyleName = "studio",
     ):
         from ..data.synthetic import SyntheticDataset
 
@@ -195,7 +196,7 @@ def load_data(
     for_inference: bool = True,
     garments: str | os.PathLike[str] | None = None,
     pairs: str | os.PathLike[str] | None = None,
-    style: Style = "studio",
+    style: StyleName = "studio",
     seed: int = 0,
 ) -> EvaluationData:
     """Data of any kind to evaluate, every file of it checked.
@@ -299,8 +300,7 @@ def _check_kind(kind: str | None, source: str | os.PathLike[str], garments: Any)
         raise InvalidInput(f"the data is a {type(source).__name__}: pass a path, or 'synthetic'.")
     if kind is None:
         return recognise(source, garments)
-    if kind not in DATA_KINDS:
-        raise InvalidInput(f"the kind of data is {kind!r}: pass one of {', '.join(map(repr, DATA_KINDS))}.")
+    check_choice("kind", kind, DATA_KINDS)
     return kind
 
 

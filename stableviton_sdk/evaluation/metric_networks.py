@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..choices import FeatureLibrary
-from ..errors import InvalidInput, WeightsUnavailable
+from ..choices import FEATURE_LIBRARIES, FeatureLibrary
+from ..errors import WeightsUnavailable, clipped
 from ..files import file_sha256
+from ..validation import check_choice
 from .metrics import as_floats, check_images, require
 
 NOT_REQUESTED = "nothing is downloaded without consent"
@@ -142,7 +143,8 @@ def weights_needed(metrics: Collection[str], library: FeatureLibrary = "clean-fi
     if "lpips" in metrics:
         needed["alexnet"] = ALEXNET
     if "fid" in metrics or "kid_x1000" in metrics:
-        needed["inception"] = INCEPTION[check_library(library)]
+        check_choice("feature_library", library, FEATURE_LIBRARIES)
+        needed["inception"] = INCEPTION[library]
     return needed
 
 
@@ -191,20 +193,8 @@ def load_networks(
             loaded[network] = makers[network](file, library, device)
         except (WeightsUnavailable, OSError, RuntimeError) as error:
             weights.pop(network, None)
-            sentence = " ".join(str(error).split())
-            reasons |= {metric: sentence for metric in users[network] if metric in metrics}
+            reasons |= {metric: clipped(str(error)) for metric in users[network] if metric in metrics}
     return MetricNetworks(loaded.get("alexnet"), loaded.get("inception"), reasons, weights)
-
-
-def check_library(library: str) -> FeatureLibrary:
-    """The library's name, checked.
-
-    Raises:
-        `InvalidInput`: if it's none of `choices.FEATURE_LIBRARIES`.
-    """
-    if library not in INCEPTION:
-        raise InvalidInput(f"the library for FID is {library!r}: pass {' or '.join(map(repr, INCEPTION))}.")
-    return library
 
 
 def _check(file: WeightsFile, reason: str) -> str:

@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import METRICS, FeatureLibrary
+from ..choices import FEATURE_LIBRARIES, METRICS, FeatureLibrary
 from ..errors import InvalidInput, SeveralProblems
 from ..files import write_text_atomically
 from ..images import save_atomically
 from ..pipelines.identity import describe_model
+from ..validation import check_choice
 from .data import EvaluationData
 from .inference import IMAGES, InferenceSettings, begin_or_resume, mask_path, run_inference
-from .metric_networks import MetricNetworks, check_library, load_networks
+from .metric_networks import MetricNetworks, load_networks
 from .metrics import require
 from .report import build_report, to_json, to_markdown, versions
 from .scoring import ResultsFolder, score
@@ -97,7 +98,7 @@ def evaluate(
     unknown = sorted(set(metrics) - set(METRICS))
     if unknown or not metrics:
         raise InvalidInput(f"the metrics are {unknown or 'none'}: pass some of {', '.join(METRICS)}.")
-    check_library(feature_library)
+    check_choice("feature_library", feature_library, FEATURE_LIBRARIES)
     require("torchmetrics.functional.image")
     output = Path(output)
     if pipeline is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from ..errors import InvalidInput, TryOnError, WeightsUnavailable
+from ..errors import InvalidInput, TryOnError, WeightsUnavailable, reason_of
 
 # By name, because the client's HTTP library has changed before.
 UNREACHABLE = {"TransportError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "FileMetadataError"}
@@ -115,5 +115,4 @@ def as_sdk_error(error: BaseException, what: str, action: str = "downloaded") ->
             return WeightsUnavailable(f"{what} can't be {action}: the connection broke off; try again.")
     if any(is_unreachable(link) for link in cause_chain(error)):
         return WeightsUnavailable(f"{what} can't be {action}: there is no connection to the Hub; check the network.")
-    reason = " ".join(str(error).split())[:200]
-    return WeightsUnavailable(f"{what} could not be {action} ({type(error).__name__}: {reason}): try again.")
+    return WeightsUnavailable(f"{what} could not be {action} ({type(error).__name__}: {reason_of(error)}): try again.")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 import threading
-from typing import Any
 
-import numpy as np
 import torch
 
+from ..choices import INIT_FROM, ON_ERROR, OUTPUT_TYPES
 from ..errors import CallCancelled, InvalidInput
 from ..preprocessing.frame import same_aspect
 from ..preprocessing.garment import PreparedGarment
 from ..preprocessing.inputs import TryOnInputs
-
-INITS = ("agnostic", "person", "noise")
-ON_ERROR = ("raise", "skip")
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+from ..validation import check_choice, is_number, is_whole_number
 
 
 def check_choices(
@@ -37,24 +31,21 @@ def check_choices(
 ) -> None:
     """Refuse sizes, counts and choices that can't work."""
     for name, value in (("height", height), ("width", width)):
-        if not _is_count(value) or value < multiple or value % multiple or value > 4096:
+        if not is_whole_number(value) or value < multiple or value % multiple or value > 4096:
             raise InvalidInput(f"{name} is {value!r}: pass a multiple of {multiple} up to 4096.")
-    if not _is_count(num_inference_steps) or not 1 <= num_inference_steps <= 1000:
+    if not is_whole_number(num_inference_steps) or not 1 <= num_inference_steps <= 1000:
         raise InvalidInput(f"num_inference_steps is {num_inference_steps!r}: pass a whole number from 1 to 1000.")
-    if not _is_count(num_images_per_prompt) or num_images_per_prompt < 1:
+    if not is_whole_number(num_images_per_prompt) or num_images_per_prompt < 1:
         raise InvalidInput(f"num_images_per_prompt is {num_images_per_prompt!r}: pass a whole number from 1.")
-    if not isinstance(guidance_scale, numbers.Real) or not math.isfinite(guidance_scale) or guidance_scale < 0:
+    if not is_number(guidance_scale, 0):
         raise InvalidInput(f"guidance_scale is {guidance_scale!r}: pass a number from 0 (up to 1 it is off).")
-    if init_from not in INITS:
-        raise InvalidInput(f"init_from is {init_from!r}: pass one of {', '.join(map(repr, INITS))}.")
-    if output_type not in OUTPUT_TYPES:
-        raise InvalidInput(f"output_type is {output_type!r}: pass one of {', '.join(map(repr, OUTPUT_TYPES))}.")
-    if not isinstance(feather, numbers.Real) or not math.isfinite(feather) or feather < 0:
+    check_choice("init_from", init_from, INIT_FROM)
+    check_choice("output_type", output_type, OUTPUT_TYPES)
+    check_choice("on_error", on_error, ON_ERROR)
+    if not is_number(feather, 0):
         raise InvalidInput(f"feather is {feather!r}: pass a number of pixels from 0.")
-    if not isinstance(detail, numbers.Real) or not 0 <= detail <= 1:
+    if not is_number(detail, 0, 1):
         raise InvalidInput(f"detail is {detail!r}: pass a number from 0 (off) to 1.")
-    if on_error not in ON_ERROR:
-        raise InvalidInput(f"on_error is {on_error!r}: pass one of {', '.join(map(repr, ON_ERROR))}.")
     if cancel_event is not None and not callable(getattr(cancel_event, "is_set", None)):
         raise InvalidInput(f"cancel_event is a {type(cancel_event).__name__}: pass a threading.Event.")
 
@@ -92,11 +83,7 @@ def check_person(inputs: TryOnInputs, size: tuple[int, int]) -> TryOnInputs:
         inputs (`TryOnInputs`): The person.
         size (`tuple[int, int]`): Width and height that the network works at.
     """
-    if not same_aspect(inputs.frame.size, size):
-        raise InvalidInput(
-            f"it was prepared for a frame of {inputs.frame.size[0]} x {inputs.frame.size[1]}, which isn't "
-            f"{size[0]}:{size[1]}: prepare it again for this width and height."
-        )
+    _check_aspect("for a frame", inputs.frame.size, size)
     low, high = inputs.frame_mask.getextrema()
     if high < 128:
         raise InvalidInput("the mask is all black, so nothing would be repainted: white = repaint.")
@@ -112,11 +99,7 @@ def check_garment(garment: PreparedGarment, size: tuple[int, int]) -> PreparedGa
         garment (`PreparedGarment`): The garment.
         size (`tuple[int, int]`): Width and height that the network works at.
     """
-    if not same_aspect(garment.image.size, size):
-        raise InvalidInput(
-            f"it was prepared on a canvas of {garment.image.width} x {garment.image.height}, which isn't "
-            f"{size[0]}:{size[1]}: prepare it again for this width and height."
-        )
+    _check_aspect("on a canvas", garment.image.size, size)
     return garment
 
 
@@ -130,5 +113,9 @@ def raise_if_set(cancel_event: threading.Event | None) -> None:
         raise CallCancelled("the call was cancelled: its cancel_event is set.")
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def _check_aspect(prepared: str, found: tuple[int, int], size: tuple[int, int]) -> None:
+    if not same_aspect(found, size):
+        raise InvalidInput(
+            f"it was prepared {prepared} of {found[0]} x {found[1]}, which isn't {size[0]}:{size[1]}: "
+            "prepare it again for this width and height."
+        )

@@ -19,7 +19,7 @@ from ..conversion.cache import ArchitectureOverride, fetch_converted, merge_arch
 from ..conversion.convert import LIBRARY, load_components
 from ..conversion.model_card import UNKNOWN_LICENCE, licence_of_card, model_card
 from ..dtypes import resolve_dtype
-from ..errors import InvalidInput, TryOnError, WeightsUnavailable
+from ..errors import InvalidInput, TryOnError, WeightsUnavailable, reason_of
 from ..files import write_text_atomically
 from ..hub import download as hub
 from ..hub.addresses import parse_address
@@ -257,9 +257,8 @@ def reading(folder: Path) -> Iterator[None]:
     except TryOnError:
         raise
     except OSError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
         raise WeightsUnavailable(
-            f"{folder}: its weights can't be read ({reason}): fetch or save them again."
+            f"{folder}: its weights can't be read ({reason_of(error)}): fetch or save them again."
         ) from error
 
 

@@ -19,7 +19,7 @@ from diffusers.loaders.lora_base import (
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
+from ..errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable, reason_of
 from ..files import replacing
 from ..hub.download import fetch_file
 
@@ -295,8 +295,7 @@ def _read(path: Path) -> tuple[Adapters, dict[str, Any]]:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
-    reason = " ".join(str(error).split()).rstrip(".")[:200]
-    return WeightsUnavailable(f"{path} can't be read ({reason}): fetch or save it again.")
+    return WeightsUnavailable(f"{path} can't be read ({reason_of(error)}): fetch or save it again.")
 
 
 def _prefixed(content: dict[str, Any], component: str | None, what: str) -> dict[str, Any]:

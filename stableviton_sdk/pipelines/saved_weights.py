@@ -12,7 +12,7 @@ import torch
 from diffusers import ModelMixin
 from safetensors import safe_open
 
-from ..errors import IncompatibleCheckpoint, WeightsUnavailable
+from ..errors import IncompatibleCheckpoint, WeightsUnavailable, reason_of
 from ..models.strict_loading import refuse_differences
 
 
@@ -75,7 +75,7 @@ def read_shapes(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, ...]
         for path in paths:
             shapes |= _shapes_in(path)
     except Exception as error:  # safetensors', torch's and json's own kinds, for a file cut short or of another kind
-        reason = " ".join(str(error).split()).rstrip(".")[:200]
+        reason = reason_of(error)
         raise WeightsUnavailable(f"{path} can't be read ({reason}): fetch or save it again.") from error
     return shapes
 
@@ -94,7 +94,7 @@ def _build_without_weights(cls: type[ModelMixin], config: dict[str, Any], owner:
         with torch.device("meta"):
             return cls.from_config(config)
     except Exception as error:  # torch's, diffusers' and transformers' own kinds, for a size that can't be
-        reason = " ".join(str(error).split()).rstrip(".")[:200]
+        reason = reason_of(error)
         raise IncompatibleCheckpoint(
             f"no network can be built of {owner}/config.json ({reason}): save or fetch the folder again."
         ) from error

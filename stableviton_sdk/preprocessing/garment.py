@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from ..choices import CATEGORIES, GARMENT_PHOTOS, Category, GarmentPhoto
 from ..errors import InvalidInput, NoPersonFound
 from ..images import ImageLike, load_image
+from ..validation import check_choice
 from .frame import Box, Frame, choose_frame, same_aspect
 from .labels import CIHP, UPPER_GARMENTS
 from .plausibility import check_garment
-
-GarmentPhoto = Literal["flat-lay", "model"]
-GARMENT_PHOTOS = ("flat-lay", "model")
 
 CANVAS = (246, 246, 246)  # the background of VITON-HD's garments
 SIDE_MARGIN, END_MARGIN = 0.09, 0.058  # and their margins, as shares of width and height
@@ -79,7 +78,7 @@ def prepare_garment(
     size: tuple[int, int] = (384, 512),
     garment_photo: GarmentPhoto = "flat-lay",
     parser: Callable[[Image.Image], np.ndarray] | None = None,
-    category: Literal["upper", "lower", "dress"] = "upper",
+    category: Category = "upper",
 ) -> PreparedGarment:
     """Show a garment as the network's training images do: alone, centred with a margin, on (246, 246, 246).
 
@@ -106,10 +105,8 @@ def prepare_garment(
         `InvalidInput`: if an argument can't be used, or the photo shows a person without such a garment.
         `NoPersonFound`: for `"model"`, if the photo shows nobody.
     """
-    if garment_photo not in GARMENT_PHOTOS:
-        raise InvalidInput(f"garment_photo is {garment_photo!r}: pass one of {', '.join(map(repr, GARMENT_PHOTOS))}.")
-    if category not in GARMENT_LABELS:
-        raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, GARMENT_LABELS))}.")
+    check_choice("garment_photo", garment_photo, GARMENT_PHOTOS)
+    check_choice("category", category, CATEGORIES)
     if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
         raise InvalidInput(f"size is {size!r}: pass width and height in pixels.")
     size = (int(size[0]), int(size[1]))

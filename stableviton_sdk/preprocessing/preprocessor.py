@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import numbers
 import os
 import shutil
 import threading
@@ -17,19 +16,21 @@ from diffusers import ConfigMixin
 from PIL import Image
 from transformers import ImageProcessingMixin
 
+from ..choices import CATEGORIES, POSE_METHODS, Category
 from ..errors import InvalidInput, NoPersonFound, WeightsUnavailable
 from ..hub.download import fetch_file
 from ..images import ImageLike, load_image, load_photo
+from ..validation import check_choice, is_number
 from .analyzers.base import BodyAnalyzer
 from .analyzers.compact import WEIGHTS as COMPACT_WEIGHTS
 from .analyzers.compact import CompactAnalyzer
 from .analyzers.networks import LazyNetworks
-from .analyzers.photo import POSE_METHODS, PhotoAnalyzer
 from .analyzers.photo import WEIGHTS as PHOTO_WEIGHTS
+from .analyzers.photo import PhotoAnalyzer
 from .boxes import check_box, choose_person
 from .frame import Frame, choose_frame
 from .inputs import TryOnInputs
-from .masks.agnostic import CATEGORIES, Category, agnostic_mask
+from .masks.agnostic import agnostic_mask
 
 ANALYSIS_PIXELS = 768 * 1024  # the analysis works at this many pixels, in the frame's proportions
 MAX_PERSON_SIDE = 4096  # pixels, where `aspect` says how large the network works
@@ -125,13 +126,8 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
             `NoPersonFound`: if the photo shows nobody, or too little of them.
             `WeightsUnavailable`: if a network's weights can't be had.
         """
-        if category not in CATEGORIES:
-            raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, CATEGORIES))}.")
-        if (
-            not isinstance(mask_dilation, numbers.Real)
-            or isinstance(mask_dilation, bool)
-            or not 0 <= mask_dilation <= 1
-        ):
+        check_choice("category", category, CATEGORIES)
+        if not is_number(mask_dilation, 0, 1):
             raise InvalidInput(
                 f"mask_dilation is {mask_dilation!r}: pass a share of the shoulder distance, from 0 to 1."
             )
@@ -184,8 +180,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 "pass analyzer=, or make it anew."
             )
         pose = self.config["pose"] if pose is None else pose
-        if pose not in POSE_METHODS:
-            raise InvalidInput(f"pose is {pose!r}: pass one of {', '.join(map(repr, POSE_METHODS))}.")
+        check_choice("pose", pose, POSE_METHODS)
         device = "cpu" if device is None else str(device)
         with self._models_lock:
             networks = self._models.setdefault(device, LazyNetworks(self._path_of, device))

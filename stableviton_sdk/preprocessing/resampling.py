@@ -1,4 +1,4 @@
-"""Input validation and affine resampling shared by the analyzers' networks."""
+"""Bilinear values at the points of a grid, and images warped for the analyzers' networks."""
 
 from __future__ import annotations
 
@@ -82,3 +82,36 @@ def warp_to_bgr(
         warped[:top] = warped[bottom:] = 0
         warped[:, :left] = warped[:, right:] = 0
     return warped[..., ::-1]
+
+
+def interpolate(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear interpolation at the points of a grid; beyond the edges the values go on as they end there.
+
+    Args:
+        values (`np.ndarray`): float32, (..., h, w).
+        x (`np.ndarray`): Columns of the grid in cells of the values, increasing, (W,); 0 is the first cell's centre.
+        y (`np.ndarray`): Rows of the grid, likewise, (H,).
+
+    Returns:
+        `np.ndarray`: float32, (..., H, W).
+    """
+    left, right, column_weight = neighbours(x, values.shape[-1])
+    above, below, row_weight = neighbours(y, values.shape[-2])
+    values = values[..., above[0] : below[-1] + 1, :]
+    wide = _mix(values[..., left], values[..., right], column_weight)
+    return _mix(wide[..., above - above[0], :], wide[..., below - above[0], :], row_weight[:, None])
+
+
+def neighbours(position: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells before and after each position, and the share of the one after."""
+    position = position.clip(0, length - 1)
+    before = position.astype(np.int64)
+    return before, np.minimum(before + 1, length - 1), (position - before).astype(np.float32)
+
+
+def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Linear interpolation, in the memory of `second`."""
+    second -= first
+    second *= share
+    second += first
+    return second

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from ..choices import Trainable
 from ..errors import InvalidInput, MissingDependency
 from .augmentation import Augmentation
 from .loop.config import (
@@ -130,7 +131,7 @@ class TrainingConfig(LoopConfig):
     validation: ValidationConfig = Field(default_factory=ValidationConfig)
     augmentation: Annotated[Augmentation | None, Field(validate_default=True)] = Field(default_factory=Augmentation)
     """Random changes of every item; null for none."""
-    trainable: Literal["authors", "lora", "full"] = "authors"
+    trainable: Trainable = "authors"
     """Parameters that are trained; see `choose_trainable`."""
     train_vision_tower: bool = False
     """With `"full"`, train the garment encoder's tower and mapper too, as is needed from scratch."""

@@ -15,10 +15,8 @@ from stableviton_sdk import choices
 from stableviton_sdk.cli.entry import main
 from stableviton_sdk.data.synthetic.style import STYLES
 from stableviton_sdk.dtypes import DTYPES
-from stableviton_sdk.pipelines.checks import INITS
+from stableviton_sdk.evaluation.metric_networks import INCEPTION
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
-from stableviton_sdk.preprocessing.analyzers import photo as photo_body
-from stableviton_sdk.preprocessing.masks.agnostic import CATEGORIES
 
 # start
 
@@ -56,9 +54,7 @@ def test_no_command_and_an_unknown_one_are_usage_errors(capsys):
 
 def test_the_choices_offered_are_those_of_the_library():
     assert set(choices.DTYPE_NAMES) == set(DTYPES)
-    assert choices.CATEGORIES == CATEGORIES
-    assert choices.POSE_METHODS == photo_body.POSE_METHODS
-    assert choices.INIT_FROM == INITS
+    assert set(choices.FEATURE_LIBRARIES) == set(INCEPTION)
     assert tuple(STYLES) == choices.STYLES
 
 

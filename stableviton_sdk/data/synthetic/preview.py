@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...choices import STYLES
 from ...images import save_atomically
 from .sample import SyntheticSample, render_pair
-from .style import STYLES
 
 COLUMNS = (
     "person", "garment", "other garment", "person in other", "agnostic", "DensePose", "parse", "correspondence",
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=8, help="samples, one a row (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the series (default 0)")
     parser.add_argument("--start", type=int, default=0, help="index of the first sample (default 0)")
-    parser.add_argument("--style", choices=sorted(STYLES), default="studio", help="domain (default studio)")
+    parser.add_argument("--style", choices=STYLES, default="studio", help="domain (default studio)")
     parser.add_argument("--height", type=int, default=256, help="height of an image; 4:3 (default 256)")
     options = parser.parse_args(arguments)
     if options.count < 1:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
+from ...choices import StyleName
 from ...errors import InvalidInput
 
-StyleName = Literal["studio", "shifted", "photo"]
 Range = tuple[float, float]
 Palette = tuple[tuple[int, int, int], ...]
 

@@ -22,6 +22,7 @@ from PIL import Image
 from ...choices import SETTINGS, Setting
 from ...errors import InvalidInput
 from ...preprocessing.inputs import TryOnInputs
+from ...validation import check_choice, is_whole_number
 from .recorder import CorrespondenceRecorder, GroundTruth, Measured
 
 if TYPE_CHECKING:
@@ -185,9 +186,8 @@ def measure_correspondence(
     Raises:
         `InvalidInput`: if an argument or a sample can't be used.
     """
-    if setting not in SETTINGS:
-        raise InvalidInput(f"setting is {setting!r}: pass one of {', '.join(map(repr, SETTINGS))}.")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    check_choice("setting", setting, SETTINGS)
+    if not is_whole_number(seed) or seed < 0:
         raise InvalidInput(f"seed is {seed!r}: pass a whole number that isn't negative.")
     if len(samples) == 0:
         raise InvalidInput("samples is empty: pass at least one sample to measure.")
@@ -239,7 +239,7 @@ def measure_correspondence(
 
 def last_half_of_steps(pipe: TryOnPipeline, steps: int) -> range:
     """Indices of the steps that are averaged; a scheduler may run the network more often than `steps` says."""
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 1 <= steps <= 1000:
+    if not is_whole_number(steps) or not 1 <= steps <= 1000:
         raise InvalidInput(f"steps is {steps!r}: pass a whole number from 1 to 1000.")
     scheduler = copy.deepcopy(pipe.scheduler)
     scheduler.set_timesteps(steps)

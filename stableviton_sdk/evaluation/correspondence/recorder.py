@@ -11,7 +11,7 @@ import torch
 from ...errors import InvalidInput
 from ...models.attention_maps import attention_entropy, coordinate_total_variation, expected_coordinates
 from ...preprocessing.garment import PreparedGarment
-from ...preprocessing.labels import neighbours
+from ...preprocessing.resampling import neighbours
 
 SEAM = 0.05  # of the garment's height: neighbouring pixels that differ by more lie on different panels
 CHUNK_SCORES = 2**25  # as a call that captures attention

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ...errors import IncompatibleCheckpoint, InvalidInput
-from ..labels import CIHP, interpolate, strongest_labels
-from ..resampling import check_image, warp_to_bgr
+from ..labels import CIHP, strongest_labels
+from ..resampling import check_image, interpolate, warp_to_bgr
 from .onnx_session import open_session, run_session
 
 if TYPE_CHECKING:

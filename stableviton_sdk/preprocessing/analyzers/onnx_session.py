@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
+from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,9 +114,8 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base but this one
-        reason = " ".join(str(error).split())[:200]
         raise WeightsUnavailable(
-            f"{name}: {path} can't be opened as an ONNX network ({reason}); download it again."
+            f"{name}: {path} can't be opened as an ONNX network ({reason_of(error)}); download it again."
         ) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = tuple(inputs[0].shape) if inputs else ()

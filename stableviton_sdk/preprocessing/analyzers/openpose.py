@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable
+from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable, reason_of
 from ..joints import Body25, Pose, joint_between
 from ..resampling import check_image
 from .onnx_session import check_device, check_file
@@ -174,7 +174,7 @@ def import_openpose() -> tuple[Any, Any]:
 
 
 def _import_advice(error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
+    reason = reason_of(error)
     if isinstance(error, ImportError) and (error.name or "").startswith("controlnet_aux"):
         return "OpenPose needs controlnet_aux: run `pip install controlnet_aux`, or use pose='dwpose'."
     if "torchvision" in reason:

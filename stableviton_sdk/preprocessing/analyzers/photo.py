@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .networks import LazyNetworks
     from .openpose import OpenPoseEstimator
 
-POSE_METHODS = ("openpose", "dwpose")
 
 # Sources of the networks' weights, by the names that PersonPreprocessor's `weights` takes.
 WEIGHTS = {

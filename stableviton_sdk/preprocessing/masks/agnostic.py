@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import cv2
 import numpy as np
 
+from ...choices import CATEGORIES, Category
 from ...errors import InvalidInput, NoPersonFound
+from ...validation import check_choice, is_number
 from ..joints import Body25
 from ..labels import CIHP, UPPER_GARMENTS
 from .skeleton import ARMS, HIPS, NECK, RULE_SIZE, SHOULDERS, Skeleton, SkeletonCanvas, complete_skeleton
-
-Category = Literal["upper", "lower", "dress"]
-CATEGORIES = ("upper", "lower", "dress")
 
 
 def agnostic_mask(
@@ -254,9 +252,8 @@ def _check(
     parsing: np.ndarray, keypoints: np.ndarray, category: str, dilation: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parse as uint8 and joints as float64, validated."""
-    if category not in CATEGORIES:
-        raise InvalidInput(f"category is {category!r}: pass one of {', '.join(map(repr, CATEGORIES))}.")
-    if isinstance(dilation, bool) or not isinstance(dilation, (int, float, np.number)) or not 0 <= dilation <= 1:
+    check_choice("category", category, CATEGORIES)
+    if not is_number(dilation, 0, 1):
         raise InvalidInput(f"dilation is {dilation!r}: pass a share of the shoulder distance, from 0 to 1.")
     parsing, keypoints = np.asarray(parsing), np.asarray(keypoints)
     if parsing.ndim != 2 or 0 in parsing.shape or not np.issubdtype(parsing.dtype, np.integer):

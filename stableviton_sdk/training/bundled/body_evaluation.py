@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...choices import STYLES
 from ...data.synthetic import SyntheticSample, render_pair
 from ...errors import NoPersonFound
 from ...images import resize_mask
@@ -119,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="folder of the preprocessor")
     parser.add_argument("--count", type=int, default=200, help="figures (default %(default)s)")
     parser.add_argument("--seed", type=int, default=902, help="not the training's (default %(default)s)")
-    parser.add_argument(
-        "--style", choices=("studio", "shifted", "photo"), default="studio", help="domain (default %(default)s)"
-    )
+    parser.add_argument("--style", choices=STYLES, default="studio", help="domain (default %(default)s)")
     options = parser.parse_args(arguments)
     preprocessor = PersonPreprocessor.from_pretrained(options.folder)
     score = BodyScore(preprocessor)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from ...choices import TRAINABLE, Trainable
 from ...errors import InvalidInput, MissingDependency
 from ...models.garment_encoder import GarmentEncoder
 from ...models.spatial_encoder import SpatialEncoder
 from ...models.unet import TryOnUNet
+from ...validation import check_choice
 
-Trainable = Literal["authors", "lora", "full"]
-TRAINABLE = ("authors", "lora", "full")
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 COMPONENTS = ("unet", "spatial_encoder", "garment_encoder")
 
@@ -50,8 +50,7 @@ def choose_trainable(
         `InvalidInput`: for an unknown choice.
         `MissingDependency`: if `"lora"` is chosen without peft.
     """
-    if what not in TRAINABLE:
-        raise InvalidInput(f"trainable is {what!r}: pass one of {', '.join(map(repr, TRAINABLE))}.")
+    check_choice("trainable", what, TRAINABLE)
     if train_vision_tower and what != "full":
         raise InvalidInput(f"the vision tower is trained with trainable='full' only, not {what!r}.")
     networks = dict(zip(COMPONENTS, (unet, spatial_encoder, garment_encoder), strict=True))
