@@ -260,6 +260,10 @@ def reading(folder: Path) -> Iterator[None]:
         raise WeightsUnavailable(
             f"{folder}: its weights can't be read ({reason_of(error)}): fetch or save them again."
         ) from error
+    except (ValueError, ImportError) as error:
+        raise InvalidInput(
+            f"{folder} can't be loaded ({reason_of(error)}): check its model_index.json and the options."
+        ) from error
 
 
 def _check_folder(cls: type[DiffusionPipeline], name: str, folder: Path, options: dict[str, Any]) -> None:

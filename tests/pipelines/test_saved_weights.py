@@ -18,6 +18,7 @@ from stableviton_sdk.models.unet import TryOnUNet
 
 NETWORKS = ("vae", "garment_encoder", "spatial_encoder", "unet")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+NAME = "decoder.conv_in.bias"
 
 
 @pytest.fixture
@@ -204,6 +205,53 @@ def test_an_index_may_name_no_file_elsewhere(saved, tmp_path):
     with pytest.raises(WeightsUnavailable) as error:
         TryOnPipeline.from_pretrained(tmp_path)
     assert "it isn't an index of files beside it" in sentence(error)
+
+
+@pytest.mark.parametrize("component", NETWORKS)
+def test_a_tensor_that_the_index_lacks_is_named_although_its_shard_has_it(saved, tmp_path, component):
+    saved.save_pretrained(tmp_path, max_shard_size="20kB")
+    index = next((tmp_path / component).glob("*.index.json"))
+    content = json.loads(index.read_text())
+    name = sorted(content["weight_map"])[0]
+    del content["weight_map"][name]
+    index.write_text(json.dumps(content))
+    with pytest.raises(IncompatibleCheckpoint, match=f"{component} lacks 1 tensor.*'{name}'"):
+        TryOnPipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("dtype, shown", [(torch.int8, "I8"), (torch.bool, "BOOL"), (torch.complex64, "C64")])
+def test_a_tensor_of_other_numbers_is_named(folder, dtype, shown):
+    change(folder / "vae" / WEIGHTS, lambda tensors: tensors.update({NAME: tensors[NAME].to(dtype)}))
+    with pytest.raises(IncompatibleCheckpoint) as error:
+        TryOnPipeline.from_pretrained(folder)
+    assert f"vae has the tensor {NAME!r} in {shown} where floating-point numbers are needed" in sentence(error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_a_tensor_of_other_floating_point_numbers_loads(folder, dtype):
+    change(folder / "vae" / WEIGHTS, lambda tensors: tensors.update({NAME: tensors[NAME].to(dtype)}))
+    assert TryOnPipeline.from_pretrained(folder).vae.dtype == torch.float32
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"block_out_channels": "x"}'])
+@pytest.mark.parametrize("component", ["unet", "vae"])
+def test_a_networks_damaged_configuration_is_one_sentence(folder, component, content):
+    path = folder / component / "config.json"
+    path.write_text(content) if content else path.unlink()
+    with pytest.raises((IncompatibleCheckpoint, WeightsUnavailable), match=f"{component}.config") as error:
+        TryOnPipeline.from_pretrained(folder)
+    sentence(error)
+
+
+@pytest.mark.parametrize(
+    "entry", [["stableviton_sdk.models.unet", "Nope"], ["os", "system"], ["nowhere", "TryOnUNet"], [None, None]]
+)
+def test_an_index_that_names_no_such_network_is_one_sentence(folder, entry):
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "unet": entry}))
+    with pytest.raises(InvalidInput, match="can't be loaded") as error:
+        TryOnPipeline.from_pretrained(folder)
+    sentence(error)
 
 
 def test_a_variant_with_a_tensor_missing_is_refused(saved, tmp_path):
