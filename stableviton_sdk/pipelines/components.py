@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import ConfigMixin, SchedulerMixin
 
 from ..errors import InvalidInput
 
@@ -21,7 +21,6 @@ NEEDED = {
     "scheduler": ("set_timesteps", "step", "config"),
 }
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-
 
 # For the authors' weights, and others that state none: plain values, since a pipeline's config is saved as JSON.
 # `exact` names the scheduler that the weights came with; its steps are `default_num_inference_steps`.
@@ -46,6 +45,7 @@ DEFAULT_PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+LICENCE = "_weights_licence"  # in a network's configuration, where diffusers ignores what begins like this
 # Options that suit weights, and what they are for weights that state none.
 DEFAULTS = {
     "default_num_inference_steps": 50,
@@ -125,8 +125,10 @@ def recall_options(components: Mapping[str, Any], given: Mapping[str, Any]) -> d
     """Options of a pipeline, where none are given those of the pipeline that its networks come from.
 
     Networks are passed from one pipeline to the next without the pipeline's configuration
-    (`TryOnPipeline(**pipe.components)`), and neither their licence nor what suits them may get lost. So each network
-    carries its licence, and the U-Net the other options, as plain attributes.
+    (`TryOnPipeline(**pipe.components)`), and saved without it (`pipe.unet.save_pretrained`), and neither their licence
+    nor what suits them may get lost. So each network carries its licence in its own configuration, and the U-Net the
+    other options. What a network carries is what the first pipeline stated that had it: later ones may use other
+    options, and don't change what it carries.
 
     Args:
         components (`Mapping[str, Any]`): The pipeline's.
@@ -140,21 +142,26 @@ def recall_options(components: Mapping[str, Any], given: Mapping[str, Any]) -> d
     if options["weights_licence"] is None:
         licences: dict[str, list[str]] = {}
         for name, network in networks.items():
-            if licence := getattr(network, "_weights_licence", None):
+            if licence := _licence_of(network):
                 licences.setdefault(licence, []).append(name)
         options["weights_licence"] = next(iter(licences), None)
         if len(licences) > 1:
             options["weights_licence"] = "; ".join(f"{', '.join(names)}: {text}" for text, names in licences.items())
     else:
         for network in networks.values():
-            if getattr(network, "_weights_licence", None) is None:  # shared weights keep the licence they came with
-                network._weights_licence = options["weights_licence"]
-    remembered = getattr(components["unet"], "_pipeline_options", {})
+            if _licence_of(network) is None and isinstance(network, ConfigMixin):
+                network.register_to_config(**{LICENCE: options["weights_licence"]})
+    carried = vars(components["unet"]).setdefault("_pipeline_options", {})
     for name, default in DEFAULTS.items():
         if options[name] is None:
-            options[name] = copy.deepcopy(remembered.get(name, default))
-    components["unet"]._pipeline_options = {name: options[name] for name in DEFAULTS}
+            options[name] = copy.deepcopy(carried.get(name, default))
+        else:
+            carried.setdefault(name, copy.deepcopy(options[name]))
     return options
+
+
+def _licence_of(network: torch.nn.Module) -> str | None:
+    return network.config.get(LICENCE) if isinstance(network, ConfigMixin) else None
 
 
 def _other_arguments(scheduler: SchedulerMixin) -> list[str]:

@@ -1,5 +1,6 @@
 """Parts that a caller passes or replaces: which can make a pipeline, and what goes along with them."""
 
+import copy
 import inspect
 
 import diffusers
@@ -167,6 +168,29 @@ def test_a_licence_that_is_given_wins_and_shared_weights_keep_their_own():
     second = TryOnPipeline(**first.components, weights_licence="second")
     assert second.config.weights_licence == "second"
     assert TryOnPipeline(**first.components).config.weights_licence == "first"
+
+
+def test_options_of_a_later_pipeline_are_its_own():
+    first = TryOnPipeline(**tiny_components(), default_num_inference_steps=7)
+    second = TryOnPipeline(**first.components, default_num_inference_steps=3, correspondence_block=0)
+    assert (second.config.default_num_inference_steps, second.config.correspondence_block) == (3, 0)
+    third = TryOnPipeline(**first.components)
+    assert third.config.default_num_inference_steps == 7
+    assert (first.config.default_num_inference_steps, first.config.correspondence_block) == (7, None)
+    assert TryOnPipeline.from_pipe(second).config.default_num_inference_steps == 3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_is_saved_alone_keeps_its_licence(tmp_path, name, caplog):
+    pipeline = TryOnPipeline(**tiny_components(), weights_licence="for tests")
+    network = getattr(pipeline, name)
+    network.save_pretrained(tmp_path)
+    loaded = type(network).from_pretrained(tmp_path)
+    assert not caplog.records  # nothing that this or another version of the class doesn't know
+    made = TryOnPipeline(**{**tiny_components(), name: loaded})
+    assert made.config.weights_licence == "for tests"
+    copied = TryOnPipeline(**{**tiny_components(), name: copy.deepcopy(network)})
+    assert copied.config.weights_licence == "for tests"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
