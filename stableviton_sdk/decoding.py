@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .errors import InvalidInput, MissingDependency, clipped
+from .errors import InvalidInput, MissingDependency, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +140,7 @@ def _load(image: Image.Image, name: str) -> Image.Image:
 def _damaged(name: str, error: Exception) -> InvalidInput:
     if isinstance(error, MemoryError):
         return InvalidInput(f"{name} needs more memory than there is: shrink it first.")
-    return InvalidInput(f"{name} could not be read as an image ({clipped(str(error))}): the file is damaged.")
+    return InvalidInput(f"{name} could not be read as an image ({reason_of(error)}): the file is damaged.")
 
 
 def _is_heif(source: Path | io.BytesIO) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..decoding import open_image
-from ..errors import InvalidInput, MissingDependency, clipped
+from ..errors import InvalidInput, MissingDependency, reason_of
 from ..images import load_mask
 from ..preprocessing.frame import same_aspect
 
@@ -80,7 +80,7 @@ def _check_file(path: Path, part: str, check: Check) -> tuple[int, int] | str | 
     except (InvalidInput, MissingDependency) as error:
         return str(error)
     except (OSError, ValueError, EOFError) as error:
-        return f"{path} can't be read ({clipped(str(error))})."
+        return f"{path} can't be read ({reason_of(error)})."
 
 
 def _check_map(path: Path) -> str | None:

@@ -7,7 +7,7 @@ import threading
 import torch
 
 from ..choices import INIT_FROM, ON_ERROR, OUTPUT_TYPES
-from ..errors import CallCancelled, InvalidInput
+from ..errors import CallCancelled, InvalidInput, TryOnError
 from ..preprocessing.frame import same_aspect
 from ..preprocessing.garment import PreparedGarment
 from ..preprocessing.inputs import TryOnInputs
@@ -101,6 +101,21 @@ def check_garment(garment: PreparedGarment, size: tuple[int, int]) -> PreparedGa
     """
     _check_aspect("on a canvas", garment.image.size, size)
     return garment
+
+
+def check_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
+    """Refuse what a network computed if it is no numbers: an image of it would be black.
+
+    Args:
+        values (`torch.Tensor`): Latents or pixels.
+        dtype (`torch.dtype`): What the network computes in.
+
+    Raises:
+        `TryOnError`: if any is NaN or infinite.
+    """
+    if not bool(torch.isfinite(values).all()):
+        cure = "load them in bfloat16 or float32" if dtype == torch.float16 else "fetch or convert them again"
+        raise TryOnError(f"the networks computed NaN or infinite values in {dtype}, so there is no image: {cure}.")
 
 
 def raise_if_set(cancel_event: threading.Event | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,16 @@ NEEDED = {
     "scheduler": ("set_timesteps", "step", "config"),
 }
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+# Settings of schedulers that follow from a network's training, and what they are in a configuration without them.
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+    "prediction_type": "epsilon",
+}
 
 # For the authors' weights, and others that state none: plain values, since a pipeline's config is saved as JSON.
 # `exact` names the scheduler that the weights came with; its steps are `default_num_inference_steps`.
@@ -108,6 +119,31 @@ def check_scheduler(scheduler: SchedulerMixin) -> None:
     )
 
 
+def remember_noise(unet: torch.nn.Module, config: Mapping[str, Any], *, replace: bool = False) -> None:
+    """Have a U-Net carry the noise schedule that it was trained with, unless it carries one.
+
+    Args:
+        unet (`torch.nn.Module`): The U-Net.
+        config (`Mapping[str, Any]`): Configuration of the scheduler that came with it.
+        replace (`bool`, *optional*, defaults to `False`): Replace what it carries.
+    """
+    if replace or "_noise_settings" not in vars(unet):
+        unet._noise_settings = _noise_settings(config)
+
+
+def warn_of_other_noise(scheduler: SchedulerMixin, unet: torch.nn.Module) -> None:
+    """Warn about a scheduler whose noise isn't what the U-Net was trained with, such as one made without arguments."""
+    own = _noise_settings(scheduler.config)
+    trained = vars(unet).get("_noise_settings", own)
+    if wanted := [f"{name}={value!r}" for name, value in trained.items() if value != own[name]]:
+        kind = type(scheduler).__name__
+        warnings.warn(
+            f"the scheduler {kind} has another noise schedule or prediction than these weights were trained with, "
+            f"so results will be wrong: make it with {kind}.from_config of the model's own, or {', '.join(wanted)}.",
+            stacklevel=4,
+        )
+
+
 def check_same_dtype(unet: torch.dtype, spatial_encoder: torch.dtype) -> None:
     """Refuse number types of networks that couldn't compute with each other.
 
@@ -158,6 +194,12 @@ def recall_options(components: Mapping[str, Any], given: Mapping[str, Any]) -> d
         else:
             carried.setdefault(name, copy.deepcopy(options[name]))
     return options
+
+
+def _noise_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {name: config.get(name, default) for name, default in NOISE.items()}
+    betas = settings["trained_betas"]
+    return {**settings, "trained_betas": None if betas is None else [float(beta) for beta in betas]}
 
 
 def _licence_of(network: torch.nn.Module) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from logging import Logger
@@ -28,7 +29,7 @@ from ..hub.errors import as_sdk_error
 from ..hub.known_repos import KNOWN_REPOS, known_checkpoint, known_repo
 from ..hub.layout import PICKLED, SAFE, files_in, index_components, read_index, refuse_incomplete, select_weights
 from ..preprocessing.preprocessor import PersonPreprocessor
-from .components import check_components, check_same_dtype
+from .components import check_components, check_same_dtype, remember_noise
 from .saved_weights import refuse_incomplete_weights
 
 logger: Logger = logging.get_logger(__name__)
@@ -162,6 +163,7 @@ def load_single_file(
     loaded, report = load_components(path, dtype=dtype, architecture=architecture)
     if report.foreign_line():
         logger.warning(f"{os.fspath(path)}: {report.foreign_line()}")
+    remember_noise(loaded["unet"], SCHEDULER)
     loaded |= {"scheduler": PNDMScheduler(**SCHEDULER), "preprocessor": PersonPreprocessor()}
     return {**loaded, **options}
 
@@ -266,6 +268,32 @@ def reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def remember_noise_of_folder(unet: torch.nn.Module, folder: Path) -> None:
+    """Have a U-Net carry the noise schedule of the folder that it was loaded from, if the folder has one."""
+    with contextlib.suppress(WeightsUnavailable):
+        if config := _read_scheduler_config(folder):
+            remember_noise(unet, config, replace=True)
+
+
+def _read_scheduler_config(folder: Path) -> dict[str, Any]:
+    """Configuration of a saved pipeline's scheduler; empty if the folder has none.
+
+    Raises:
+        `WeightsUnavailable`: if it can't be read, or lacks the noise schedule, which no default may stand in for.
+    """
+    path = folder / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        lacking = [name for name in ("beta_start", "beta_end", "beta_schedule") if name not in config]
+        if not isinstance(config, dict) or (lacking and not config.get("trained_betas")):
+            raise ValueError(f"it has no {lacking[0]}" if lacking else "it describes no scheduler")
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsUnavailable(f"{path} can't be used ({reason_of(error)}): fetch or save it again.") from error
+    return config
+
+
 def _check_folder(cls: type[DiffusionPipeline], name: str, folder: Path, options: dict[str, Any]) -> None:
     """Refuse a folder that lacks something, and choose the format of its weights."""
     index = read_index(folder)
@@ -275,6 +303,8 @@ def _check_folder(cls: type[DiffusionPipeline], name: str, folder: Path, options
     formats = (*SAFE, *PICKLED) if use_safetensors is None else SAFE if use_safetensors else PICKLED
     refuse_incomplete(name, index, files, variant, skip, formats)
     components = {key: value for key, value in index_components(index).items() if key not in skip}
+    if "scheduler" in components:
+        _read_scheduler_config(folder)
     weights = {key: names for key, names in select_weights(files, variant, formats).items() if key in components}
     # diffusers itself would try the other format first, and log an error
     safe = {file.endswith((".safetensors", ".safetensors.index.json")) for names in weights.values() for file in names}

@@ -46,8 +46,15 @@ from ..preprocessing.preprocessor import PersonPreprocessor
 from . import loading
 from .batches import Pairs, each, match_branches, split_batch
 from .calls import Calls
-from .checks import check_choices, check_garment, check_person, check_tensors, raise_if_set
-from .components import check_components, check_same_dtype, check_scheduler, recall_options
+from .checks import check_choices, check_finite, check_garment, check_person, check_tensors, raise_if_set
+from .components import (
+    check_components,
+    check_same_dtype,
+    check_scheduler,
+    recall_options,
+    remember_noise,
+    warn_of_other_noise,
+)
 from .lora import TryOnLoraLoaderMixin, refuse_adapters
 from .pasting import paste_into_photos
 from .pipeline_output import TryOnPipelineOutput
@@ -122,6 +129,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         check_components(components)
         self.register_modules(**components)
         self.register_to_config(**recall_options(components, options))
+        remember_noise(unet, scheduler.config)
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._calls = Calls()
@@ -159,7 +167,10 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """
         folder, kwargs = loading.find_folder(cls, pretrained_model_name_or_path, checkpoint, architecture, kwargs)
         with loading.reading(folder):
-            return super().from_pretrained(str(folder), **kwargs)
+            pipeline = super().from_pretrained(str(folder), **kwargs)
+        if "scheduler" in kwargs and "unet" not in kwargs:  # the folder's own tells what its U-Net was trained with
+            loading.remember_noise_of_folder(pipeline.unet, folder)
+        return pipeline
 
     @classmethod
     def from_bundled(cls, **kwargs: Any) -> Self:
@@ -430,6 +441,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             `InvalidInput`: naming the argument.
         """
         check_scheduler(self.scheduler)  # which may have been replaced, and the networks cast, at any time
+        warn_of_other_noise(self.scheduler, self.unet)
         check_same_dtype(self.unet.dtype, self.spatial_encoder.dtype)
         check_choices(
             height=height,
@@ -690,9 +702,13 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
 
         Returns:
             `np.ndarray`: float32, (N, H, W, 3) in [0, 1].
+
+        Raises:
+            `TryOnError`: if the decoder computed NaN or infinite values.
         """
         latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         pixels = self.vae.decode(latents, return_dict=False)[0]
+        check_finite(pixels, self.vae.dtype)
         return self.image_processor.postprocess(pixels.float(), output_type="np")
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -800,6 +816,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             `InvalidInput`: one sentence on what doesn't fit.
             `NoPersonFound`: if a mask has to be derived and the photo shows nobody.
             `CallCancelled`: if `cancel_event` was set.
+            `TryOnError`: if a network computed NaN or infinite values, which would be black in an image.
 
         Examples:
             ```py
@@ -922,6 +939,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                         progress_bar.update()
             call.current_timestep = None
             raise_if_set(cancel_event)
+            check_finite(latents, dtype)
 
             # 6. decode, and paste back into the photos
             inputs = [persons[index] for index in person_index]

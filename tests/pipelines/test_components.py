@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import shutil
 
 import diffusers
 import pytest
@@ -17,6 +18,7 @@ from stableviton_sdk.hub import known_repos
 from stableviton_sdk.models.patch_autoencoder import PatchAutoencoder
 from stableviton_sdk.pipelines.components import check_scheduler
 
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 NETWORKS = ("vae", "garment_encoder", "spatial_encoder", "unet")
 AUTHORS_FILE = "https://huggingface.co/rlawjdghek/StableVITON/blob/main/ckpts/VITONHD.ckpt"
 
@@ -85,6 +87,54 @@ def test_a_scheduler_set_to_flow_matching_is_refused(options, expected):
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config, **options)
     with pytest.raises(InvalidInput, match=f"UniPCMultistepScheduler.*{expected}"):
         pipeline(**call_arguments())
+
+
+@pytest.mark.parametrize(
+    "options, wanted",
+    [
+        ({}, "beta_start=0.00085, beta_end=0.012, beta_schedule='scaled_linear'"),
+        ({"beta_schedule": "scaled_linear"}, "beta_start=0.00085, beta_end=0.012"),
+        ({**SCHEDULE, "prediction_type": "v_prediction"}, "prediction_type='epsilon'"),
+        ({**SCHEDULE, "num_train_timesteps": 500}, "num_train_timesteps=1000"),
+        ({**SCHEDULE, "trained_betas": [0.01] * 1000}, "trained_betas=None"),
+        ({**SCHEDULE, "rescale_betas_zero_snr": True}, "rescale_betas_zero_snr=False"),
+    ],
+)
+def test_a_scheduler_of_another_noise_schedule_is_warned_about(tiny_folder, released, options, wanted):
+    scheduler = DDIMScheduler(**options)
+    replaced = tiny_pipeline()
+    replaced.scheduler = scheduler
+    for pipeline in (
+        replaced,
+        TryOnPipeline.from_pretrained(tiny_folder, scheduler=scheduler),
+        TryOnPipeline.from_single_file(released, architecture=ARCHITECTURE, scheduler=scheduler),
+        TryOnPipeline.from_pipe(tiny_pipeline(), scheduler=scheduler),
+        TryOnPipeline(**{**tiny_pipeline().components, "scheduler": scheduler}),
+    ):
+        with pytest.warns(UserWarning, match=f"DDIMScheduler has another noise schedule .*, or {wanted}[.]"):
+            pipeline.check_inputs(height=64, width=64, num_inference_steps=1)
+
+
+def test_schedulers_of_the_weights_noise_schedule_cause_no_warning(tiny_folder, recwarn):
+    for pipeline in (TryOnPipeline.from_pretrained(tiny_folder), TryOnPipeline.from_bundled()):
+        config = pipeline.scheduler.config
+        for kind in all_schedulers():
+            try:
+                pipeline.scheduler = kind.from_config(config)
+                pipeline.check_inputs(height=64, width=64, num_inference_steps=1)
+            except (TypeError, ValueError, KeyError):
+                continue  # it can't be made of this schedule, or is refused
+    assert not [warning for warning in recwarn if "noise schedule" in str(warning.message)]
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"beta_start": 0.1, "beta_end": 0.2}'])
+def test_a_folder_whose_noise_schedule_is_lost_is_refused(tiny_folder, tmp_path, content):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "scheduler" / "scheduler_config.json").write_text(content)
+    with pytest.raises(WeightsUnavailable, match=r"scheduler_config\.json can't be used") as error:
+        TryOnPipeline.from_pretrained(folder)
+    sentence(error)
+    assert TryOnPipeline.from_pretrained(folder, scheduler=tiny_pipeline().scheduler)
 
 
 # Components

@@ -234,3 +234,14 @@ def test_saved_and_loaded_it_gives_the_same_image(pipeline, tmp_path):
     assert loaded.config.weights_licence == "for tests only"
     assert close(loaded(**call_arguments()).images, pipeline(**call_arguments()).images)
     assert TryOnPipeline.from_pretrained(tmp_path / "saved", dtype=torch.bfloat16).unet.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "component, output_type", [("unet", "latent"), ("unet", "pil"), ("vae", "pil"), ("vae", "pt")]
+)
+def test_an_image_of_no_numbers_is_an_error_not_black(component, output_type):
+    pipeline = tiny_pipeline()
+    with torch.no_grad():
+        next(iter(getattr(pipeline, component).parameters())).fill_(float("nan"))
+    with pytest.raises(TryOnError, match=r"computed NaN or infinite values in torch\.float32, so there is no image"):
+        pipeline(**call_arguments(output_type=output_type))
