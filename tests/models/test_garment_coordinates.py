@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.tiny import CONTEXT, awaken, tiny_spatial_encoder, tiny_unet
 
 from stableviton_sdk.data.synthetic import SyntheticDataset
 from stableviton_sdk.models.attention_maps import attention_map
@@ -17,7 +18,6 @@ from stableviton_sdk.models.garment_coordinates import (
 )
 from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.models.zero_cross_attention import ZeroCrossAttention
-from tests.support.tiny import CONTEXT, awaken, tiny_unet
 
 CHANNELS = (8, 12)
 
@@ -50,14 +50,7 @@ def networks():
     torch.manual_seed(3)
     unet = tiny_unet(coordinate_channels=CHANNELS)
     awaken(unet)
-    encoder = SpatialEncoder(
-        down_block_types=("CrossAttnDownBlock2D",),
-        block_out_channels=(32,),
-        cross_attention_dim=CONTEXT,
-        num_attention_heads=4,
-        norm_num_groups=16,
-        coordinate_channels=CHANNELS,
-    )
+    encoder = tiny_spatial_encoder(coordinate_channels=CHANNELS)
     return unet.eval(), encoder.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,44 +42,56 @@ def tiny_unet(**changes: Any) -> TryOnUNet:
     return TryOnUNet(**{**config, **changes})
 
 
-def tiny_components() -> dict[str, Any]:
+def tiny_autoencoder(width: int = 16, levels: int = 3, **changes: Any) -> AutoencoderKL:
+    config = {
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": (width,) * levels,
+        "norm_num_groups": width // 2,
+    }
+    return AutoencoderKL(**{**config, **changes})
+
+
+def tiny_garment_encoder(width: int = 32, **changes: Any) -> GarmentEncoder:
+    config = {
+        "hidden_size": width,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        "mapper_layers": 1,
+        "projection_dim": CONTEXT,
+    }
+    return GarmentEncoder(**{**config, **changes})
+
+
+def tiny_spatial_encoder(width: int = 32, **changes: Any) -> SpatialEncoder:
+    config = {
+        "down_block_types": ("CrossAttnDownBlock2D",),
+        "block_out_channels": (width,),
+        "cross_attention_dim": CONTEXT,
+        "num_attention_heads": 4,
+        "norm_num_groups": 16,
+    }
+    return SpatialEncoder(**{**config, **changes})
+
+
+def tiny_components(
+    unet: Callable[[], TryOnUNet] = tiny_unet,
+    vae: Callable[[], AutoencoderKL] = lambda: tiny_autoencoder(sample_size=64),
+    garment_encoder: Callable[[], GarmentEncoder] = tiny_garment_encoder,
+    spatial_encoder: Callable[[], SpatialEncoder] = tiny_spatial_encoder,
+) -> dict[str, Any]:
+    """A pipeline's components, for inference; their weights follow from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        unet = tiny_unet()
-        awaken(unet)
-        components = {
-            "vae": AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 3,
-                up_block_types=("UpDecoderBlock2D",) * 3,
-                block_out_channels=(16, 16, 16),
-                norm_num_groups=8,
-                sample_size=64,
-            ),
-            "garment_encoder": GarmentEncoder(
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                image_size=32,
-                patch_size=8,
-                mapper_layers=1,
-                projection_dim=CONTEXT,
-            ),
-            "spatial_encoder": SpatialEncoder(
-                down_block_types=("CrossAttnDownBlock2D",),
-                block_out_channels=(32,),
-                cross_attention_dim=CONTEXT,
-                num_attention_heads=4,
-                norm_num_groups=16,
-            ),
-            "unet": unet,
-            "scheduler": PNDMScheduler(**SCHEDULER),
-            "preprocessor": None,
-        }
-    for component in components.values():
-        if isinstance(component, torch.nn.Module):
-            component.eval()
-    return components
+        networks = {"unet": unet()}
+        awaken(networks["unet"])
+        networks |= {"vae": vae(), "garment_encoder": garment_encoder(), "spatial_encoder": spatial_encoder()}
+    for network in networks.values():
+        network.eval()
+    return {**networks, "scheduler": PNDMScheduler(**SCHEDULER), "preprocessor": None}
 
 
 def tiny_pipeline() -> TryOnPipeline:

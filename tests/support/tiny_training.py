@@ -1,56 +1,27 @@
 """Trainings of a second or two: a pipeline smaller than the other tests', a few pairs, and a configuration."""
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler
 from safetensors.torch import load_file
 
-from stableviton_sdk.conversion.architecture import SCHEDULER
-from stableviton_sdk.models.garment_encoder import GarmentEncoder
-from stableviton_sdk.models.spatial_encoder import SpatialEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.config import LossConfig, parse_config
 from stableviton_sdk.training.tryon.batches import collate
 from stableviton_sdk.training.tryon.objective import TryOnObjective, decode, encode, sample_noise
 from stableviton_sdk.training.tryon.trainer import train
+from support import tiny
 from support.pairs import HEIGHT, WIDTH, Pairs
-from support.tiny import CONTEXT, awaken, tiny_unet
 
 
 def tiny_components():
     """Still smaller than the other tests': a run takes many steps."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        narrow = {"layers_per_block": 1, "norm_num_groups": 8, "num_attention_heads": 2}
-        unet = tiny_unet(block_out_channels=(16, 16), **narrow)
-        awaken(unet)
-        return {
-            "vae": AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 3,
-                up_block_types=("UpDecoderBlock2D",) * 3,
-                block_out_channels=(8, 8, 8),
-                layers_per_block=1,
-                norm_num_groups=8,
-            ).eval(),
-            "garment_encoder": GarmentEncoder(
-                hidden_size=16,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                image_size=16,
-                patch_size=8,
-                mapper_layers=1,
-                projection_dim=CONTEXT,
-            ).eval(),
-            "spatial_encoder": SpatialEncoder(
-                down_block_types=("CrossAttnDownBlock2D",),
-                block_out_channels=(16,),
-                cross_attention_dim=CONTEXT,
-                **narrow,
-            ).eval(),
-            "unet": unet.eval(),
-            "scheduler": PNDMScheduler(**SCHEDULER),
-            "preprocessor": None,
-        }
+    narrow = {"layers_per_block": 1, "norm_num_groups": 8, "num_attention_heads": 2}
+    encoder = {"intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16}
+    return tiny.tiny_components(
+        lambda: tiny.tiny_unet(block_out_channels=(16, 16), **narrow),
+        lambda: tiny.tiny_autoencoder(8, layers_per_block=1, norm_num_groups=8),
+        lambda: tiny.tiny_garment_encoder(16, **encoder),
+        lambda: tiny.tiny_spatial_encoder(16, **narrow),
+    )
 
 
 def batch_of(pipeline, count=2, wanted=()):

@@ -4,14 +4,13 @@ import json
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from support.network_step import H, W, networks, step, tiny_batch
 from support.stand_in_hub import served_hub
-from support.tiny import CONTEXT, awaken
+from support.tiny import CONTEXT, awaken, tiny_autoencoder, tiny_garment_encoder
 
 from stableviton_sdk.errors import IncompatibleCheckpoint, InvalidInput, TryOnError, WeightsUnavailable
-from stableviton_sdk.models.garment_encoder import GarmentEncoder
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.training.tryon.initialise import from_paint_by_example, from_scratch, load_autoencoder
 from stableviton_sdk.training.tryon.trainable import choose_trainable
@@ -33,22 +32,8 @@ def paint_by_example(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         UNet2DConditionModel(sample_size=64, in_channels=9, **TINY_UNET).save_pretrained(folder / "unet")
-        AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(32, 32),
-            norm_num_groups=16,
-        ).save_pretrained(folder / "vae")
-        encoder = GarmentEncoder(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            image_size=32,
-            patch_size=8,
-            mapper_layers=1,
-            projection_dim=CONTEXT,
-        )
+        tiny_autoencoder(32, levels=2).save_pretrained(folder / "vae")
+        encoder = tiny_garment_encoder(num_hidden_layers=4)
     state = {}
     for key, tensor in encoder.state_dict().items():
         state[f"model.{key}" if key.startswith("vision_model.") else key] = tensor.clone()
