@@ -9,22 +9,22 @@ from .canvas import Canvas, Layer, ellipse_points, flood, ramp, shaded, steps, t
 from .style import Style, darker, lighter, pick_colour
 
 
-def draw_background(kind: str, style: Style, seed: int, size: tuple[int, int]) -> np.ndarray:
+def draw_background(kind: str, style: Style, seed: int, shape: tuple[int, int]) -> np.ndarray:
     """Draw a place.
 
     Args:
         kind (`str`): A key of `Style.backgrounds`.
         style (`Style`): Whose palette is used.
         seed (`int`): Decides everything else.
-        size (`tuple[int, int]`): Height and width.
+        shape (`tuple[int, int]`): Height and width.
 
     Returns:
         `np.ndarray`: uint8 RGB, (H, W, 3).
     """
     rng = np.random.default_rng(seed)
-    canvas = Canvas(size, supersample=1)
+    canvas = Canvas(shape, supersample=1)
     wall = pick_colour(rng, style.walls)
-    image = np.empty((*size, 3), np.uint8)
+    image = np.empty((*shape, 3), np.uint8)
     flood(image, wall)
     _DRAWERS[kind](image, canvas, style, wall, rng)
     return image

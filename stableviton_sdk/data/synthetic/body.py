@@ -110,8 +110,8 @@ class Body:
         """Distance of the shoulder joints."""
         return self.torso.unit
 
-    def joints(self, size: tuple[int, int]) -> np.ndarray:
-        """BODY_25 joints in pixels of an image of `size` (height, width).
+    def joints(self, shape: tuple[int, int]) -> np.ndarray:
+        """BODY_25 joints in pixels of an image of `shape` (height, width).
 
         Returns:
             `np.ndarray`: float32, (25, 3) as x, y, confidence; all zero where a joint lies outside the image.
@@ -130,7 +130,7 @@ class Body:
             points[toe : toe + 2] = ankle + foot
             points[heel] = ankle + np.array([0.0, 0.08 * self.unit])
         joints = np.zeros((25, 3), np.float32)
-        scale = size[0] / UNITS_HIGH
+        scale = shape[0] / UNITS_HIGH
         inside = ((points >= 0) & (points < (UNITS_WIDE, UNITS_HIGH))).all(axis=1)
         joints[inside, :2] = points[inside] * scale - 0.5
         joints[inside, 2] = 0.9

@@ -18,23 +18,6 @@ Points = np.ndarray  # (N, 2) as x, y in canvas units
 Box = tuple[int, int, int, int]  # top, left, bottom, right in subpixels, on whole pixels
 
 
-def check_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return `size` as two ints.
-
-    Raises:
-        `InvalidInput`: if it isn't a height and a width with 4:3 proportions between 64 x 48 and 2048 x 1536.
-    """
-    try:
-        height, width = (int(side) for side in size)
-    except (TypeError, ValueError):
-        raise InvalidInput(f"size is {size!r}: pass (height, width), such as (256, 192).") from None
-    if (height, width) != tuple(size) or height * 3 != width * 4 or not 64 <= height <= MAX_HEIGHT:
-        raise InvalidInput(
-            f"size is {size!r}: pass (height, width) with 4:3 proportions, from (64, 48) to ({MAX_HEIGHT}, 1536)."
-        )
-    return height, width
-
-
 def shape_of(size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of images of `size`, which is a width and a height.
 
@@ -42,12 +25,14 @@ def shape_of(size: tuple[int, int]) -> tuple[int, int]:
         `InvalidInput`: if it isn't a width and a height with 3:4 proportions between 48 x 64 and 1536 x 2048.
     """
     try:
-        width, height = size
-        return check_size((height, width))
+        width, height = (int(side) for side in size)
     except (TypeError, ValueError):
+        width = height = 0
+    if width * 4 != height * 3 or not 64 <= height <= MAX_HEIGHT or (width, height) != tuple(size):
         raise InvalidInput(
             f"size is {size!r}: pass (width, height) with 3:4 proportions, from (48, 64) to (1536, {MAX_HEIGHT})."
-        ) from None
+        )
+    return height, width
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +77,15 @@ class Canvas:
     """Draws for images of one size.
 
     Args:
-        size (`tuple[int, int]`): Height and width of the final image.
+        shape (`tuple[int, int]`): Height and width of the final image.
         supersample (`int`, *optional*, defaults to 2): Subpixels per pixel and direction.
     """
 
-    def __init__(self, size: tuple[int, int], supersample: int = 2):
-        self.size = size
+    def __init__(self, shape: tuple[int, int], supersample: int = 2):
+        self.shape = shape
         self.supersample = supersample
-        self.height: int = size[0] * supersample
-        self.width: int = size[1] * supersample
+        self.height: int = shape[0] * supersample
+        self.width: int = shape[1] * supersample
         self.scale: float = self.height / UNITS_HIGH  # subpixels per canvas unit
 
     def box(self, points: Points, margin: float = 0.0) -> Box:
@@ -141,7 +126,7 @@ class Canvas:
 
         What is smooth is computed there and `repeated`: the average over a pixel's subpixels would hardly differ.
         """
-        return Canvas(self.size, supersample=1).fields(tuple(edge // self.supersample for edge in box))
+        return Canvas(self.shape, supersample=1).fields(tuple(edge // self.supersample for edge in box))
 
     def _box(self, fixed: np.ndarray, margin: float) -> Box:
         step = self.supersample

@@ -40,13 +40,13 @@ def polygon_filler(labels: np.ndarray) -> Callable[[Points, int], None]:
     return fill
 
 
-def draw_densepose(body: Body, size: tuple[int, int]) -> np.ndarray:
+def draw_densepose(body: Body, shape: tuple[int, int]) -> np.ndarray:
     """Label the body's parts as DensePose numbers them, for a figure that faces the camera.
 
     Returns:
         `np.ndarray`: uint8 in 0..24, (H, W).
     """
-    labels = np.zeros(size, np.uint8)
+    labels = np.zeros(shape, np.uint8)
     fill = polygon_filler(labels)
 
     for side in (0, 1):

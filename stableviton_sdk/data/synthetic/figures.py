@@ -7,7 +7,7 @@ import numpy as np
 from ...errors import InvalidInput
 from . import cut, texture
 from .body import Body, sample_drawn_body
-from .canvas import check_size
+from .canvas import shape_of
 from .garment import Garment, sample_drawn_garment
 from .photo import garment as photo
 from .photo.body import PhotoBody, sample_photo_body
@@ -34,7 +34,7 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
 def sample_garment(
     rng: np.random.Generator,
     style: str | Style = "studio",
-    size: tuple[int, int] = (256, 192),
+    size: tuple[int, int] = (192, 256),
     *,
     neckline: str | None = None,
     sleeve: str | None = None,
@@ -47,13 +47,13 @@ def sample_garment(
     Args:
         rng (`np.random.Generator`): Where the draws come from.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the image.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the image in pixels.
         neckline, sleeve, fit, pattern, graphic (`str`, *optional*):
             Fix what is otherwise drawn: a key of `NECKLINES`, `SLEEVES`, `FITS`, `PATTERNS`, `GRAPHICS`, or of the
             photo style's own.
 
     Raises:
-        `InvalidInput`: for an unknown name, a size that isn't 4:3, or if `rng` is no generator.
+        `InvalidInput`: for an unknown name, a size that isn't 3:4, or if `rng` is no generator.
     """
     check_generator(rng)
     style = get_style(style)
@@ -65,11 +65,11 @@ def sample_garment(
         if given is not None and given not in known:
             raise InvalidInput(f"there is no {name} {given!r}: use one of {', '.join(known)}.")
     sample = photo.sample_photo_garment if style.name == "photo" else sample_drawn_garment
-    return sample(rng, style, check_size(size), **given_names)
+    return sample(rng, style, shape_of(size), **given_names)
 
 
 def stage_for(body: Body | PhotoBody, size: tuple[int, int]) -> Stage | PhotoStage:
-    """What draws a figure of any style; `size` is (height, width)."""
+    """What draws a figure of any style; `size` is (width, height)."""
     return Stage(body, size) if isinstance(body, Body) else PhotoStage(body, size)
 
 

@@ -72,8 +72,8 @@ class Garment:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.image.shape[:2]
+        """Width and height."""
+        return self.image.shape[1], self.image.shape[0]
 
     @property
     def mask(self) -> np.ndarray:
@@ -84,7 +84,7 @@ class Garment:
 def sample_drawn_garment(
     rng: np.random.Generator,
     style: Style,
-    size: tuple[int, int],
+    shape: tuple[int, int],
     *,
     neckline: str | None,
     sleeve: str | None,
@@ -92,11 +92,11 @@ def sample_drawn_garment(
     pattern: str | None,
     graphic: str | None,
 ) -> Garment:
-    """A garment in one of the drawn styles; `size` is (height, width)."""
+    """A garment in one of the drawn styles; `shape` is (height, width)."""
     cut = sample_cut(rng, neckline, sleeve, fit)
     limit = float(widest_sleeve(np.array(cut.sleeve_end))) - 0.012
     cut = dataclasses.replace(cut, sleeve_cuff=min(cut.sleeve_cuff, limit))
-    return draw_garment(cut, sample_design(rng, style, pattern, graphic), rng, size)
+    return draw_garment(cut, sample_design(rng, style, pattern, graphic), rng, shape)
 
 
 def garment_from_coordinates(garment: Garment) -> Garment:
@@ -104,7 +104,7 @@ def garment_from_coordinates(garment: Garment) -> Garment:
 
     Worn without shading, every pixel of it tells where in the flat image it came from. Colours are float32.
     """
-    height, width = garment.size
+    width, height = garment.size
     painted = np.zeros((height, width, 3), np.float32)
     painted[..., 0] = np.arange(width, dtype=np.float32)
     painted[..., 1] = np.arange(height, dtype=np.float32)[:, None]
@@ -112,17 +112,17 @@ def garment_from_coordinates(garment: Garment) -> Garment:
 
 
 def draw_garment(
-    cut: Cut, design: Design, rng: np.random.Generator, size: tuple[int, int], painter: type[Fabric] | None = None
+    cut: Cut, design: Design, rng: np.random.Generator, shape: tuple[int, int], painter: type[Fabric] | None = None
 ) -> Garment:
     """Lay a garment flat; `rng` decides where on the canvas, how large, and its trims; `painter` paints the cloth."""
-    canvas = Canvas(size)
+    canvas = Canvas(shape)
     layout = Layout(cut, rng)
-    scale = size[0] / UNITS_HIGH
+    scale = shape[0] / UNITS_HIGH
     outlines = layout.outlines()
     layers = [canvas.polygon(points) for points in outlines]
     box = canvas.box(np.concatenate(outlines), 5.0)
     colours = (painter or Fabric)(canvas, box, layout, cut, design, rng).finish()
-    alphas = [_spread(layer, size) for layer in layers]
+    alphas = [_spread(layer, shape) for layer in layers]
     silhouette = alphas[0] if len(alphas) == 1 else cv2.max(cv2.max(alphas[0], alphas[1]), alphas[2])
     image = np.empty_like(colours)
     flood(image, np.full(3, BACKDROP))
@@ -220,7 +220,7 @@ class Fabric:
             for side in (0, 1):
                 self._sleeve(side)
         self._trims()
-        colours = np.empty((*canvas.size, 3), np.uint8)
+        colours = np.empty((*canvas.shape, 3), np.uint8)
         flood(colours, self.design.colours[0])
         top, left, bottom, right = (edge // canvas.supersample for edge in self.box)
         colours[top:bottom, left:right] = shrink(self.cloth, canvas.supersample)
@@ -357,8 +357,8 @@ def _inwards_of_seam(cut: Cut) -> Points:
     return np.concatenate([[(0, top[1] - 0.4), (top[0], top[1] - 0.4)], seam, [(low[0], 1.2), (0, 1.2)]])
 
 
-def _spread(layer: Layer, size: tuple[int, int]) -> np.ndarray:
+def _spread(layer: Layer, shape: tuple[int, int]) -> np.ndarray:
     """A layer's coverage on the whole image, uint8."""
-    values = np.zeros(size, np.uint8)
+    values = np.zeros(shape, np.uint8)
     values[layer.pixels] = np.rint(layer.coverage * 255)
     return values

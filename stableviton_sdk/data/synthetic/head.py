@@ -88,7 +88,7 @@ def head_overlay(body: Body, canvas: Canvas) -> tuple[Overlay, np.ndarray]:
     strands, caps = _strands(body, rng), _caps(body, rng)
     corners = place(np.array([[-1.35, -1.3], [1.35, 1.2]]))
     overlay = Overlay.blank(canvas.box(np.concatenate([corners, *strands, *caps])), skin, canvas.supersample)
-    labels = np.full(canvas.size, NOTHING, np.uint8)
+    labels = np.full(canvas.shape, NOTHING, np.uint8)
 
     def lay(outline: Points, colour: np.ndarray | None, value: int, least: float) -> Layer:
         layer = canvas.polygon(outline)

@@ -34,7 +34,7 @@ def panels_at(garment: Garment, correspondence: np.ndarray) -> np.ndarray:
         `np.ndarray`: uint8, (H, W): 0 for none, else the number of the panel in `panel_maps`, plus 1.
     """
     known = np.isfinite(correspondence).all(-1)
-    height, width = garment.size
+    width, height = garment.size
     x, y = (
         np.rint(np.where(known, correspondence[..., axis], 0)).astype(int).clip(0, side - 1)
         for axis, side in ((0, width), (1, height))
@@ -57,7 +57,7 @@ def move_on_canvas(item: dict[str, Any], garment: Garment, rng: np.random.Genera
     Returns:
         `dict[str, Any]`: a new item; only `garment`, `correspondence` and `panel_maps` differ.
     """
-    height, width = garment.size
+    width, height = garment.size
     left, top, columns, rows = cv2.boundingRect(garment.mask.astype(np.uint8))
     scale = rng.uniform(SMALLEST, 1)
     shift = [

@@ -248,9 +248,9 @@ def render_pair(
     Raises:
         `InvalidInput`: for a negative number, an unknown style, or a size that isn't 3:4.
     """
-    seed, index, style, shape = _natural(seed, "seed"), _natural(index, "index"), get_style(style), shape_of(size)
+    seed, index, style = _natural(seed, "seed"), _natural(index, "index"), get_style(style)
     body, worn, other = (np.random.default_rng([seed, index, style.code, part]) for part in range(3))
-    return assemble(sample_body(body, style), sample_garment(worn, style, shape), sample_garment(other, style, shape))
+    return assemble(sample_body(body, style), sample_garment(worn, style, size), sample_garment(other, style, size))
 
 
 def assemble(body: Body | PhotoBody, worn: Garment, other: Garment) -> SyntheticSample:

@@ -17,13 +17,13 @@ from .canvas import (
     Overlay,
     bell,
     blend,
-    check_size,
     enlarge,
     intersect,
     paste,
     repeated,
     restrict,
     sampled,
+    shape_of,
     shrink,
     soften,
     steps,
@@ -87,20 +87,21 @@ class Stage:
 
     Args:
         body (`Body`): Who.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
     """
 
-    def __init__(self, body: Body, size: tuple[int, int] = (256, 192)):
+    def __init__(self, body: Body, size: tuple[int, int] = (192, 256)):
         self.body = body
-        self.size: tuple[int, int] = check_size(size)
-        self.canvas: Canvas = Canvas(self.size)
+        self.shape: tuple[int, int] = shape_of(size)
+        self.size: tuple[int, int] = self.shape[::-1]
+        self.canvas: Canvas = Canvas(self.shape)
         canvas = self.canvas
-        self.keypoints: np.ndarray = body.joints(self.size)
+        self.keypoints: np.ndarray = body.joints(self.shape)
         self._torso = self._torso_surface()
         self._arms = [self._arm_surface(arm) for arm in body.arms]
-        background = draw_background(body.background, body.style, body.details, self.size)
+        background = draw_background(body.background, body.style, body.details, self.shape)
         self._base = repeated(background, canvas.supersample)
-        self._labels = np.zeros(self.size, np.uint8)
+        self._labels = np.zeros(self.shape, np.uint8)
         self._lower = draw_base(self._base, self._labels, body, canvas, self._reach())
         # Where an upper garment ends, however it is cut: in the waistband, or at the hem that all of them share.
         end = body.legs.top + (0.012 if body.tucked else 0.004)
@@ -142,7 +143,7 @@ class Stage:
 
     def densepose(self) -> np.ndarray:
         """DensePose's body-part labels, which see the body through its clothes: uint8 in 0..24, (H, W)."""
-        return draw_densepose(self.body, self.size)
+        return draw_densepose(self.body, self.shape)
 
     def _torso_surface(self) -> Surface:
         body, canvas = self.body, self.canvas
@@ -199,8 +200,8 @@ class Stage:
 
     def _arms_shadow(self, box: Box) -> np.ndarray:
         """Soft shadow that both arms cast, whatever they wear; drawn coarsely."""
-        coarse = Canvas(self.size, supersample=1)
-        shade = np.zeros(self.size, np.uint8)
+        coarse = Canvas(self.shape, supersample=1)
+        shade = np.zeros(self.shape, np.uint8)
         for arm in self.body.arms:
             coarse.fill(shade, arm.outline(0.12, 1.0, lambda s: arm_half_width(s) * 1.35), OPAQUE)
         step = self.canvas.supersample
@@ -210,7 +211,7 @@ class Stage:
 
     def _reach(self) -> np.ndarray:
         """Pixels of the lower garment that some upper garment may cover: the hem's line with a little slack."""
-        reach = np.zeros(self.size, bool)
+        reach = np.zeros(self.shape, bool)
         if not self.body.tucked:  # what is tucked in lies behind the lower garment
             surface, step = self._torso, self.canvas.supersample
             top, left, bottom, right = (edge // step for edge in surface.box)
@@ -284,9 +285,9 @@ class Drawing:
 
     def finish(self, step: int) -> Rendering:
         """Average the subpixels, and let each pixel correspond to the panel that it shows most of."""
-        size = self.labels.shape
-        coverage = np.zeros(size, np.float32)
-        source = np.full((2, *size), np.nan, np.float32)
+        shape = self.labels.shape
+        coverage = np.zeros(shape, np.float32)
+        source = np.full((2, *shape), np.nan, np.float32)
         for panel in self.panels:
             area = panel.layer.pixels
             wins = panel.visible > coverage[area]
@@ -297,12 +298,12 @@ class Drawing:
 
 
 def check_garment_size(garment: Garment, size: tuple[int, int]) -> None:
-    """Refuse a garment of another size, (height, width), than the figure's.
+    """Refuse a garment of another size, (width, height), than the figure's.
 
     Raises:
         `InvalidInput`
     """
     if garment.size != size:
         raise InvalidInput(
-            f"the garment is {garment.size} and the figure {size} (height, width): draw both at one size."
+            f"the garment is {garment.size} and the figure {size} (width, height): draw both at one size."
         )

@@ -16,8 +16,7 @@ from ...data.synthetic.photo.camera import sample_camera
 from ...data.synthetic.style import STYLES, StyleName, pick
 from ...errors import InvalidInput
 from ...files import RunManifest, write_text_atomically
-from ...preprocessing.analyzers.compact import INPUT_SHAPE as SIZE
-from ...preprocessing.analyzers.compact import MIRRORED_DENSEPOSE, MIRRORED_JOINTS, MIRRORED_PARSING, PAD
+from ...preprocessing.analyzers.compact import INPUT_SHAPE, MIRRORED_DENSEPOSE, MIRRORED_JOINTS, MIRRORED_PARSING, PAD
 from ..loop.config import Config, Count, CountOrZero, ValidationInfo, field_validator
 
 STATE = "rendered.json"
@@ -67,8 +66,8 @@ class RenderedFigures:
         self.options = options
         self.people: int = 2 * sum(options.figures.values())
         self._length = self.people + options.empty
-        shapes = {"image": (*SIZE, 3), "parsing": SIZE, "densepose": SIZE, "keypoints": (25, 3)}
-        wanted = {"options": options.as_mapping(), "size": list(SIZE)}
+        shapes = {"image": (*INPUT_SHAPE, 3), "parsing": INPUT_SHAPE, "densepose": INPUT_SHAPE, "keypoints": (25, 3)}
+        wanted = {"options": options.as_mapping(), "size": list(INPUT_SHAPE)}
         state = RunManifest(folder, kind="rendering of figures", name=STATE).read()
         if state is not None and {name: state[name] for name in wanted} != wanted:
             raise InvalidInput(f"{folder} holds other rendered figures than these: delete it, or pass another output.")
@@ -123,7 +122,7 @@ class RenderedFigures:
         while number >= count:
             number -= count
             style, count = next(styles)
-        sample = render_pair(self.options.seed, number, style, SIZE[::-1])
+        sample = render_pair(self.options.seed, number, style, INPUT_SHAPE[::-1])
         for place, rendering in enumerate((sample.worn_rendering, sample.other_rendering)):
             self._put(
                 index + place,
@@ -146,17 +145,19 @@ def draw_empty(seed: int, index: int) -> np.ndarray:
     style = STYLES[str(rng.choice(["studio", "shifted", "photo"], p=[0.3, 0.15, 0.55]))]
     kind = rng.choice(["place", "garment", "colour", "noise"], p=[0.45, 0.35, 0.1, 0.1])
     if kind == "place" and style.name == "photo":
-        return sample_camera(rng).develop(draw_backdrop(rng, style, SIZE))
+        return sample_camera(rng).develop(draw_backdrop(rng, style, INPUT_SHAPE))
     if kind == "place":
-        return draw_background(pick(rng, style.backgrounds), style, int(rng.integers(2**31)), SIZE)
+        return draw_background(pick(rng, style.backgrounds), style, int(rng.integers(2**31)), INPUT_SHAPE)
     if kind == "garment":
-        return sample_garment(rng, style, SIZE).image
-    image = np.empty((*SIZE, 3), np.uint8)
+        return sample_garment(rng, style, INPUT_SHAPE[::-1]).image
+    image = np.empty((*INPUT_SHAPE, 3), np.uint8)
     image[...] = rng.integers(0, 256, 3)
     if kind == "noise":
         coarse = int(rng.choice([1, 2, 4, 8, 16, 32]))
-        noise = rng.normal(0, rng.uniform(10, 110), (SIZE[0] // coarse, SIZE[1] // coarse, 3)).astype(np.float32)
-        image[...] = (image + cv2.resize(noise, SIZE[::-1], interpolation=cv2.INTER_LINEAR)).clip(0, 255)
+        noise = rng.normal(0, rng.uniform(10, 110), (INPUT_SHAPE[0] // coarse, INPUT_SHAPE[1] // coarse, 3)).astype(
+            np.float32
+        )
+        image[...] = (image + cv2.resize(noise, INPUT_SHAPE[::-1], interpolation=cv2.INTER_LINEAR)).clip(0, 255)
     return image
 
 
@@ -191,7 +192,7 @@ class FigureAugmentation:
     def _moved(self, item: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         import cv2
 
-        height, width = SIZE
+        height, width = INPUT_SHAPE
         scale = float(np.exp(rng.uniform(np.log(self.smallest), np.log(self.largest))))
         slack = np.abs(1 - scale) * np.array([width, height]) * 0.5 + 0.08 * np.array([width, height]) * min(scale, 1)
         middle = np.array([width, height]) / 2
@@ -213,7 +214,7 @@ class FigureAugmentation:
                 image, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, (value,) * 3 if surroundings == "pad" else value
             )
             if surroundings == "scene":
-                outside = warp(np.ones(SIZE, np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0
+                outside = warp(np.ones(INPUT_SHAPE, np.uint8), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0
                 moved[outside] = self.figures.scene(int(rng.integers(2**31)))[outside]
         joints = item["keypoints"] * [scale, scale, 1] + [matrix[0, 2], matrix[1, 2], 0]
         inside = (joints[:, 2] > 0) & ((joints[:, :2] >= -0.5) & (joints[:, :2] < (width - 0.5, height - 0.5))).all(1)

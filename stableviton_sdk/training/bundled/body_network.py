@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...preprocessing.labels import CIHP
-from .body_data import SIZE
+from .body_data import INPUT_SHAPE
 
 PARSING_LABELS, DENSEPOSE_LABELS, JOINTS = len(CIHP), 25, 25
 JOINTS_WEIGHT = 0.1  # their cross-entropy is over thousands of cells, the labels' over tens of labels
@@ -134,7 +134,7 @@ def joint_loss(logits: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
         logits (`torch.Tensor`): (N, 25, cells + 1).
         keypoints (`torch.Tensor`): float, (N, 25, 3) as x, y in pixels of the image, and confidence.
     """
-    height, width = SIZE[0] // 4, SIZE[1] // 4
+    height, width = INPUT_SHAPE[0] // 4, INPUT_SHAPE[1] // 4
     place = ((keypoints[..., :2] + 0.5) / 4 - 0.5).clamp(min=0)  # pixel centres -> cell centres
     limit = place.new_tensor([width - 1, height - 1])
     place = place.minimum(limit)

@@ -16,7 +16,7 @@ from ...files import replacing
 from ...preprocessing.analyzers.onnx_session import open_session
 from ..loop.config import Count, Field
 from ..loop.resumption import check_steps
-from .body_data import SIZE, FigureAugmentation, FigureOptions, RenderedFigures
+from .body_data import INPUT_SHAPE, FigureAugmentation, FigureOptions, RenderedFigures
 from .body_network import BodyNetwork, body_loss, collate
 from .fit import FitTask, fit
 
@@ -100,12 +100,14 @@ def export_onnx(network: BodyNetwork, path: Path) -> None:
     """
     onnx = require_onnx()
     network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
-    image = 255 * torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    image = 255 * torch.rand(1, 3, *INPUT_SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(image)
 
     def check(path: Path, tolerance: float) -> None:
-        session = open_session(path, "cpu", name="the exported network", input_shape=(1, 3, *SIZE), output_count=3)
+        session = open_session(
+            path, "cpu", name="the exported network", input_shape=(1, 3, *INPUT_SHAPE), output_count=3
+        )
         answers = session.run(None, {"image": image.numpy()})
         for name, ours, theirs in zip(("parsing", "densepose", "joints"), expected, answers, strict=True):
             difference = float((ours - torch.from_numpy(theirs)).abs().max())

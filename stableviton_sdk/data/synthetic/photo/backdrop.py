@@ -15,20 +15,20 @@ ROOMS = {"plain": 0.15, "gradient": 0.1, "textured": 0.3, "cluttered": 0.45}
 OUTSIDE = {"sky": 0.35, "tiles": 0.35, "bokeh": 0.3}
 
 
-def draw_backdrop(rng: np.random.Generator, style: Style, size: tuple[int, int]) -> np.ndarray:
+def draw_backdrop(rng: np.random.Generator, style: Style, shape: tuple[int, int]) -> np.ndarray:
     """Draw a place, uint8 RGB, (H, W, 3)."""
     kind = pick(rng, PLACES)
     if kind in ("studio", "coloured"):
-        return _paper(rng, style, size, kind == "studio")
+        return _paper(rng, style, shape, kind == "studio")
     name = pick(rng, ROOMS if kind == "room" else OUTSIDE)
-    image = draw_background(name, style, int(rng.integers(2**31)), size)
+    image = draw_background(name, style, int(rng.integers(2**31)), shape)
     if rng.random() < 0.5:  # out of focus
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 5.0) * size[0] / 256)
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 5.0) * shape[0] / 256)
     return image
 
 
-def _paper(rng: np.random.Generator, style: Style, size: tuple[int, int], white: bool) -> np.ndarray:
-    height, width = size
+def _paper(rng: np.random.Generator, style: Style, shape: tuple[int, int], white: bool) -> np.ndarray:
+    height, width = shape
     if white:
         paper = np.full(3, rng.uniform(216, 255)) + rng.normal(0, 2.0, 3)
     else:
@@ -39,7 +39,7 @@ def _paper(rng: np.random.Generator, style: Style, size: tuple[int, int], white:
     light = 1 + slope * x + rng.uniform(-0.06, 0.05) * (y - 0.5)
     light = light - rng.uniform(0, 0.08) * (x - rng.uniform(-0.5, 0.5)) ** 2
     if rng.random() < 0.3:
-        light = light + soft_noise(rng, size, rng.uniform(2, 5)) * rng.uniform(0.01, 0.05)
+        light = light + soft_noise(rng, shape, rng.uniform(2, 5)) * rng.uniform(0.01, 0.05)
     if rng.random() < 0.25:  # where the floor begins
         level, soft = rng.uniform(0.82, 1.1), rng.uniform(0.01, 0.08)
         light = light - rng.uniform(0.01, 0.1) / (1 + np.exp(-((y - level) / soft).clip(-30, 30)))

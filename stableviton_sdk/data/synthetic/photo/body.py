@@ -101,8 +101,8 @@ class PhotoBody:
     light: tuple[float, float]
     details: int
 
-    def joints(self, size: tuple[int, int]) -> np.ndarray:
-        """BODY_25 joints in pixels of an image of `size` (height, width).
+    def joints(self, shape: tuple[int, int]) -> np.ndarray:
+        """BODY_25 joints in pixels of an image of `shape` (height, width).
 
         Returns:
             `np.ndarray`: float32, (25, 3) as x, y, confidence; all zero for a joint outside the image, and for ears
@@ -126,7 +126,7 @@ class PhotoBody:
             points[toe : toe + 2] = ankle + foot
             points[heel] = ankle + np.array([0.0, 0.08 * self.unit])
         joints = np.zeros((25, 3), np.float32)
-        scale = size[0] / UNITS_HIGH
+        scale = shape[0] / UNITS_HIGH
         with np.errstate(invalid="ignore"):
             inside = ((points >= 0) & (points < (UNITS_WIDE, UNITS_HIGH))).all(axis=1)
         joints[inside, :2] = points[inside] * scale - 0.5

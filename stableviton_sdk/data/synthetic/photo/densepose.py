@@ -17,19 +17,19 @@ from .skin import neck_outline, torso_outline
 
 
 def draw_densepose(
-    body: PhotoBody, hands: Sequence[tuple[list[Points], list[Points]] | None], size: tuple[int, int]
+    body: PhotoBody, hands: Sequence[tuple[list[Points], list[Points]] | None], shape: tuple[int, int]
 ) -> np.ndarray:
     """Label the body's parts as DensePose numbers them.
 
     Args:
         body (`PhotoBody`): Who.
         hands (`Sequence`): Of `hand_shape`, the person's right one first.
-        size (`tuple[int, int]`): Height and width.
+        shape (`tuple[int, int]`): Height and width.
 
     Returns:
         `np.ndarray`: uint8 in 0..24, (H, W).
     """
-    labels = np.zeros(size, np.uint8)
+    labels = np.zeros(shape, np.uint8)
     fill = polygon_filler(labels)
 
     for side, posed in enumerate(body.arms):

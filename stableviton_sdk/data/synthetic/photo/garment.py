@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..canvas import Points, check_size, ellipse_points, mirrored, rotate, smooth, steps, xy
+from ..canvas import Points, ellipse_points, mirrored, rotate, smooth, steps, xy
 from ..cut import Cut, shoulder_line
 from ..garment import Fabric, Garment, draw_garment
 from ..style import Style, darker, lighter, pick, pick_colour
@@ -139,7 +139,7 @@ class PhotoCut(Cut):
 def sample_photo_garment(
     rng: np.random.Generator,
     style: Style,
-    size: tuple[int, int] = (256, 192),
+    shape: tuple[int, int] = (256, 192),
     *,
     neckline: str | None = None,
     sleeve: str | None = None,
@@ -147,10 +147,10 @@ def sample_photo_garment(
     pattern: str | None = None,
     graphic: str | None = None,
 ) -> Garment:
-    """A garment in the photo style; `size` is (height, width)."""
+    """A garment in the photo style; `shape` is (height, width)."""
     cut = _sample_cut(rng, neckline, sleeve, fit)
     design = _sample_design(rng, style, pattern, graphic)
-    garment = draw_garment(cut, design, rng, check_size(size), PhotoFabric)
+    garment = draw_garment(cut, design, rng, shape, PhotoFabric)
     return dataclasses.replace(garment, image=_photographed(garment, rng))
 
 
@@ -368,11 +368,11 @@ class PhotoFabric(Fabric):
 
 def _photographed(garment: Garment, rng: np.random.Generator) -> np.ndarray:
     """The flat garment's image with folds that the worn one doesn't share, its label, and the shop's paper."""
-    image, size = garment.image.copy(), garment.size
+    image, shape = garment.image.copy(), garment.image.shape[:2]
     inside = np.maximum.reduce([panel.alpha for panel in garment.panels.values()])
     cells = rng.uniform(5, 14)
-    light = 0.06 * rng.uniform(0.2, 1.4) * folds(rng, size, cells, rng.uniform(-50, 50), 2.0)
-    light += 0.04 * rng.uniform(-1, 1) * np.linspace(-1, 1, size[1], dtype=np.float32)[None]
+    light = 0.06 * rng.uniform(0.2, 1.4) * folds(rng, shape, cells, rng.uniform(-50, 50), 2.0)
+    light += 0.04 * rng.uniform(-1, 1) * np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     share = inside.astype(np.float32) * (1 / 255)
     light = 1 + light * share
     sheen = (light - 1) * 18

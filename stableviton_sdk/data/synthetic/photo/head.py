@@ -96,7 +96,7 @@ def head_overlay(body: PhotoBody, ink: Ink, rng: np.random.Generator) -> tuple[O
     caps, strands = _caps(body, rng), _strands(body, rng)
     corners = place(np.array([[-1.4, -1.4], [1.4, 1.3]]))
     overlay = Overlay.blank(canvas.box(np.concatenate([corners, *caps, *strands])), skin, canvas.supersample)
-    labels, solid = np.full(canvas.size, NOTHING, np.uint8), np.full(canvas.size, NOTHING, np.uint8)
+    labels, solid = np.full(canvas.shape, NOTHING, np.uint8), np.full(canvas.shape, NOTHING, np.uint8)
 
     def lay(outline: Points, colours, label: int) -> None:
         layer = canvas.polygon(outline)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ....preprocessing.masks.agnostic import agnostic_mask
-from ..canvas import Canvas, Layer, Overlay, blend, check_size, enlarge, paste, repeated, sampled, soften, steps, xy
+from ..canvas import Canvas, Layer, Overlay, blend, enlarge, paste, repeated, sampled, shape_of, soften, steps, xy
 from ..figure import arm_half_width
 from ..garment import Garment
 from ..labels import ARMS, CIHP, NOTHING, WHOLE, mark
@@ -37,20 +37,21 @@ class PhotoStage:
 
     Args:
         body (`PhotoBody`): Who.
-        size (`tuple[int, int]`, *optional*, defaults to `(256, 192)`): Height and width of the images.
+        size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
     """
 
-    def __init__(self, body: PhotoBody, size: tuple[int, int] = (256, 192)):
+    def __init__(self, body: PhotoBody, size: tuple[int, int] = (192, 256)):
         self.body = body
-        self.size: tuple[int, int] = check_size(size)
-        self.canvas: Canvas = Canvas(self.size)
+        self.shape: tuple[int, int] = shape_of(size)
+        self.size: tuple[int, int] = self.shape[::-1]
+        self.canvas: Canvas = Canvas(self.shape)
         canvas = self.canvas
-        self.keypoints: np.ndarray = body.joints(self.size)
+        self.keypoints: np.ndarray = body.joints(self.shape)
         self._rng = np.random.default_rng([body.details, 11])
         self.camera: Camera = sample_camera(np.random.default_rng([body.details, 12]))
-        image = draw_backdrop(np.random.default_rng([body.details, 13]), body.style, self.size)
+        image = draw_backdrop(np.random.default_rng([body.details, 13]), body.style, self.shape)
         image = self._cast_shadow(image)
-        labels, solid = np.zeros(self.size, np.uint8), np.zeros(self.size, np.uint8)
+        labels, solid = np.zeros(self.shape, np.uint8), np.zeros(self.shape, np.uint8)
         self._ink = ink = Ink(canvas, repeated(image, canvas.supersample), labels, solid)
         draw_hair_behind(ink, body, self._rng)
         self._base = ink.image.copy(), labels.copy()
@@ -112,7 +113,7 @@ class PhotoStage:
 
     def densepose(self) -> np.ndarray:
         """DensePose's body-part labels, which see the body through its clothes: uint8 in 0..24, (H, W)."""
-        return draw_densepose(self.body, self._hand_shapes, self.size)
+        return draw_densepose(self.body, self._hand_shapes, self.shape)
 
     def _draw(self, garment: Garment | None, shading: bool) -> Rendering:
         image, labels = self._base
@@ -142,8 +143,8 @@ class PhotoStage:
         rng, body = self._rng, self.body
         if rng.random() < 0.25:
             return image
-        coarse = Canvas(self.size, supersample=1)
-        shade = np.zeros(self.size, np.uint8)
+        coarse = Canvas(self.shape, supersample=1)
+        shade = np.zeros(self.shape, np.uint8)
         torso = np.concatenate([_WIDEST[1:] * (0.85, 1), (_WIDEST[1:] * (-0.85, 1))[::-1]])
         coarse.fill(shade, body.torso.to_canvas(torso), (255, 255, 255))
         for posed in body.arms:
@@ -163,7 +164,7 @@ class PhotoStage:
             rng.uniform(-0.35, 0.35) * body.unit * coarse.scale,
             rng.uniform(-0.05, 0.25) * body.unit * coarse.scale,
         )
-        shade = cv2.warpAffine(shade, np.array([[1, 0, offset[0]], [0, 1, offset[1]]], np.float32), self.size[::-1])
+        shade = cv2.warpAffine(shade, np.array([[1, 0, offset[0]], [0, 1, offset[1]]], np.float32), self.size)
         shade = soften(shade, rng.uniform(0.04, 0.4) * body.unit * coarse.scale)
         light = 1 - shade.astype(np.float32) * (rng.uniform(0.03, 0.22) / 255)
         return cv2.multiply(image, cv2.merge((light, light, light)), dtype=cv2.CV_8U)
@@ -172,8 +173,8 @@ class PhotoStage:
         """Legs, torso and lower garment: what lies between the arms behind the body and those before it."""
         canvas, body = self.canvas, self.body
         shape = (canvas.height, canvas.width)
-        labels = np.full(self.size, NOTHING, np.uint8)
-        solid = np.full(self.size, NOTHING, np.uint8)
+        labels = np.full(self.shape, NOTHING, np.uint8)
+        solid = np.full(self.shape, NOTHING, np.uint8)
         image = self._ink.image.copy()
         ink = Ink(canvas, image, labels, solid)
         covered = np.zeros(shape, np.uint8)
@@ -247,8 +248,8 @@ class PhotoStage:
 
     def _arms_shadow(self, box) -> np.ndarray:
         """Soft shadow of the arms before the torso, whatever they wear."""
-        coarse = Canvas(self.size, supersample=1)
-        shade = np.zeros(self.size, np.uint8)
+        coarse = Canvas(self.shape, supersample=1)
+        shade = np.zeros(self.shape, np.uint8)
         for posed in self.body.arms:
             if posed.depth != "behind":
                 coarse.fill(shade, posed.arm.outline(0.15, 1.0, lambda s: arm_half_width(s) * 1.4), (255, 255, 255))
