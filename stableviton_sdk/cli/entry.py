@@ -1,4 +1,4 @@
-"""The command line: `stableviton demo | app | try-on | prepare | convert | train | evaluate | doctor`.
+"""The command line: `stableviton demo | app | try-on | batch | prepare | convert | train | evaluate | doctor`.
 
 Exit status: 0 done, 1 failed (one line on stderr says why), 2 unusable arguments, 130 interrupted.
 """
@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import app, convert, demo, doctor, evaluate, prepare, train, try_on
+from . import app, batch, convert, demo, doctor, evaluate, prepare, train, try_on
 from .messages import print_message, print_warnings, user_message
 
-COMMANDS = (demo, app, try_on, prepare, convert, train, evaluate, doctor)
+COMMANDS = (demo, app, try_on, batch, prepare, convert, train, evaluate, doctor)
 FAILED, INTERRUPTED = 1, 130
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import difflib
+import functools
 import io
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,7 +103,23 @@ def read_pair_list(path: str | os.PathLike[str]) -> PairList:
         `InvalidInput`: if there is no such file, or it isn't text.
     """
     path = Path(path)
-    text = _read_text(path)
+    if not path.is_file():
+        raise InvalidInput(f"the list of pairs {path} is missing: check the path.")
+    return parse_pair_list(path, path.read_bytes())
+
+
+def parse_pair_list(path: str | os.PathLike[str], content: bytes) -> PairList:
+    """Pairs of a list whose content is at hand; as `read_pair_list`.
+
+    Args:
+        path (`str` or `os.PathLike`): Name of the list, whose ending may say that it is JSON.
+        content (`bytes`): Of the file.
+
+    Raises:
+        `InvalidInput`: if it isn't text.
+    """
+    path = Path(path)
+    text = _decode_text(path, content)
     is_json = path.suffix.lower() in (".json", ".jsonl", ".ndjson") or text.lstrip()[:1] == "{"
     problems: list[str] = []
     rows = list(_json_pairs(path, text, problems) if is_json else _table_pairs(path, text, problems))
@@ -111,15 +128,34 @@ def read_pair_list(path: str | os.PathLike[str]) -> PairList:
     return PairList(path, rows, problems)
 
 
-def _read_text(path: Path) -> str:
+def pairs_of_records(path: str | os.PathLike[str], records: Iterable[Mapping[str, Any]]) -> PairList:
+    """Pairs of a table that was read already, such as a Parquet file's.
+
+    Args:
+        path (`str` or `os.PathLike`): Name of the table, for messages.
+        records (`Iterable[Mapping[str, Any]]`): Cells of each row by column; all rows have the first one's columns.
+    """
+    path = Path(path)
+    problems: list[str] = []
+    rows: list[PairRow] = []
+    for number, cells in enumerate(records, start=1):
+        if number == 1:
+            problem = _column_problem(cells) or _absent_column(cells)
+            if problem is not None:
+                problems.append(f"{path}: {problem}")
+                break
+        rows.extend(_pair(f"{path}, row {number}", number, cells, problems))
+    if not rows and not problems:
+        problems.append(f"the list of pairs {path} is empty.")
+    return PairList(path, rows, problems)
+
+
+def _decode_text(path: Path, content: bytes) -> str:
     """A file's text, whose lines end in `\\n`.
 
     Raises:
-        `InvalidInput`: if there is none.
+        `InvalidInput`: if it is none.
     """
-    if not path.is_file():
-        raise InvalidInput(f"the list of pairs {path} is missing: check the path.")
-    content = path.read_bytes()
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -153,6 +189,11 @@ def _part(column: str) -> str:
 
 def _column_problem(columns: Collection[str]) -> str | None:
     """What keeps columns from being told apart."""
+    return _problem_of_columns(tuple(columns))
+
+
+@functools.lru_cache(maxsize=256)  # every object of a list of JSON lines has columns of its own, mostly the same
+def _problem_of_columns(columns: tuple[str, ...]) -> str | None:
     parts = [_part(column) for column in columns]
     if twice := [part for part in PARTS if parts.count(part) > 1]:
         return f"there are two columns {twice[0]!r}."
@@ -161,6 +202,13 @@ def _column_problem(columns: Collection[str]) -> str | None:
         if _part(column) not in PARTS and (like := difflib.get_close_matches(_part(column), absent, 1, MISSPELT)):
             return f"the column {clipped(column)!r} is unknown: if it is {like[0]!r}, call it so, otherwise rename it."
     return None
+
+
+def _absent_column(columns: Collection[str]) -> str | None:
+    """What keeps columns from being those of pairs."""
+    parts = set(map(_part, columns))
+    absent = [part for part in REQUIRED if part not in parts]
+    return f"its columns are {shortened(columns)}, and none is called {absent[0]!r}." if absent else None
 
 
 # JSON
@@ -241,9 +289,7 @@ def _split(text: str, separator: str) -> list[Row]:
 
 def _pairs_by_column(path: Path, table: list[Row], problems: list[str]) -> Iterator[PairRow]:
     columns = [name or f"column {number}" for number, name in enumerate(table[0].cells, start=1)]
-    problem = _column_problem(columns)
-    if problem is None and (absent := set(REQUIRED) - set(map(_part, columns))):
-        problem = f"its columns are {shortened(columns)}, and none is called {absent.pop()!r}."
+    problem = _column_problem(columns) or _absent_column(columns)
     if problem is not None:
         problems.append(f"{path}, line {table[0].line}: {problem}")
         return

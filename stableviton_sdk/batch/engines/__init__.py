@@ -1,0 +1,1 @@
+"""How a batch's work is spread: over processes of this machine, or over a Ray cluster."""
