@@ -62,6 +62,7 @@ DEFAULTS = {
     "default_num_inference_steps": 50,
     "correspondence_block": None,
     "default_detail": 0.0,
+    "restores_background": False,
     "quality_presets": DEFAULT_PRESETS,
 }
 

@@ -44,6 +44,7 @@ from ..preprocessing.garment import PreparedGarment, prepare_garment
 from ..preprocessing.inputs import TryOnInputs
 from ..preprocessing.preprocessor import PersonPreprocessor
 from . import loading
+from .background import with_background
 from .batches import Pairs, each, match_branches, split_batch
 from .calls import Calls
 from .checks import check_choices, check_finite, check_garment, check_person, check_tensors, raise_if_set
@@ -86,6 +87,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             Zero cross-attention block that answers where pixels came from, 0 being the decoder's lowest resolution;
             by default each image's sharpest. (An unsupervised block can be confidently wrong.)
         default_detail (`float`, *optional*, defaults to 0.0): Detail transfer of a call that doesn't say, in [0, 1].
+        restores_background (`bool`, *optional*, defaults to `False`):
+            Replace what is background in a result by the photo's background continued into the mask: for networks
+            that paint it as fog. It takes a preprocessor that tells silhouettes, as the bundled one does.
         quality_presets (`dict[str, dict]`, *optional*):
             What `quality=` means for these weights, by the fields of `QualityPreset`; by default what suits the
             authors' (`components.DEFAULT_PRESETS`).
@@ -108,6 +112,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         default_num_inference_steps: int | None = None,
         correspondence_block: int | None = None,
         default_detail: float | None = None,
+        restores_background: bool | None = None,
         quality_presets: dict[str, dict[str, Any]] | None = None,
     ):
         super().__init__()
@@ -124,6 +129,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             "default_num_inference_steps": default_num_inference_steps,
             "correspondence_block": correspondence_block,
             "default_detail": default_detail,
+            "restores_background": restores_background,
             "quality_presets": quality_presets,
         }
         check_components(components)
@@ -946,13 +952,16 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             worn = [garments[index] for index in garment_index]
             images = latents
             if output_type != "latent":
+                finishes = [] if places is None else detail_transfers(places, inputs, worn, block, detail)
+                if self.config.restores_background:
+                    finishes = with_background(finishes, inputs, self.preprocessor)
                 images = paste_into_photos(
                     self.decode_latents(latents),
                     inputs,
                     paste_back=paste_back,
                     feather=feather,
                     output_type=output_type,
-                    finishes=() if places is None else detail_transfers(places, inputs, worn, block, detail),
+                    finishes=finishes,
                 )
             attention = None
             if isinstance(request, AttentionRequest):

@@ -186,6 +186,20 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
             networks = self._models.setdefault(device, LazyNetworks(self._path_of, device))
         return PhotoAnalyzer(networks, pose) if name == "photo" else CompactAnalyzer(networks)
 
+    def silhouette(self, device: Any = None) -> Callable[[Image.Image], np.ndarray] | None:
+        """A function from an RGB image to every pixel's probability of showing a person, float32 (H, W); None where
+        the analyzer tells none."""
+        analyzer = self.analyzer(device)
+        silhouette = getattr(analyzer, "silhouette", None)
+        if silhouette is None:
+            return None
+
+        def silhouette_in_turn(image: Image.Image) -> np.ndarray:
+            with self._lock:
+                return silhouette(image)
+
+        return silhouette_in_turn
+
     def parser(self, device: Any = None) -> Callable[[Image.Image], np.ndarray]:
         """A function from an RGB image to its CIHP label map, uint8 (H, W), to cut garments out of photos with."""
         analyzer = self.analyzer(device)

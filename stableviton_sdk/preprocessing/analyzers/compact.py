@@ -130,6 +130,16 @@ class CompactAnalyzer:
             scores=np.array([view.score], np.float32),
         )
 
+    def silhouette(self, image: Image.Image) -> np.ndarray:
+        """Probability of every pixel's showing a person, averaged over `VIEWS`: float32 in [0, 1], (H, W).
+
+        Args:
+            image (`PIL.Image.Image`): RGB, of any size.
+        """
+        check_image(image)
+        view = self._run(image, (0.0, 0.0, float(image.width), float(image.height)), VIEWS)
+        return view.probability_of_person(image.size)
+
     def _session(self) -> onnxruntime.InferenceSession:
         def open_network() -> onnxruntime.InferenceSession:
             path = self.networks.required_weights("body_network")
@@ -228,6 +238,19 @@ class _NetworkView:
         labels[:top] = labels[bottom:] = 0
         labels[:, :left] = labels[:, right:] = 0
         return labels
+
+    def probability_of_person(self, size: tuple[int, int]) -> np.ndarray:
+        """Of every pixel of an image of `size` (width, height), float32 in [0, 1], (H, W)."""
+        import cv2
+
+        logits = self.parsing - self.parsing.max(axis=0)
+        likely = np.exp(logits)
+        person = (1 - likely[CIHP.BACKGROUND] / likely.sum(axis=0)).astype(np.float32)
+        x, y = (
+            ((scale * (np.arange(side) + 0.5) + offset) / LABELS_STRIDE - 0.5).astype(np.float32)
+            for side, scale, offset in zip(size, self.scale, self.offset, strict=True)
+        )
+        return cv2.remap(person, *np.meshgrid(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def keypoints(self, size: tuple[int, int]) -> np.ndarray:
         """BODY_25 joints in pixels of an image of `size` (width, height), float32, (25, 3)."""

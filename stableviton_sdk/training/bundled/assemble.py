@@ -73,6 +73,7 @@ def make_bundle(config: BundleConfig, *, progress: bool = True) -> Path:
         default_num_inference_steps=config.steps,
         correspondence_block=config.correspondence_block,
         default_detail=config.detail,
+        restores_background=True,
         quality_presets=quality_presets(config.steps),
     )
     folder = Path(config.output)
