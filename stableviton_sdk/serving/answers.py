@@ -31,6 +31,11 @@ class InfoLimits(BaseModel):
     garments: int = Field(description="Garments that a page should offer at once.")
 
 
+class Samples(BaseModel):
+    persons: list[str]
+    garments: list[str]
+
+
 class Info(BaseModel):
     model: str = Field(description="Public name of the model.")
     revision: str
@@ -41,6 +46,7 @@ class Info(BaseModel):
     qualities: list[str]
     defaults: Defaults
     limits: InfoLimits
+    samples: Samples | None = Field(description="Paths of images for a first try, where the model has some.")
     has_token: bool = Field(description="Whether requests need a bearer token.")
 
 

@@ -23,6 +23,8 @@ from starlette.exceptions import HTTPException
 from .._version import __version__
 from ..choices import CATEGORIES, GARMENT_PHOTOS, QUALITIES
 from ..errors import TryOnError
+from ..pipelines.loading import BUNDLED
+from ..pipelines.places import BUNDLED_MODEL
 from .answers import ErrorAnswer, Health, Info, Job, Prepared, Source, error_of
 from .fields import DEFAULT_CATEGORY, DEFAULT_QUALITY, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, TRY_ON_TEXTS, Fields
 from .guard import Access, Guard
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from ..pipelines.pipeline_tryon import TryOnPipeline
 
 PAGE = Path(__file__).parent / "page"
+SAMPLES = BUNDLED / "samples"
+SAMPLE_KINDS = ("person", "garment")
 HEARTBEAT_SECONDS = 15.0
 BUNDLED_NOTICE = (
     "This is the small bundled model, which was trained on rendered figures: photos come out roughly. "
@@ -107,6 +111,8 @@ def create_app(engine: JobEngine, pipeline: TryOnPipeline, options: ServiceOptio
         return FileResponse(PAGE / "index.html")
 
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False))
+    if options.identity["model"] == BUNDLED_MODEL:
+        app.mount("/samples", StaticFiles(directory=SAMPLES))
     return Guard(app, options.access)
 
 
@@ -217,7 +223,8 @@ def _describe(pipeline: TryOnPipeline, options: ServiceOptions) -> Info:
         model=model,
         revision=options.identity["revision"],
         licence=pipeline.config.get("weights_licence"),
-        notice=BUNDLED_NOTICE if model == "bundled" else None,
+        notice=BUNDLED_NOTICE if model == BUNDLED_MODEL else None,
+        samples=_samples() if model == BUNDLED_MODEL else None,
         categories=list(CATEGORIES),
         garment_photos=list(GARMENT_PHOTOS),
         qualities=list(QUALITIES),
@@ -233,6 +240,13 @@ def _describe(pipeline: TryOnPipeline, options: ServiceOptions) -> Info:
         },
         has_token=options.access.token is not None,
     )
+
+
+def _samples() -> dict[str, list[str]]:
+    paths = sorted(SAMPLES.glob("*.png"))
+    return {
+        f"{kind}s": [f"/samples/{path.name}" for path in paths if path.name.startswith(kind)] for kind in SAMPLE_KINDS
+    }
 
 
 async def _decode(form: Form, limits: UploadLimits, *needed: str) -> dict[str, Any]:

@@ -55,6 +55,8 @@ def test_info_says_what_there_is(client):
     assert info["defaults"] == {"category": "upper", "quality": "balanced", "detail": 0.85}
     assert info["limits"] == {"upload_bytes": 40 * 2**20, "pixels": 50_000_000, "garments": 12}
     assert info["has_token"] is False
+    assert info["samples"]["garments"] == ["/samples/garment_1.png", "/samples/garment_2.png"]
+    assert client.get(info["samples"]["persons"][0]).content == (SAMPLES / "person_1.png").read_bytes()
     assert client.get("/healthz").json()["status"] == "ok"
 
 

@@ -3,23 +3,18 @@
 import contextlib
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.browser import RECORDER, chromium, last_form, until
-from support.command_line import environment
+from support.service import SAMPLES, running_service
 
 from stableviton_sdk import TryOnPipeline
-from stableviton_sdk.pipelines.loading import BUNDLED
 
-pytest.importorskip("fastapi", reason="the app's extra isn't installed")
 pytestmark = pytest.mark.slow
 
-SAMPLES = BUNDLED / "samples"
 PERSON, OTHER_PERSON = SAMPLES / "person_1.png", SAMPLES / "person_2.png"
 GARMENT, OTHER_GARMENT = SAMPLES / "garment_1.png", SAMPLES / "garment_2.png"
 WIDTH, HEIGHT = 192, 256  # of the samples
@@ -28,24 +23,9 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 PATIENCE = 60_000  # milliseconds
 
 
-@contextlib.contextmanager
-def app(*options):
-    """The address of a server."""
-    command = [sys.executable, "-m", "stableviton_sdk", "app", "--port", "0", "--device", "cpu", *map(str, options)]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            address = re.search(r"http://\S+", process.stdout.readline())
-            assert address, "the server didn't start"
-            yield address[0]
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
 @pytest.fixture(scope="module")
-def server():
-    with app() as address:
-        yield address
+def server(client):
+    return str(client.base_url)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +185,15 @@ def test_the_mask_is_grown_brushed_and_undone(visit):
     assert (mask_of(try_on(page)) == found).all()
 
 
+def test_the_sample_images_make_a_first_try_one_click_away(visit):
+    page = visit()
+    page.click("#sample")
+    page.wait_for_selector("#mask-tools", state="visible")
+    assert page.inner_text("#try-on") == "Try on 2 garments"
+    page.click("#try-on")
+    await_result(page)
+
+
 def test_several_garments_queue_up_and_stay_to_be_looked_at(visit):
     page = visit()
     choose_person(page)
@@ -221,11 +210,11 @@ def test_several_garments_queue_up_and_stay_to_be_looked_at(visit):
     assert page.is_visible("#view-photo")
 
 
-def test_a_try_on_is_cancelled_in_the_middle(visit, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("slow") / "model"
-    TryOnPipeline.from_bundled(default_num_inference_steps=400).save_pretrained(folder)
-    with app("--model", folder) as address:
-        page = visit(address)
+def test_a_try_on_is_cancelled_in_the_middle(visit):
+    pipeline = TryOnPipeline.from_bundled(default_num_inference_steps=400)
+    pipeline.set_progress_bar_config(disable=True)
+    with running_service(pipeline) as client:
+        page = visit(str(client.base_url))
         choose_person(page)
         choose_garments(page, GARMENT)
         page.check("#quality-choices input[value=exact]", force=True)
@@ -237,9 +226,8 @@ def test_a_try_on_is_cancelled_in_the_middle(visit, tmp_path_factory):
             page.click("#job-cancel")
         assert deleted.value.ok
         assert page.inner_text("#waiting-words") == "Cancelled"
-        job = answer.value.json()["id"]
-        assert page.request.get(f"{address}v1/jobs/{job}").status == 404
-        health = page.request.get(f"{address}healthz").json()
+        assert client.get(f"/v1/jobs/{answer.value.json()['id']}").status_code == 404
+        health = client.get("/healthz").json()
         assert (health["queued"], health["running"]) == (0, 0)
 
 

@@ -139,7 +139,7 @@ function tracePath(context, { size, points }, scale, colour) {
   context.lineCap = "round";
   context.lineJoin = "round";
   context.beginPath();
-  context.moveTo(points[0].x * scale, points[0].y * scale);
+  context.moveTo(points[0].x * scale + 0.01, points[0].y * scale); // a path without any length is not drawn
   for (const { x, y } of points) context.lineTo(x * scale, y * scale);
   context.stroke();
 }

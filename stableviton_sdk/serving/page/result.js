@@ -117,6 +117,7 @@ export class ResultView {
     if (this.overlay) URL.revokeObjectURL(this.overlay);
     this.overlay = file && URL.createObjectURL(file);
     find("source-garment").src = this.overlay ?? job.garment.url;
+    find("source-mark").hidden = !this.source || Boolean(this.overlay); // which would lie over the brightest place
   }
 }
 
