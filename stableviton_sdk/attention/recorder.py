@@ -1,4 +1,4 @@
-"""What to note of a call's zero cross-attentions, and the recorder that notes it."""
+"""Which of a call's zero cross-attentions to record, and the recorder of them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ CHUNK_SCORES = 2**25  # scores of all heads at once, where no fused kernel keeps
 
 @dataclass(frozen=True)
 class AttentionRequest:
-    """What a call notes of its zero cross-attentions: `pipe(..., output_attention=AttentionRequest(...))`.
+    """Parts of its zero cross-attentions that a call records: `pipe(..., output_attention=AttentionRequest(...))`.
 
-    Expected coordinates and certainty are noted for every cell of the blocks. The full map, how much a pixel looks at
-    every cell of the garment, is kept for the pixels asked for alone, of one block.
+    Expected coordinates and certainty are recorded for every cell of the blocks. The full map, how much a pixel attends
+    to every cell of the garment, is kept of the pixels in `queries` alone, of one block.
 
     Args:
         steps (`Collection[int]`, *optional*): Denoising steps, negative ones from the end; all by default.
         blocks (`Collection[int]`, *optional*):
-            Blocks whose coordinates are noted, 0 being the decoder's lowest resolution; all by default.
+            Blocks whose coordinates are recorded, 0 being the decoder's lowest resolution; all by default.
         queries (`Sequence[tuple[float, float]]`, *optional*):
             Pixels x, y of the result whose full maps are kept, at most 32; of every image of the call.
         query_block (`int`, *optional*): The block of the full maps; by default the middle one.
 
     Raises:
-        `InvalidInput`: naming what can't be noted.
+        `InvalidInput`: naming what can't be recorded.
     """
 
     steps: Collection[int] | None = None
@@ -69,7 +69,7 @@ class AttentionRequest:
         if len(queries) > MAX_QUERIES:
             raise InvalidInput(
                 f"output_attention asks for {len(queries)} full maps: pass at most {MAX_QUERIES} queries; coordinates "
-                "and certainty are noted for every pixel without them."
+                "and certainty are recorded for every pixel without them."
             )
         object.__setattr__(self, "queries", queries)
 
@@ -94,20 +94,20 @@ class AttentionRequest:
 
 
 class CallRecorder(AttentionRecorder, Protocol):
-    """An `AttentionRecorder` for a whole call, which the pipeline tells the denoising step.
+    """An `AttentionRecorder` for a whole call, whose `step` the pipeline sets to the denoising step.
 
-    It is shown the images' own part of the network's batch: not guidance's unconditional branch.
+    It receives the images' own part of the network's batch: not guidance's unconditional branch.
     """
 
     step: int
 
 
 class CoordinateRecorder:
-    """Notes, at chosen steps, the garment place that every query expects and how far its attention spreads.
+    """Records, at chosen steps, the garment place that every query expects and how far its attention spreads.
 
     Args:
-        steps (`Collection[int]`, *optional*): Steps to note; all by default.
-        blocks (`Collection[int]`, *optional*): Blocks to note; all by default.
+        steps (`Collection[int]`, *optional*): Steps to record; all by default.
+        blocks (`Collection[int]`, *optional*): Blocks to record; all by default.
         queries (`np.ndarray`, *optional*):
             Where full maps are kept: y and x in [0, 1] of the frame's height and width, (images, queries, 2).
         query_block (`int`, *optional*): The block that they are kept of.
@@ -163,10 +163,10 @@ class CoordinateRecorder:
 
 
 class ConditionalBranch:
-    """Shows recorders the last part of the network's batch, where guidance has the branch with the garment.
+    """Passes recorders the last part of the network's batch, where guidance has the branch with the garment.
 
     Args:
-        recorders (`Sequence[CallRecorder]`): Are told the step, and shown the rest.
+        recorders (`Sequence[CallRecorder]`): Receive `step`, and the conditional part of each batch.
         count (`int`): How many images the call makes.
     """
 
@@ -190,14 +190,14 @@ class ConditionalBranch:
 def parse_attention_request(
     value: Any, block_count: int, frames: Sequence[Frame]
 ) -> AttentionRequest | CallRecorder | None:
-    """What `output_attention` asks for; None for nothing.
+    """The request or recorder that `output_attention` stands for; None for none.
 
     Args:
         value (`bool`, `Collection[int]`, `AttentionRequest` or `CallRecorder`): As passed to the call.
         block_count (`int`), frames (`Sequence[Frame]`): As for `AttentionRequest.resolve`.
 
     Raises:
-        `InvalidInput`: if it is none of these, or asks for what there isn't.
+        `InvalidInput`: if it is none of these, or names a block or pixel that isn't there.
     """
     if value is False or value is None:
         return None
@@ -213,7 +213,7 @@ def parse_attention_request(
 def make_recorder(
     request: AttentionRequest | CallRecorder | None, frames: Sequence[Frame], step_count: int
 ) -> CallRecorder | None:
-    """The recorder that notes a request.
+    """The recorder of a request.
 
     Args:
         request (`AttentionRequest`, `CallRecorder` or None): From `parse_attention_request`; a recorder is its own.
@@ -221,7 +221,7 @@ def make_recorder(
         step_count (`int`): How many times the network runs.
 
     Raises:
-        `InvalidInput`: if a step that is asked for never comes.
+        `InvalidInput`: if the request names a step that never comes.
     """
     if not isinstance(request, AttentionRequest):
         return request

@@ -38,7 +38,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TryOnAttention:
-    """Where the network looked, for every zero cross-attention block, noted step and image.
+    """Garment places that every zero cross-attention block attended to, by recorded step and image.
 
     Args:
         records (`dict[int, dict[int, np.ndarray]]`):
@@ -48,9 +48,9 @@ class TryOnAttention:
         garments (`list[PreparedGarment]`): Each image's garment: as passed in, as prepared, and the way between them.
         results (`Sequence`, *optional*):
             The call's images, for `to_image`; none where it returned latents: the photos then stand in for them.
-        request (`AttentionRequest`, *optional*): What was asked for.
+        request (`AttentionRequest`, *optional*): The call's `output_attention`, resolved.
         maps (`dict[int, np.ndarray]`, *optional*):
-            By step: float32, (images, queries, height, width): the full maps asked for; each sums to 1.
+            By step: float32, (images, queries, height, width): the full maps of the request; each sums to 1.
         map_cells (`np.ndarray`, *optional*): Row and column of each query in its block, (images, queries, 2).
         map_size (`tuple[int, int]`, *optional*): Height and width of that block.
         default_block (`int`, *optional*): The block that answers by default, where the weights name one.
@@ -76,7 +76,7 @@ class TryOnAttention:
         results: Sequence[Any],
         default_block: int | None = None,
     ) -> TryOnAttention:
-        """What a recorder noted of a call, with the images that belong to it."""
+        """A recorder's results of one call, with the images that belong to them."""
         maps = recorder.maps, recorder.map_cells, recorder.map_size
         return cls(recorder.records, inputs, garments, results, request, *maps, default_block)
 
@@ -114,12 +114,12 @@ class TryOnAttention:
 
     @property
     def blocks(self) -> list[int]:
-        """The blocks noted; 0 is the decoder's lowest resolution."""
+        """The recorded blocks; 0 is the decoder's lowest resolution."""
         return sorted(self.records)
 
     @property
     def steps(self) -> list[int]:
-        """The denoising steps noted."""
+        """The recorded denoising steps."""
         return sorted({step for records in self.records.values() for step in records})
 
     @property
@@ -131,11 +131,11 @@ class TryOnAttention:
         """The block whose attention is the least spread out on average."""
         self._check_image(image)
         if not self.blocks:
-            raise InvalidInput("no step was noted, for the call was interrupted before: let it run longer.")
-        return min(self.blocks, key=lambda block: float(self._note(block, step, image)[..., 2].mean()))
+            raise InvalidInput("no step was recorded, for the call was interrupted before: let it run longer.")
+        return min(self.blocks, key=lambda block: float(self._record(block, step, image)[..., 2].mean()))
 
     def answering_block(self, *, step: int | None = None, image: int = 0) -> int:
-        """What `block=None` stands for: the block that the weights name, if it was noted, else the sharpest."""
+        """What `block=None` stands for: the block that the weights name, if it was recorded, else the sharpest."""
         return (
             self.default_block if self.default_block in self.records else self.sharpest_block(step=step, image=image)
         )
@@ -156,14 +156,14 @@ class TryOnAttention:
             pixel centres, and certainty in [0, 1].
 
         Raises:
-            `InvalidInput`: for a block, step or image that wasn't noted.
+            `InvalidInput`: for a block, step or image that wasn't recorded.
         """
         self._check_image(image)
         block = self.answering_block(step=step, image=image) if block is None else block
-        note = self._note(block, step, image)
+        record = self._record(block, step, image)
         width, height = self.garments[image].image.size
-        certainty = (1.0 - note[..., 2] / EVEN_SPREAD).clip(0.0, 1.0)
-        return np.stack([note[..., 1] * width - 0.5, note[..., 0] * height - 0.5, certainty], axis=-1)
+        certainty = (1.0 - record[..., 2] / EVEN_SPREAD).clip(0.0, 1.0)
+        return np.stack([record[..., 1] * width - 0.5, record[..., 0] * height - 0.5, certainty], axis=-1)
 
     def source_of(
         self, x: float, y: float, *, image: int = 0, block: int | None = None, step: int | None = None
@@ -233,7 +233,7 @@ class TryOnAttention:
         """How much a pixel of the result looked at every cell of the garment, averaged over the heads.
 
         Args:
-            x (`float`), y (`float`): A pixel that `AttentionRequest(queries=...)` asked for, or one of the same cell.
+            x (`float`), y (`float`): A pixel of the request's `queries`, or another one of the same cell.
             step (`int`, *optional*): One of `steps`; by default the mean over the last half of them.
             image (`int`, *optional*, defaults to 0): Which image.
 
@@ -241,18 +241,18 @@ class TryOnAttention:
             `np.ndarray`: float32, (height, width) cells over the prepared garment, which sum to 1.
 
         Raises:
-            `InvalidInput`: if no map was asked for at this pixel or step.
+            `InvalidInput`: if no map was recorded of this pixel or step.
         """
         self._check_image(image)
         check_pixel(self.inputs[image].frame, x, y)
         if not self.maps:
             raise InvalidInput(
-                f"no full maps were noted: call with output_attention=AttentionRequest(queries=[({x:g}, {y:g})])."
+                f"no full maps were recorded: call with output_attention=AttentionRequest(queries=[({x:g}, {y:g})])."
             )
         cell = cells_of(np.array(point_in_frame(self.inputs[image].frame, x, y)), self.map_size)
         matches = np.flatnonzero((self.map_cells[image] == cell).all(axis=1))
         if matches.size == 0:
-            raise InvalidInput(f"no map was asked for at ({x:g}, {y:g}): the queries were {self.request.queries}.")
+            raise InvalidInput(f"no map was recorded at ({x:g}, {y:g}): the queries were {self.request.queries}.")
         return self._mean({number: maps[image, matches[0]] for number, maps in self.maps.items()}, step)
 
     def draw_map(
@@ -281,16 +281,16 @@ class TryOnAttention:
         if self.garments[image] is None:
             raise InvalidInput(f"image {image} was skipped, since its person or garment couldn't be used.")
 
-    def _note(self, block: int, step: int | None, image: int) -> np.ndarray:
+    def _record(self, block: int, step: int | None, image: int) -> np.ndarray:
         if block not in self.records:
-            raise InvalidInput(f"block {block} was not noted: the call noted {self.blocks}.")
-        return self._mean({number: notes[image] for number, notes in self.records[block].items()}, step)
+            raise InvalidInput(f"block {block} was not recorded: the call recorded {self.blocks}.")
+        return self._mean({number: records[image] for number, records in self.records[block].items()}, step)
 
     @staticmethod
-    def _mean(notes: dict[int, np.ndarray], step: int | None) -> np.ndarray:
+    def _mean(records: dict[int, np.ndarray], step: int | None) -> np.ndarray:
         if step is None:
-            steps = sorted(notes)
-            return np.mean([notes[number] for number in steps[len(steps) // 2 :]], axis=0, dtype=np.float32)
-        if step not in notes:
-            raise InvalidInput(f"step {step} was not noted: the call noted {sorted(notes)}.")
-        return notes[step].astype(np.float32)
+            steps = sorted(records)
+            return np.mean([records[number] for number in steps[len(steps) // 2 :]], axis=0, dtype=np.float32)
+        if step not in records:
+            raise InvalidInput(f"step {step} was not recorded: the call recorded {sorted(records)}.")
+        return records[step].astype(np.float32)

@@ -303,7 +303,7 @@ def test_full_maps_are_kept_of_the_queries_asked_for(pipeline):
             assert np.allclose(attention.map_of(x, y, image=image), mean, atol=1e-6)
     assert np.array_equal(attention.map_of(21, 31), attention.map_of(20, 30))  # the same cell of 4 x 4 pixels
     assert np.array_equal(attention.map_of(47.9, 63.9), attention.map_of(47, 63))  # to the very edge
-    with pytest.raises(InvalidInput, match="no map was asked for"):
+    with pytest.raises(InvalidInput, match="no map was recorded at"):
         attention.map_of(30, 30)
     with pytest.raises(InvalidInput, match="step 7"):
         attention.map_of(20, 30, step=7)

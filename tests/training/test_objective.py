@@ -1,4 +1,4 @@
-"""How the losses of the attention are asked for, weighed and noted."""
+"""How the losses of the attention are chosen, weighed and recorded."""
 
 import pytest
 import torch
