@@ -41,8 +41,8 @@ def decode(image: ImageLike, name: str) -> Image.Image:
     """A PIL image of anything image-like, in its own mode, turned upright by its EXIF orientation.
 
     Args:
-        image (`ImageLike`): As for `load_image`.
-        name (`str`): What error messages call it.
+        image (`ImageLike`): See `load_image`.
+        name (`str`): The argument's name in error messages.
 
     Returns:
         `PIL.Image.Image`: loaded; the very image if it was a loaded, upright PIL image already.
@@ -95,7 +95,7 @@ def open_image(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
 
     Args:
         source (`Path` or `io.BytesIO`): The file.
-        name (`str`): What error messages call it.
+        name (`str`): The argument's name in error messages.
 
     Raises:
         `InvalidInput`: if it is no image, has more than 120 megapixels, is of a format that other programs decode, or

@@ -18,7 +18,7 @@ def resolve_dtype(dtype: torch.dtype | str | None, device: torch.device | str | 
         dtype (`torch.dtype`, `str` or `None`):
             A floating type of torch's or its name, `"fp32"` and its like, or `"auto"` for what suits the device; None
             stays None.
-        device (`torch.device` or `str`, *optional*): Where to compute, for `"auto"`; the best there is by default.
+        device (`torch.device` or `str`, *optional*): Device to compute on, for `"auto"`; the best there is by default.
 
     Returns:
         `torch.dtype` or None.
@@ -42,7 +42,7 @@ def fastest_dtype(device: torch.device | str | None = None) -> torch.dtype:
     """Half precision where a device computes it in hardware, float32 elsewhere.
 
     Args:
-        device (`torch.device` or `str`, *optional*): Where to compute; the best there is by default.
+        device (`torch.device` or `str`, *optional*): Device to compute on; the best there is by default.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

@@ -71,7 +71,7 @@ class SeveralProblems(InvalidInput):
         """The message.
 
         Args:
-            whole_list (`str`): Where all problems are listed; mentioned only where the message doesn't show them all.
+            whole_list (`str`): Place that lists all problems; mentioned only where the message doesn't hold them all.
         """
         shown = [clipped(line) for line in self.lines[:PROBLEMS_SHOWN]]
         if rest := len(self.problems) - len(shown):

@@ -23,7 +23,7 @@ def check_writable(folder: Path, what: Path) -> None:
 
     Args:
         folder (`Path`): The folder.
-        what (`Path`): What is to be written there, for the message.
+        what (`Path`): File or folder to write there, for the message.
 
     Raises:
         `InvalidInput`: if it can't.
@@ -139,7 +139,7 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
     A folder that was about to be replaced comes back.
 
     Args:
-        folder (`Path`): Where `replacing` or `replacing_folder` wrote.
+        folder (`Path`): Folder that `replacing` or `replacing_folder` wrote in.
         name (`str`, *optional*, defaults to `"*"`): Only what belongs to this file's stem or folder, as a pattern.
     """
     for old in folder.glob(f".{name}.*.old"):
@@ -167,11 +167,11 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 class RunManifest:
-    """What the results in a folder follow from, kept in the folder, so that only the same run goes on with them.
+    """Settings of the run whose results a folder holds, kept in it, so that only the same run goes on with them.
 
     Args:
-        folder (`Path`): Of the run.
-        kind (`str`, *optional*, defaults to `"run"`): What the folder holds, for messages: "holds a {kind} whose …".
+        folder (`Path`): Folder of the run.
+        kind (`str`, *optional*, defaults to `"run"`): Kind of content, for messages: "holds a {kind} whose …".
         name (`str`, *optional*, defaults to `"manifest.json"`): Name of the file.
     """
 

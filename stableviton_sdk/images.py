@@ -51,7 +51,7 @@ def load_image(
             reading, a PIL image of any mode, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor
             (3, H, W), (1, H, W) or (4, H, W). Arrays and tensors are uint8 in [0, 255], uint16 in [0, 65535], or
             float in [0, 1].
-        name (`str`, *optional*, defaults to `"image"`): What error messages call it.
+        name (`str`, *optional*, defaults to `"image"`): The argument's name in error messages.
         background (`tuple[int, int, int]`, *optional*, defaults to white): Colour behind transparent pixels.
         srgb (`bool`, *optional*, defaults to `False`):
             Convert the colours to sRGB, which networks expect, if the image has another colour profile. Otherwise the
@@ -79,14 +79,14 @@ def load_photo(image: ImageLike, *, name: str = "photo") -> Image.Image:
     """A photo with the values it decodes to, its transparency and its colour profile.
 
     Args:
-        image, name: As for `load_image`.
+        image, name: See `load_image`.
 
     Returns:
         `PIL.Image.Image`: mode RGB, or RGBA if parts are transparent; upright. Its colour profile, if it has a usable
         one, is in `info["icc_profile"]`. Only inks (CMYK) are converted, to sRGB.
 
     Raises:
-        `InvalidInput`, `MissingDependency`: As from `load_image`.
+        `InvalidInput`, `MissingDependency`: see `load_image`.
     """
     loaded = decode(image, name)
     profile = loaded.info.get("icc_profile")
@@ -119,7 +119,7 @@ def load_mask(mask: ImageLike, *, name: str = "mask") -> Image.Image:
 
     Args:
         mask (`ImageLike`): White = repaint; see `load_image`.
-        name (`str`, *optional*, defaults to `"mask"`): What error messages call it.
+        name (`str`, *optional*, defaults to `"mask"`): The argument's name in error messages.
 
     Returns:
         `PIL.Image.Image`: mode L, exactly 0 or 255, 255 = repaint.

@@ -46,7 +46,7 @@ def transfer_detail(
         cells (`np.ndarray`):
             Of the frame, as from `TryOnAttention.coordinates`: x and y in pixels of the prepared garment, and
             certainty in [0, 1], (height, width, 3).
-        garment (`PreparedGarment`): Whose `original` the detail comes from.
+        garment (`PreparedGarment`): Garment whose `original` the detail comes from.
         mask (`PIL.Image.Image`): Agnostic mask of the frame, mode L, 255 = repaint: nothing changes outside of it.
         strength (`float`, *optional*, defaults to 1.0): Opacity of the detail, in [0, 1].
 
@@ -94,10 +94,10 @@ def detail_transfers(
     """`transfer_detail` of every image of a call, as functions of what the network painted.
 
     Args:
-        recorder (`CoordinateRecorder`): Of the call.
+        recorder (`CoordinateRecorder`): Recorder of the call.
         inputs (`Sequence[TryOnInputs]`), garments (`Sequence[PreparedGarment]`): One of each for every image.
-        block (`int`, *optional*): As for `TryOnAttention`.
-        strength (`float`): As for `transfer_detail`.
+        block (`int`, *optional*): See `TryOnAttention`.
+        strength (`float`): See `transfer_detail`.
 
     Returns:
         `list[Callable]`: empty if the call was interrupted before anything was recorded.
@@ -123,7 +123,7 @@ class _Fabric:
     """A garment's image without its canvas, to be sampled at places of the prepared garment.
 
     Args:
-        garment (`PreparedGarment`): Whose image it is.
+        garment (`PreparedGarment`): Garment of the image.
         values (`np.ndarray`):
             float32 in [0, 1], (h, w, 4): colours multiplied by opacity, so that canvas never bleeds in, and opacity.
     """

@@ -1,4 +1,4 @@
-"""What attention looks like: the garment warped by it, colours that follow it, and single maps."""
+"""Drawings of attention: the garment warped by it, colours that follow it, and single maps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def places_between(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> 
     beyond the edge of the worn garment, hardly move the places beside them.
 
     Args:
-        cells, rows, columns: As for `upsample`; the channels are x, y and certainty.
+        cells, rows, columns: See `upsample`; the channels are x, y and certainty.
 
     Returns:
         `np.ndarray`: float32, (H, W, 3).
@@ -57,7 +57,7 @@ def places_between(cells: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> 
 
 
 def opacity_of(certainty: np.ndarray) -> np.ndarray:
-    """How solid a pixel of some certainty is drawn: 0 up to 0.25, 1 from 0.65, smooth in between."""
+    """Opacity of a pixel, from its certainty: 0 up to 0.25, 1 from 0.65, smooth in between."""
     share = ((certainty - INVISIBLE) / (SOLID - INVISIBLE)).clip(0.0, 1.0)
     return share * share * (3.0 - 2.0 * share)
 
@@ -66,9 +66,9 @@ def warp_garment(cells: np.ndarray, inputs: TryOnInputs, garment: PreparedGarmen
     """Draw the garment where its attention landed; see `TryOnAttention.warp`.
 
     Args:
-        cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
-        inputs (`TryOnInputs`): For photo, frame and mask.
-        garment (`PreparedGarment`): Whose `original` is drawn.
+        cells (`np.ndarray`): Result of `TryOnAttention.coordinates`.
+        inputs (`TryOnInputs`): Person with photo, frame and mask.
+        garment (`PreparedGarment`): Garment whose `original` is drawn.
 
     Returns:
         `PIL.Image.Image`: RGBA, of the photo's size and in its colour space.
@@ -115,10 +115,10 @@ def draw_correspondence(
     """Colours and a grid on the garment, and where they landed; see `TryOnAttention.to_image`.
 
     Args:
-        cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
-        result (`PIL.Image.Image`): Of the photo's size.
-        inputs (`TryOnInputs`), garment (`PreparedGarment`): What it was made of.
-        height (`int`): Of each of the two images, in pixels.
+        cells (`np.ndarray`): Result of `TryOnAttention.coordinates`.
+        result (`PIL.Image.Image`): Result, of the photo's size.
+        inputs (`TryOnInputs`), garment (`PreparedGarment`): Person and garment of the result.
+        height (`int`): Height of each of the two images, in pixels.
 
     Returns:
         `PIL.Image.Image`: RGB.
@@ -153,9 +153,9 @@ def draw_map(
     """One pixel's attention as heat on the garment, and the pixel on the result; see `TryOnAttention.draw_map`.
 
     Args:
-        heat (`np.ndarray`): As from `TryOnAttention.map_of`.
+        heat (`np.ndarray`): Result of `TryOnAttention.map_of`.
         pixel (`tuple[float, float]`): x and y of the result.
-        result, inputs, garment, height: As for `draw_correspondence`.
+        result, inputs, garment, height: See `draw_correspondence`.
 
     Returns:
         `PIL.Image.Image`: RGB.
@@ -176,9 +176,9 @@ def draw_heat(heat: np.ndarray, garment: PreparedGarment, longest_side: int) -> 
     """One pixel's attention as heat on the garment's image as it was passed in.
 
     Args:
-        heat (`np.ndarray`): As from `TryOnAttention.map_of`.
-        garment (`PreparedGarment`): Whose `original` is drawn.
-        longest_side (`int`): Of the drawing, in pixels, where the image is larger.
+        heat (`np.ndarray`): Result of `TryOnAttention.map_of`.
+        garment (`PreparedGarment`): Garment whose `original` is drawn.
+        longest_side (`int`): Longest side of the drawing, in pixels, where the image is larger.
 
     Returns:
         `PIL.Image.Image`: RGB, in the image's proportions.
@@ -199,8 +199,8 @@ def matching_resolution(
     """The garment's image, shrunk where a pixel that is drawn covers several of it, and the scale of x and y.
 
     Args:
-        cells (`np.ndarray`): As from `TryOnAttention.coordinates`.
-        garment (`PreparedGarment`): Whose `original` is drawn.
+        cells (`np.ndarray`): Result of `TryOnAttention.coordinates`.
+        garment (`PreparedGarment`): Garment whose `original` is drawn.
         size (`tuple[int, int]`): Width and height that the frame is drawn at.
     """
     original = garment.original

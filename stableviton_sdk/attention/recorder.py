@@ -23,8 +23,8 @@ CHUNK_SCORES = 2**25  # scores of all heads at once, where no fused kernel keeps
 class AttentionRequest:
     """Parts of its zero cross-attentions that a call records: `pipe(..., output_attention=AttentionRequest(...))`.
 
-    Expected coordinates and certainty are recorded for every cell of the blocks. The full map, how much a pixel attends
-    to every cell of the garment, is kept of the pixels in `queries` alone, of one block.
+    Expected coordinates and certainty are recorded for every cell of the blocks. The full map of a pixel's attention to
+    every cell of the garment is kept of the pixels in `queries` alone, of one block.
 
     Args:
         steps (`Collection[int]`, *optional*): Denoising steps, negative ones from the end; all by default.
@@ -194,7 +194,7 @@ def parse_attention_request(
 
     Args:
         value (`bool`, `Collection[int]`, `AttentionRequest` or `CallRecorder`): As passed to the call.
-        block_count (`int`), frames (`Sequence[Frame]`): As for `AttentionRequest.resolve`.
+        block_count (`int`), frames (`Sequence[Frame]`): See `AttentionRequest.resolve`.
 
     Raises:
         `InvalidInput`: if it is none of these, or names a block or pixel that isn't there.

@@ -44,7 +44,7 @@ class TryOnAttention:
         records (`dict[int, dict[int, np.ndarray]]`):
             By block and step: float16, (images, height, width, 3): expected y and x in [0, 1] of the prepared
             garment's height and width, and the standard deviation in the same unit.
-        inputs (`list[TryOnInputs]`): What the network was given for each image.
+        inputs (`list[TryOnInputs]`): Each image's person.
         garments (`list[PreparedGarment]`): Each image's garment: as passed in, as prepared, and the way between them.
         results (`Sequence`, *optional*):
             The call's images, for `to_image`; none where it returned latents: the photos then stand in for them.
@@ -176,7 +176,7 @@ class TryOnAttention:
         Args:
             x (`float`), y (`float`): Pixel of the result, which has the photo's size; whole numbers are pixel centres.
             image (`int`, *optional*, defaults to 0): Which image.
-            block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
+            block (`int`, *optional*), step (`int`, *optional*): See `coordinates`.
 
         Returns:
             `Source`: pixel of the garment's image (upright, where EXIF says that it's turned), and how certain.
@@ -201,7 +201,7 @@ class TryOnAttention:
         to a certainty of 0.25, 1 from 0.65, smooth in between.
 
         Args:
-            block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
+            block (`int`, *optional*), step (`int`, *optional*): See `coordinates`.
             image (`int`, *optional*, defaults to 0): Which image.
 
         Returns:
@@ -219,9 +219,9 @@ class TryOnAttention:
         the colour fades (as `warp`'s opacity does), and so it does where the network looked beside the garment.
 
         Args:
-            block (`int`, *optional*), step (`int`, *optional*): As for `coordinates`.
+            block (`int`, *optional*), step (`int`, *optional*): See `coordinates`.
             image (`int`, *optional*, defaults to 0): Which image.
-            height (`int`, *optional*, defaults to 640): Of each of the two images, in pixels.
+            height (`int`, *optional*, defaults to 640): Height of each of the two images, in pixels.
 
         Returns:
             `PIL.Image.Image`: RGB: the garment on the left, the result on the right.
@@ -230,7 +230,7 @@ class TryOnAttention:
         return draw_correspondence(cells, self._result(image), self.inputs[image], self.garments[image], height)
 
     def map_of(self, x: float, y: float, *, step: int | None = None, image: int = 0) -> np.ndarray:
-        """How much a pixel of the result looked at every cell of the garment, averaged over the heads.
+        """Attention of one pixel of the result to every cell of the garment, averaged over the heads.
 
         Args:
             x (`float`), y (`float`): A pixel of the request's `queries`, or another one of the same cell.
@@ -261,8 +261,8 @@ class TryOnAttention:
         """An image of `map_of`: its heat on the garment, and the pixel marked on the result.
 
         Args:
-            x, y, step, image: As for `map_of`.
-            height (`int`, *optional*, defaults to 640): Of each of the two images, in pixels.
+            x, y, step, image: See `map_of`.
+            height (`int`, *optional*, defaults to 640): Height of each of the two images, in pixels.
 
         Returns:
             `PIL.Image.Image`: RGB: the garment on the left, the result on the right.

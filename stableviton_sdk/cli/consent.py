@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Consent:
-    """The user's consent to downloads and their licences. The same download is asked for only once.
+    """The user's consent to downloads and their licences. One question for each download.
 
     Args:
         yes (`bool`): Whether it was given on the command line.
@@ -32,7 +32,7 @@ class Consent:
         """Print what is to be downloaded, and ask for consent unless it was given.
 
         Args:
-            downloads (`list[Download]`): What is missing; nothing is printed for an empty list.
+            downloads (`list[Download]`): Missing downloads; nothing is printed for an empty list.
 
         Raises:
             `WeightsUnavailable`: if the answer is no, or there is no terminal to ask on.

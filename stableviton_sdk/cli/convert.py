@@ -84,7 +84,7 @@ def summarise(report: ConversionReport, source: str) -> str:
     """What a conversion did, for people.
 
     Args:
-        report (`ConversionReport`): What it returned.
+        report (`ConversionReport`): Report of the conversion.
         source (`str`): The checkpoint.
     """
     lines = [f"{source} -> {report.target}"]

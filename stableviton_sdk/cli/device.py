@@ -14,7 +14,7 @@ def choose_device(name: str | None) -> torch.device:
     """The device of a name, or the best there is.
 
     Args:
-        name (`str`, *optional*): As torch names it: `cpu`, `cuda`, `cuda:1`, `mps` …
+        name (`str`, *optional*): torch's name of the device: `cpu`, `cuda`, `cuda:1`, `mps` …
 
     Raises:
         `InvalidInput`: if torch knows no such device, or can't compute on it.

@@ -34,7 +34,7 @@ def load_pipeline(
         model (`str`): Path of a folder or checkpoint file, name of a Hub repository, or `"bundled"`.
         checkpoint (`str`, *optional*): Name of a checkpoint, where an authors' repository has several.
         dtype (`torch.dtype`): Type of the weights.
-        consent (`Consent`): Where consent is asked for.
+        consent (`Consent`): The user's consent to downloads.
         networks (`Callable`, *optional*):
             Function from a preprocessor to what it has to download; the pipeline gets a preprocessor if it has none.
             None if nothing has to be derived from a photo.

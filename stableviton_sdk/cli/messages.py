@@ -1,4 +1,4 @@
-"""What the command line prints to stderr: errors, warnings, log messages, each as a line of its own."""
+"""Messages of the command line on stderr: errors, warnings, log messages, each as a line of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's shapes say about the architecture, and whether they fit it."""
+"""The architecture that a checkpoint's shapes imply, and the check that they fit it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def build_on_meta(component: str, config: Mapping[str, Any]) -> torch.nn.Module:
             return component_class(component)(**config)
     except Exception as error:  # torch's, diffusers' and transformers' own kinds, for a size that can't be
         raise IncompatibleCheckpoint(
-            f"no {component} can be built for this checkpoint ({error}): set what shapes can't tell by `architecture`."
+            f"no {component} can be built for this checkpoint ({error}): set the rest by `architecture`."
         ) from error
 
 

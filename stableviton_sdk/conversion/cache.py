@@ -47,12 +47,12 @@ def fetch_converted(
     nothing. It is also found without a network, and after the checkpoint was deleted to save room.
 
     Args:
-        repo (`KnownRepo`): Where from.
+        repo (`KnownRepo`): Repository of the checkpoint.
         checkpoint (`str`, *optional*): Which of its checkpoints.
-        architecture (`Mapping`, *optional*): What shapes can't tell; see `conversion.infer_architecture`.
+        architecture (`Mapping`, *optional*): What shapes don't determine; see `conversion.infer_architecture`.
         dtype (`torch.dtype`, *optional*):
             Type to store the weights in; float32 by default, and where they are to be loaded in several types.
-        revision, cache_dir, token, local_files_only, force_download: As for `hub.fetch_file`.
+        revision, cache_dir, token, local_files_only, force_download: See `hub.fetch_file`.
 
     Returns:
         `Path`: a folder in this package's layout.

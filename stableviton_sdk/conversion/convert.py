@@ -37,7 +37,7 @@ MAX_SHARD_BYTES = 10 * 10**9  # diffusers' own default
 
 @dataclass
 class ConversionReport:
-    """What a conversion did.
+    """Report of a conversion.
 
     Args:
         target (`Path`, *optional*): The folder written; None if it was loaded into memory.
@@ -65,7 +65,7 @@ def map_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, dict[str
     """Rename a released state dict to this package's names.
 
     Args:
-        state_dict (`Mapping[str, torch.Tensor]`): As in the released `.ckpt`; meta tensors will do.
+        state_dict (`Mapping[str, torch.Tensor]`): Tensors by the released `.ckpt`'s names; meta tensors will do.
 
     Returns:
         `dict[str, dict[str, torch.Tensor]]`: for `"unet"`, `"spatial_encoder"`, `"garment_encoder"` and `"vae"` its
@@ -104,7 +104,7 @@ def convert_checkpoint(
         target (`str` or `Path`): Folder to write; must not exist, or be empty.
         dtype (`torch.dtype` or `str`, *optional*):
             Type to store floating-point weights in, or its name (see `dtypes.resolve_dtype`); by default as they are.
-        architecture (`Mapping`, *optional*): What shapes can't tell; see `infer_architecture`.
+        architecture (`Mapping`, *optional*): What shapes don't determine; see `infer_architecture`.
         licence (`str`, *optional*): The weights' licence, written into the folder's model card.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.
 

@@ -1,1 +1,1 @@
-"""How good a try-on is, in numbers that others can repeat."""
+"""Evaluation of try-on: inference over data sets, metrics, reports."""

@@ -34,7 +34,7 @@ class EvalPair:
         person_name (`str`), garment_name (`str`): Names of the images, without ending.
         person (`np.ndarray`): The photo.
         garment (`np.ndarray`, *optional*): Image of the garment to try on, of any size.
-        truth (`np.ndarray`, *optional*): What the result should look like.
+        truth (`np.ndarray`, *optional*): The true result.
         mask (`np.ndarray`, *optional*): Agnostic mask, True = repaint.
         agnostic (`np.ndarray`, *optional*), densepose (`np.ndarray`, *optional*): The network's other inputs.
     """
@@ -120,7 +120,7 @@ class ImageData(EvaluationData):
 
     Args:
         images (`PairDataset` or `PhotoPairs`): The data set.
-        setting (`str`), kind (`str`), details (`dict`, *optional*): As for `EvaluationData`.
+        setting (`str`), kind (`str`), details (`dict`, *optional*): See `EvaluationData`.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class InferenceSettings:
 
     Args:
         steps (`int`, *optional*): Number of denoising steps; by default as many as the quality has.
-        quality (`str`, *optional*, defaults to `"exact"`): As for the pipeline.
+        quality (`str`, *optional*, defaults to `"exact"`): The call's quality.
         guidance_scale (`float`, *optional*, defaults to 1.0): Weight of the garment; 1 turns guidance off.
         init_from (`str`, *optional*, defaults to `"agnostic"`): Image that is noised first, as for the pipeline.
         seed (`int`, *optional*, defaults to 0): Seed of the noise, together with each pair's name.

@@ -37,7 +37,7 @@ class IncompleteResults(SeveralProblems):
     Args:
         problems (`dict[str, str]`): One sentence for each, by the pair's name.
         count (`int`): Number of all pairs.
-        outcome (`str`): What follows for the report.
+        outcome (`str`): Consequence for the report.
     """
 
     def __init__(self, problems: dict[str, str], count: int, outcome: str):

@@ -69,7 +69,7 @@ def fetch_file(
         repo_id (`str`), filename (`str`), repo_type (`str`), revision (`str`, *optional*): Which file.
         sha256 (`str`, *optional*):
             Checksum or its beginning that the file must have, besides the one that the Hub's metadata states.
-        cache_dir, token, local_files_only, force_download: As for `huggingface_hub.hf_hub_download`.
+        cache_dir, token, local_files_only, force_download: See `huggingface_hub.hf_hub_download`.
         extra_space_ratio (`float`, *optional*, defaults to 0.0):
             Space needed on the disk afterwards, as a share of the file.
         verify_cached (`bool`, *optional*, defaults to `False`): Check the file even if it was in the cache.

@@ -58,9 +58,9 @@ def as_sdk_error(error: BaseException, what: str, action: str = "downloaded") ->
     """Make one sentence of an error.
 
     Args:
-        error (`BaseException`): From the Hub's client or the disk.
-        what (`str`): What was wanted, to begin the sentence with.
-        action (`str`, *optional*, defaults to `"downloaded"`): What couldn't be done to it.
+        error (`BaseException`): Exception of the Hub's client or the disk.
+        what (`str`): Name of the thing, the sentence's subject.
+        action (`str`, *optional*, defaults to `"downloaded"`): Participle of what failed.
 
     Returns:
         `TryOnError`: to raise from `error`.

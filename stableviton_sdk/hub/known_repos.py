@@ -36,7 +36,7 @@ class KnownRepo:
     Args:
         repo_id (`str`): Owner and name.
         licence (`str`): Shown when the weights are downloaded.
-        checkpoints (`Mapping[str, Checkpoint]`): By name; the first is the default.
+        checkpoints (`Mapping[str, Checkpoint]`): Checkpoints by name; the first is the default.
         repo_type (`str`, *optional*, defaults to `"model"`): `"model"` or `"space"`.
     """
 

@@ -1,4 +1,4 @@
-"""What a repository or folder in this package's layout consists of, and which of its files one loading needs."""
+"""Contents of a repository or folder in this package's layout, and the files of it that one loading needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def select_files(files: Iterable[str], variant: str | None, formats: Collection[
 
     Args:
         files (`Iterable[str]`): Names in the repository.
-        variant (`str`, *optional*): Of the weights.
+        variant (`str`, *optional*): Variant of the weights.
         formats (`Collection[str]`, *optional*, defaults to `SAFE`): Endings of weight files, the preferred one first.
     """
     files = [name for name in files if PLAIN_NAME.fullmatch(name)]
@@ -91,10 +91,10 @@ def refuse_incomplete(
     """Refuse a repository before it is downloaded, or a folder before it is loaded, if one variant isn't all there.
 
     Args:
-        name (`str`): Of the repository or folder, for the message.
+        name (`str`): Name of the repository or folder, for the message.
         index (`Mapping[str, Any]`): Content of its model_index.json.
         files (`Collection[str]`): Names of its files.
-        variant (`str`, *optional*): Of the weights.
+        variant (`str`, *optional*): Variant of the weights.
         skip (`Collection[str]`, *optional*): Components that aren't needed.
         formats (`Collection[str]`, *optional*, defaults to `SAFE`): Endings of weight files that may be read.
 

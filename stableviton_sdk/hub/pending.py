@@ -1,4 +1,4 @@
-"""What loading would download, how large it is and under which licence, to be shown before the first byte."""
+"""Downloads that loading would start, with their sizes and licences, before the first byte."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .layout import select_files
 
 @dataclass(frozen=True)
 class Download:
-    """What would be downloaded.
+    """A download that loading would start.
 
     Args:
         what (`str`): Which weights, and where from.
         size (`int`, *optional*): Bytes; None if the Hub doesn't state it.
-        licence (`str`): Of the weights.
+        licence (`str`): Licence of the weights.
     """
 
     what: str
@@ -63,7 +63,7 @@ def describe_pipeline(name: str, checkpoint: str | None = None) -> list[Download
     """What `TryOnPipeline.from_pretrained` would download; only metadata is fetched.
 
     Args:
-        name (`str`): Of a repository, as users pass it.
+        name (`str`): Name of a repository, as users pass it.
         checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
 
     Returns:

@@ -139,7 +139,7 @@ def attention_entropy(
     """Entropy of the head-averaged map of every query: 0 for a map on one key, log(keys) for an even one.
 
     Args:
-        query, key, queries: As for `attention_map`.
+        query, key, queries: See `attention_map`.
         chunk_elements (`int`, *optional*): Entries of the map that may be in memory at once.
 
     Returns:

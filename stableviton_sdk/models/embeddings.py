@@ -12,7 +12,7 @@ def timestep_features(
     """Sinusoidal features of the timestep, in the sample's dtype and on its device.
 
     Args:
-        projection (`Timesteps`): Of the network.
+        projection (`Timesteps`): The network's projection.
         timestep (`torch.Tensor`, `float` or `int`): One for all, or (batch,).
         sample (`torch.Tensor`): (batch, ...).
 

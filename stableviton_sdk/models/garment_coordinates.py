@@ -78,7 +78,7 @@ def coordinate_features(
     `-|q - k|² / 2` is `q·k - |k|² / 2` but for what is the same for all keys, so attention needs no map of its own.
 
     Args:
-        maps (`CoordinateMaps`): What the networks say, at their own resolution.
+        maps (`CoordinateMaps`): Outputs of the networks, at their own resolution.
         query_size (`tuple[int, int]`), key_size (`tuple[int, int]`): Height and width of the attention's maps.
 
     Returns:
@@ -105,7 +105,7 @@ def with_coordinates(
 
     Args:
         query (`torch.Tensor`), key (`torch.Tensor`): (batch, heads, tokens, head width).
-        query_features (`torch.Tensor`), key_features (`torch.Tensor`): As from `coordinate_features`.
+        query_features (`torch.Tensor`), key_features (`torch.Tensor`): Result of `coordinate_features`.
         weight (`torch.Tensor`): (heads,).
 
     Returns:
@@ -125,9 +125,9 @@ def attend(
     """What diffusers' `Attention` does with its queries and keys, done with others.
 
     Args:
-        attention (`Attention`): Whose values and output projection these are.
+        attention (`Attention`): Attention with the values and the output projection.
         query (`torch.Tensor`), key (`torch.Tensor`): (batch, heads, tokens, any width).
-        encoder_hidden_states (`torch.Tensor`): What the values are made of, (batch, tokens, channels).
+        encoder_hidden_states (`torch.Tensor`): Input of the values, (batch, tokens, channels).
     """
     value = attention.to_v(encoder_hidden_states).unflatten(-1, (attention.heads, -1)).transpose(1, 2)
     hidden_states = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)

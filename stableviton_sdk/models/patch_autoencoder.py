@@ -24,7 +24,7 @@ class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigM
     stays meaningful. Same interface as diffusers' autoencoders.
 
     Args:
-        in_channels (`int`, *optional*, defaults to 3), out_channels (`int`, *optional*, defaults to 3): Of images.
+        in_channels, out_channels (`int`, *optional*, defaults to 3): Channels of images.
         latent_channels (`int`, *optional*, defaults to 16): Channels of latents: components kept of every patch.
         block_out_channels (`tuple[int, ...]`, *optional*, defaults to `(12, 24, 48, 96)`):
             Widths of the correction, highest resolution first. A patch's side is 2 ** (their number - 1) pixels.
@@ -79,9 +79,9 @@ class PatchAutoencoder(StrictLoadingMixin, ModelMixin, AutoencoderMixin, ConfigM
         """Make the linear map the projection onto orthonormal components, and its transpose the way back.
 
         Args:
-            mean (`torch.Tensor`): Of patches, (in_channels, side, side).
+            mean (`torch.Tensor`): Mean of patches, (in_channels, side, side).
             components (`torch.Tensor`): Orthonormal, (latent_channels, in_channels, side, side).
-            gains (`torch.Tensor`): What every projection is multiplied by, (latent_channels,).
+            gains (`torch.Tensor`): Factor of every projection, (latent_channels,).
         """
         gains = gains.view(-1, 1, 1, 1)
         self.encoder.weight.copy_(components * gains)

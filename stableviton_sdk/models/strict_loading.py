@@ -18,7 +18,7 @@ class StrictLoadingMixin:
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): Folder or Hub repository.
-            kwargs: As for `ModelMixin.from_pretrained`.
+            kwargs: See `ModelMixin.from_pretrained`.
 
         Raises:
             `IncompatibleCheckpoint`: naming the first tensor that is missing or too many, or diffusers' own sentence
@@ -49,7 +49,7 @@ def refuse_differences(
     """Refuse a network's tensors that aren't those that it needs.
 
     Args:
-        owner (`str`): Whose tensors they are, for the message.
+        owner (`str`): Owner of the tensors, for the message.
         expected (`Mapping[str, tuple[int, ...]]`), found (`Mapping[str, tuple[int, ...]]`): Shapes by name.
         source_of (`Callable[[str], str | None]`, *optional*):
             The name that the file itself has for a tensor, where it has another one.

@@ -36,7 +36,7 @@ def each(
 
     Args:
         name (`str`): The batch's name in messages.
-        entries (`Sequence`): What to work on.
+        entries (`Sequence`): Entries to work on.
         work (`Callable`): Takes an entry's place and the entry.
         failed (`dict[int, TryOnError]`, *optional*): Collects failures by place, whose results are None.
 
@@ -133,7 +133,7 @@ def match_branches(
         tensor (`torch.Tensor`): (count, …) or (2 * count, …).
         count (`int`): How many images the call makes.
         guided (`bool`): Whether there are to be two branches.
-        negative (`torch.Tensor`, *optional*): What the unconditional branch has instead; by default the same.
+        negative (`torch.Tensor`, *optional*): Embeddings of the unconditional branch; by default the same.
     """
     if guided and len(tensor) == count:
         return torch.cat([tensor if negative is None else negative.expand_as(tensor), tensor])

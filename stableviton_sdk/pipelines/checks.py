@@ -108,7 +108,7 @@ def check_finite(values: torch.Tensor, dtype: torch.dtype) -> None:
 
     Args:
         values (`torch.Tensor`): Latents or pixels.
-        dtype (`torch.dtype`): What the network computes in.
+        dtype (`torch.dtype`): Number type that the network computes in.
 
     Raises:
         `TryOnError`: if any is NaN or infinite.

@@ -28,7 +28,7 @@ def model_identity(pipeline: TryOnPipeline, checkpoint_file: str | os.PathLike[s
     """Public name and revision of a pipeline's model, for the settings of a result.
 
     Args:
-        pipeline (`TryOnPipeline`): As it was loaded; what was exchanged or merged since then isn't told apart.
+        pipeline (`TryOnPipeline`): Pipeline as it was loaded; components exchanged or merged since then don't count.
         checkpoint_file (`str` or `os.PathLike`, *optional*): The file that it was loaded from, if it was one.
 
     Returns:
@@ -63,9 +63,9 @@ def result_settings(
     """What a result follows from, beside its images, for `provenance.save_image`.
 
     Args:
-        pipeline (`TryOnPipeline`): Whose defaults stand where an option is None.
+        pipeline (`TryOnPipeline`): Pipeline whose defaults replace options that are None.
         identity (`Mapping[str, str]`): From `model_identity`.
-        seed (`int`, *optional*): Of the noise.
+        seed (`int`, *optional*): Seed of the noise.
         options: Arguments of the call, of JSON's types.
     """
     if "num_inference_steps" in options and options["num_inference_steps"] is None:

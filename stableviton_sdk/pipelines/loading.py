@@ -52,7 +52,7 @@ def find_folder(
     Args:
         cls (`type[DiffusionPipeline]`): The class to load; its `download` gets what isn't here.
         name (`str` or `os.PathLike`), checkpoint (`str`, *optional*), architecture (`Mapping`, *optional*):
-            As for `TryOnPipeline.from_pretrained`.
+            See `TryOnPipeline.from_pretrained`.
         options (`dict[str, Any]`): Its other arguments.
 
     Returns:
@@ -202,7 +202,7 @@ def write_card(folder: Path, licence: str | None) -> bool:
 
     Args:
         folder (`Path`): The saved pipeline's.
-        licence (`str`, *optional*): Of the weights.
+        licence (`str`, *optional*): Licence of the weights.
 
     Returns:
         `bool`: whether the card is one of ours.
@@ -229,9 +229,9 @@ def upload(
     """Address of the commit that a saved pipeline was uploaded with.
 
     Args:
-        folder (`str` or `os.PathLike`): What `save_pretrained` has written.
+        folder (`str` or `os.PathLike`): Folder that `save_pretrained` has written.
         keep_card (`bool`): Leave a model card that the repository has.
-        repo_id, commit_message, private, token, create_pr: As for `TryOnPipeline.push_to_hub`.
+        repo_id, commit_message, private, token, create_pr: See `TryOnPipeline.push_to_hub`.
     """
     from huggingface_hub import HfApi
 

@@ -64,7 +64,7 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
             adapter_name (`str`, *optional*): Name to call the adapters by; `"default_0"`, `"default_1"` … by default.
             hotswap (`bool`, *optional*, defaults to `False`): Replace the adapters of this name in place.
             low_cpu_mem_usage (`bool`, *optional*, defaults to `True`): Don't initialise what is then overwritten.
-            kwargs: As for `lora_state_dict`.
+            kwargs: See `lora_state_dict`.
 
         Raises:
             `MissingDependency`: without the package peft.
@@ -118,7 +118,7 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
         """The tensors of saved adapters, by network and name.
 
         Args:
-            pretrained_model_name_or_path_or_dict (`str`, `os.PathLike` or `Mapping`): As for `load_lora_weights`.
+            pretrained_model_name_or_path_or_dict (`str`, `os.PathLike` or `Mapping`): See `load_lora_weights`.
             weight_name (`str`, *optional*): Which file of a folder or repository.
             return_lora_metadata (`bool`, *optional*, defaults to `False`): Return the adapters' configuration too.
             kwargs: For a Hub repository: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`.
@@ -162,7 +162,7 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
                 State dicts of adapters to save instead, as peft's `get_peft_model_state_dict` gives them.
             adapter_name (`str`, *optional*): Which adapters, where several are in place.
             weight_name (`str`, *optional*): Name of the file.
-            safe_serialization (`bool`, *optional*, defaults to `True`): As safetensors, not as a pickle.
+            safe_serialization (`bool`, *optional*, defaults to `True`): Write safetensors, not a pickle.
             unet_lora_adapter_metadata, spatial_encoder_lora_adapter_metadata (`Mapping`, *optional*):
                 Configuration of the adapters that are passed.
 

@@ -29,7 +29,7 @@ def paste_into_photos(
     Args:
         arrays (`np.ndarray`): float, (N, H, W, 3) in [0, 1].
         inputs (`list[TryOnInputs]`): One for each image.
-        paste_back (`bool`), feather (`float`), output_type (`str`): As for the call.
+        paste_back (`bool`), feather (`float`), output_type (`str`): The call's options.
         finishes (`Sequence[Callable]`, *optional*):
             One for each image: takes it, uint8 or float32 in [0, 1], (H, W, 3), at the photo's resolution, or at its
             own where that is higher, and returns what is pasted.

@@ -1,4 +1,4 @@
-"""What a try-on returns."""
+"""Output of a try-on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TryOnPipelineOutput(BaseOutput):
             (N, H, W, 3), tensors (N, 3, H, W), in [0, 1]; a list of single ones where the photos' sizes differ.
             For `output_type="latent"` the scaled latents, (N, channels, h, w): 4 channels for the authors' weights.
             With `on_error="skip"` a list, None in the places of pairs that couldn't be used.
-        attention (`TryOnAttention`, *optional*): Where in the garment every pixel looked, if requested.
+        attention (`TryOnAttention`, *optional*): Attention to the garment, if requested.
         inputs (`list[TryOnInputs]`, *optional*): The prepared person of each image.
         errors (`dict[int, TryOnError]`, *optional*): With `on_error="skip"`, what was wrong, by the image's place.
     """

@@ -23,7 +23,7 @@ class QualityPreset:
     Args:
         num_inference_steps (`int`): Denoising steps.
         scheduler (`str`, *optional*): Class of diffusers' schedulers; None for the pipeline's own scheduler.
-        scheduler_options (`Mapping[str, Any]`, *optional*): Of its config, where it differs from the pipeline's own.
+        scheduler_options (`Mapping[str, Any]`, *optional*): Entries of its config that differ from the pipeline's own.
         timesteps (`Sequence[int]`, *optional*): The steps' timesteps; the scheduler's own spacing by default.
     """
 
@@ -75,9 +75,9 @@ def make_scheduler(
 
     Args:
         scheduler (`SchedulerMixin`): The pipeline's, which stays as it is.
-        preset (`QualityPreset`): Of the call.
+        preset (`QualityPreset`): Preset of the call.
         num_inference_steps (`int`, *optional*): Steps that the caller chose, instead of the preset's.
-        device (`torch.device` or `str`): Of the timesteps.
+        device (`torch.device` or `str`): Device of the timesteps.
 
     Raises:
         `InvalidInput`: if the preset names no scheduler that can be used.

@@ -31,7 +31,7 @@ def draw_contact_sheet(
 
     Args:
         photo, frame, person, mask, densepose, parsing, keypoints:
-            As in `TryOnInputs`, all but the photo of the frame. A part that is None has no tile.
+            See `TryOnInputs`; all but the photo of the frame. A part that is None has no tile.
         agnostic_at (`Callable`): Returns the agnostic image at a size.
 
     Returns:

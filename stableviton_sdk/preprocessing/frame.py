@@ -232,7 +232,7 @@ def paste_back(
 
     Args:
         photo (`PIL.Image.Image`): RGB or RGBA, of any colour profile; see `load_photo`.
-        frame (`Frame`): Where in the photo the network looked.
+        frame (`Frame`): Part of the photo that the network saw.
         result (`PIL.Image.Image`): RGB image of the frame, sRGB, of any resolution.
         mask (`PIL.Image.Image`, *optional*):
             Mode L, of the frame, 255 = repaint. Pixels outside of it stay the photo's own, byte for byte.

@@ -115,8 +115,8 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
                 possible.
             aspect (`tuple[int, int]`, *optional*, defaults to `(3, 4)`):
                 Width to height of the frame; pixels that the network works at do as well.
-            device (`str` or `torch.device`, *optional*): Where the networks run; the CPU by default.
-            analyzer (`BodyAnalyzer`, *optional*): Who analyses the body this time.
+            device (`str` or `torch.device`, *optional*): Device of the networks; the CPU by default.
+            analyzer (`BodyAnalyzer`, *optional*): Body analyzer to use for this call.
 
         Returns:
             `TryOnInputs`
@@ -237,7 +237,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): The folder, or a repository's name.
-            subfolder (`str`, *optional*): Where in it.
+            subfolder (`str`, *optional*): Folder inside it.
             kwargs: Options of the download, or of the constructor, which go before the saved ones.
         """
         config, kwargs = cls.load_config(

@@ -79,13 +79,13 @@ class Body:
     """One figure without its upper garment; lengths in canvas units (192 x 256).
 
     Args:
-        style (`Style`): What it was drawn from.
+        style (`Style`): Style of the figure.
         torso (`Torso`), head (`Head`), legs (`Legs`): Its geometry.
         arms (`tuple[Arm, Arm]`): The person's right one first.
         tucked (`bool`): Whether upper garments go into the lower one, or hang over it.
         colours (`dict[str, np.ndarray]`): RGB of skin, hair, lower, shoes, lips, eyes.
         hair (`str`): Name of the hair style.
-        glasses, beard (`bool`): What the face wears.
+        glasses, beard (`bool`): Whether the face has them.
         light (`float`): -1 lit from the image's left, 1 from the right.
         background (`str`): Kind of background.
         details (`int`): Seed of everything that only decorates.
@@ -199,7 +199,7 @@ def sample_drawn_body(rng: np.random.Generator, style: Style) -> Body:
     )
 
 
-@lru_cache(maxsize=2)  # asked for when a pose is drawn, and again when the figure is
+@lru_cache(maxsize=2)  # called when a pose is drawn, and again when the figure is
 def lower_outlines(torso: Torso, legs: Legs) -> list[Points]:
     """Closed outlines of the lower garment: both trouser legs, or one skirt."""
     unit = torso.unit

@@ -40,7 +40,7 @@ class Layer:
     """A coverage map on a part of the supersampled canvas.
 
     Args:
-        top, left (`int`): Where the part begins, in subpixels, a multiple of `supersample`.
+        top, left (`int`): Corner of the part, in subpixels, a multiple of `supersample`.
         alpha (`np.ndarray`): uint8, 255 = covered, (h, w), h and w multiples of `supersample`.
         supersample (`int`): Subpixels per pixel and direction.
     """
@@ -164,7 +164,7 @@ class Overlay:
     Where it covers fully nothing of the image below survives, not even a rounding error.
 
     Args:
-        layer (`Layer`): What it covers.
+        layer (`Layer`): Coverage.
         colours (`np.ndarray`): uint8 RGB of the layer's part of the canvas, (h, w, 3).
     """
 

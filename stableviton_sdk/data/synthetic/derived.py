@@ -21,7 +21,7 @@ class DerivedMaps:
     """Derives the maps of figures with a preprocessor.
 
     Args:
-        folder (`str` or `Path`, *optional*): Of the preprocessor; by default the bundled one.
+        folder (`str` or `Path`, *optional*): Folder of the preprocessor; by default the bundled one.
     """
 
     def __init__(self, folder: str | Path | None = None):

@@ -20,7 +20,7 @@ def sample_body(rng: np.random.Generator, style: str | Style = "studio") -> Body
     """Draw a figure: the same generator state gives the same figure.
 
     Args:
-        rng (`np.random.Generator`): Where the draws come from.
+        rng (`np.random.Generator`): Random generator.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
 
     Raises:
@@ -45,7 +45,7 @@ def sample_garment(
     """Draw a garment: the same generator state gives the same garment.
 
     Args:
-        rng (`np.random.Generator`): Where the draws come from.
+        rng (`np.random.Generator`): Random generator.
         style (`str`, *optional*, defaults to `"studio"`): `"studio"`, `"shifted"` or `"photo"`.
         size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the image in pixels.
         neckline, sleeve, fit, pattern, graphic (`str`, *optional*):
@@ -69,7 +69,7 @@ def sample_garment(
 
 
 def stage_for(body: Body | PhotoBody, size: tuple[int, int]) -> Stage | PhotoStage:
-    """What draws a figure of any style; `size` is (width, height)."""
+    """Stage of a figure of any style; `size` is (width, height)."""
     return Stage(body, size) if isinstance(body, Body) else PhotoStage(body, size)
 
 
@@ -77,8 +77,8 @@ def render(body: Body | PhotoBody, garment: Garment, *, shading: bool = True) ->
     """Draw a body in a garment, at the garment's size.
 
     Args:
-        body (`Body` or `PhotoBody`): Who; see `sample_body`.
-        garment (`Garment`): What; see `sample_garment` and `garment_from_coordinates`.
+        body (`Body` or `PhotoBody`): A figure; see `sample_body`.
+        garment (`Garment`): A garment; see `sample_garment` and `garment_from_coordinates`.
         shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
 
     Returns:

@@ -28,7 +28,7 @@ class Torso:
     Args:
         neck (`tuple[float, float]`): Midpoint between the shoulder joints.
         unit (`float`): Distance of the shoulder joints.
-        length (`float`): From `neck` to the hem.
+        length (`float`): Distance from `neck` to the hem.
         lean (`float`): Sideways shift of the body per unit down.
         tilt (`float`): Slope of the shoulder line.
         chest, waist, hip (`float`): Half widths of the body at v = 0.15, 0.6 and 1, in shoulder widths.

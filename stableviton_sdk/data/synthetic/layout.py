@@ -50,9 +50,9 @@ def move_on_canvas(item: dict[str, Any], garment: Garment, rng: np.random.Genera
     """A training item with its garment smaller and elsewhere on the canvas, all of it still to be seen.
 
     Args:
-        item (`dict[str, Any]`): As from `SyntheticSample.in_worn`.
+        item (`dict[str, Any]`): Result of `SyntheticSample.in_worn`.
         garment (`Garment`): The item's garment.
-        rng (`np.random.Generator`): Where the draws come from.
+        rng (`np.random.Generator`): Random generator.
 
     Returns:
         `dict[str, Any]`: a new item; only `garment`, `correspondence` and `panel_maps` differ.

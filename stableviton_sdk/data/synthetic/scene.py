@@ -86,7 +86,7 @@ class Stage:
     """One body at one size, ready to wear any number of garments.
 
     Args:
-        body (`Body`): Who.
+        body (`Body`): The figure.
         size (`tuple[int, int]`, *optional*, defaults to `(192, 256)`): Width and height of the images in pixels.
     """
 
@@ -118,7 +118,7 @@ class Stage:
         """Put a garment on.
 
         Args:
-            garment (`Garment`): Of the stage's size.
+            garment (`Garment`): A garment of the stage's size.
             shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
 
         Raises:

@@ -58,9 +58,9 @@ class Design:
         colours (`np.ndarray`): RGB, (3, 3): ground, figure, accent.
         period (`float`): Length after which it repeats.
         duty (`float`): Share of the period that the figure covers.
-        phase (`float`): In periods.
+        phase (`float`): Phase in periods.
         angle (`float`): Degrees.
-        seed (`int`): For patterns that scatter.
+        seed (`int`): Seed of patterns that scatter.
         graphic (`Graphic`): The print on the chest.
     """
 

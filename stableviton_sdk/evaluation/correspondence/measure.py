@@ -173,7 +173,7 @@ def measure_correspondence(
             `SyntheticSample`s, or dictionaries as from `SyntheticDataset`: with `person`, `mask`, `agnostic`,
             `densepose`, `garment`, `correspondence` and `worn_mask`.
         steps (`int`, *optional*, defaults to 50): Number of denoising steps.
-        guidance_scale (`float`, *optional*, defaults to 1.0): As for the pipeline's call.
+        guidance_scale (`float`, *optional*, defaults to 1.0): The call's guidance scale.
         seed (`int`, *optional*, defaults to 0): Seed of the noise, not negative.
         setting (`str`, *optional*, defaults to `"paired"`):
             `"paired"`: the garment that the person wears. `"unpaired"`: the sample's other garment, whose truth is

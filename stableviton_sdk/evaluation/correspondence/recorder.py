@@ -45,7 +45,7 @@ def true_places(correspondence: np.ndarray, worn_mask: np.ndarray, shape: tuple[
     those left out that aren't worn or lie on another panel.
 
     Args:
-        correspondence (`np.ndarray`), worn_mask (`np.ndarray`): As for `GroundTruth`.
+        correspondence (`np.ndarray`), worn_mask (`np.ndarray`): See `GroundTruth`.
         shape (`tuple[int, int]`): Height and width of the map in cells.
         seam (`float`): Distance in garment pixels from which a neighbour's place counts as another panel's.
 
@@ -151,7 +151,7 @@ class Measured:
         distances (`np.ndarray`): Error of every cell that counts, in pixels of the garment's image, (cells,).
         constant (`np.ndarray`): The same for attention spread evenly.
         entropy (`float`), total_variation (`float`), query_size (`tuple[int, int]`), key_size (`tuple[int, int]`):
-            As in `BlockCorrespondence`.
+            See `BlockCorrespondence`.
     """
 
     distances: np.ndarray

@@ -40,7 +40,7 @@ UPPER_CLOTHES_BIAS = 1.0
 ZOOM_BELOW = 0.55  # a person who fills less of the input's height and width than this is analysed in a crop
 MARGIN = 0.14  # of that crop, on each side, as a share of the person's longer side
 MAX_WINDOWS = 6  # crops that a long image is searched in
-# Views whose outputs are averaged: how much smaller the person is shown in each, and whether mirrored.
+# Views whose outputs are averaged: how much smaller the person is in each, and whether it is mirrored.
 VIEWS = ((1.0, False), (1.0, True), (1.25, False), (1.25, True))
 # What trades places in a mirror.
 MIRRORED_JOINTS = np.array([joint.mirrored for joint in Body25])
@@ -59,7 +59,7 @@ class CompactAnalyzer:
     in several views whose outputs are averaged. The network was trained on rendered figures alone.
 
     Args:
-        networks (`LazyNetworks`): Where the network opens and stays; its weights go by the name in `WEIGHTS`.
+        networks (`LazyNetworks`): Cache that opens and keeps the network; its weights have the name in `WEIGHTS`.
     """
 
     def __init__(self, networks: LazyNetworks):
@@ -178,8 +178,8 @@ class CompactAnalyzer:
 
         Args:
             shown (`PIL.Image.Image`): RGB, no larger than the input, in whose middle it belongs.
-            reduction (`float`): How much smaller it is shown to the network.
-            mirrored (`bool`): Whether it is shown mirrored. The answer is turned and enlarged back.
+            reduction (`float`): Factor that the network's view is smaller by.
+            mirrored (`bool`): Whether the network's view is mirrored. The answer is turned and enlarged back.
         """
         height, width = INPUT_SHAPE
         if reduction != 1:

@@ -45,7 +45,7 @@ class PhotoAnalyzer:
     """Analyses bodies in photos with parsing, pose and DensePose networks; implements [`BodyAnalyzer`].
 
     Args:
-        networks (`LazyNetworks`): Where the networks open and stay; its weights go by the names in `WEIGHTS`.
+        networks (`LazyNetworks`): Cache that opens and keeps the networks; their weights have the names in `WEIGHTS`.
         pose (`str`, *optional*, defaults to `"openpose"`): Pose network, `"openpose"` or `"dwpose"`.
     """
 

@@ -1,1 +1,1 @@
-"""How the bundled model is made: autoencoder, body network, decoder, assembly."""
+"""Training of the bundled model: autoencoder, body network, decoder, assembly."""

@@ -107,7 +107,7 @@ def few_step_scheduler(scheduler: Any) -> DDIMScheduler:
     of that noise would stay in the image.
 
     Args:
-        scheduler (`SchedulerMixin`): For the schedule and what is predicted.
+        scheduler (`SchedulerMixin`): Noise schedule and prediction type.
     """
     names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "set_alpha_to_one")
     options = {name: scheduler.config[name] for name in names}

@@ -203,7 +203,7 @@ def reconstruction_loss(vae: PatchAutoencoder, batch: Batch) -> Batch:
 
     Args:
         vae (`PatchAutoencoder`): The autoencoder in training.
-        batch (`dict[str, torch.Tensor]`): As from `collate_crops`.
+        batch (`dict[str, torch.Tensor]`): Result of `collate_crops`.
     """
     images = batch["image"]
     decoded = vae.decode(vae.encode(images).latents + batch["noise"]).sample

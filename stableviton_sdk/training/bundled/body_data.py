@@ -57,8 +57,8 @@ class RenderedFigures:
     `keypoints` (float32, (25, 3)).
 
     Args:
-        folder (`Path`): Where the arrays are kept, about 250 kB an item.
-        options (`FigureOptions`): What to render.
+        folder (`Path`): Folder of the arrays, about 250 kB an item.
+        options (`FigureOptions`): Options of the rendering.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar while rendering.
     """
 
@@ -166,7 +166,7 @@ class FigureAugmentation:
     """Varies an item: mirrored, elsewhere, smaller or larger, in front of something else, in other colours.
 
     Args:
-        figures (`RenderedFigures`): Whose empty scenes stand around figures that became smaller.
+        figures (`RenderedFigures`): Source of the empty scenes around figures that became smaller.
         as_is (`float`, *optional*, defaults to 0.25): Probability of leaving place and size alone.
         smallest (`float`, *optional*, defaults to 0.4), largest (`float`, *optional*, defaults to 1.3): Factors on it.
         colour (`float`, *optional*, defaults to 0.6): Probability of other brightness, contrast and colour balance.

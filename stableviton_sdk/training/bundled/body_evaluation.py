@@ -26,7 +26,7 @@ class BodyScore:
     """Collects figures and what was made of them, and sums up.
 
     Args:
-        preprocessor (`PersonPreprocessor`): Whose analyzer is judged, and the masks that come of it.
+        preprocessor (`PersonPreprocessor`): Preprocessor with the analyzer to score.
     """
 
     def __init__(self, preprocessor: PersonPreprocessor):

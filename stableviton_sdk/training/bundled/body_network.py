@@ -102,7 +102,7 @@ def body_loss(network: BodyNetwork, batch: dict[str, torch.Tensor]) -> dict[str,
 
     Args:
         network (`BodyNetwork`): The network, in training.
-        batch (`dict[str, torch.Tensor]`): As from `collate`.
+        batch (`dict[str, torch.Tensor]`): Result of `collate`.
 
     Returns:
         `dict[str, torch.Tensor]`: `loss`, and its parts.

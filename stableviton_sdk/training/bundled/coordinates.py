@@ -98,8 +98,8 @@ def coordinate_loss(network: GarmentCoordinates, batch: Batch, size: tuple[int, 
     """Errors of panels and places.
 
     Args:
-        network (`GarmentCoordinates`): In training.
-        batch (`dict[str, torch.Tensor]`): As from `collate_encoded`.
+        network (`GarmentCoordinates`): The network to train.
+        batch (`dict[str, torch.Tensor]`): Result of `collate_encoded`.
         size (`tuple[int, int]`): Width and height of the garment's image.
     """
     maps: CoordinateMaps = network(batch["conditioning"], batch["garment_latents"])

@@ -214,7 +214,7 @@ def decoding_loss(vae: PatchAutoencoder, batch: Batch, ssim_weight: float = 0.0)
 
     Args:
         vae (`PatchAutoencoder`): The autoencoder in training.
-        batch (`dict[str, torch.Tensor]`): As from `collate_generated`.
+        batch (`dict[str, torch.Tensor]`): Result of `collate_generated`.
         ssim_weight (`float`, *optional*, defaults to 0.0): Weight of `ssim_loss`.
     """
     images, clean = batch["image"], batch["clean"].view(-1, 1, 1, 1)

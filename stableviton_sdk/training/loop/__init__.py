@@ -1,1 +1,1 @@
-"""What every training run shares: sampling, checkpoints, logs."""
+"""Machinery of every training: sampling, checkpoints, logs."""

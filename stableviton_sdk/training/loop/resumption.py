@@ -59,7 +59,7 @@ def warn_of_changes(output: Path, settings: Config, config: LoopConfig, now: Map
         output (`Path`): The training's folder.
         settings (`Config`): All its options.
         config (`LoopConfig`): Options of the loop among them.
-        now (`Mapping[str, Any]`): As from `describe_training`.
+        now (`Mapping[str, Any]`): Result of `describe_training`.
     """
     found = checkpoints.list_checkpoints(output / "checkpoints")
     if not found:

@@ -78,7 +78,7 @@ def run_training(
         collate (`Callable`): Makes a batch, a dictionary of tensors, out of items.
         config (`LoopConfig`): Options of the loop.
         output (`Path`): Folder of `checkpoints/` and `metrics.jsonl`.
-        accelerator (`Accelerator`): As from `make_accelerator`.
+        accelerator (`Accelerator`): Result of `make_accelerator`.
         tensors (`Mapping[str, torch.Tensor]`, *optional*): Tensors that checkpoints keep; the parameters by default.
         groups (`Iterable[dict]`, *optional*): AdamW's parameter groups; one of all parameters by default.
         settings (`Config`, *optional*): All options of the training; `config` by default.
@@ -177,7 +177,7 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     """The rate of the step that follows `step` others: linear warm-up, then constant, or a half cosine to zero.
 
     Args:
-        config (`LoopConfig`): For `learning_rate`, `schedule`, `warmup_steps` and `steps`.
+        config (`LoopConfig`): Configuration; read are `learning_rate`, `schedule`, `warmup_steps` and `steps`.
         step (`int`): Steps taken.
     """
     rate = config.learning_rate

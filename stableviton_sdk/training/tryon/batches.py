@@ -49,7 +49,7 @@ def collate(items: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> B
     """Stack items to tensors.
 
     Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
+        items (`Sequence[Mapping[str, Any]]`): Result of `EpochShuffle`.
         wanted (`Sequence[str]`, *optional*):
             Which of `worn_mask`, `correspondence`, `panel` and `panel_maps` to take along.
 
@@ -72,7 +72,7 @@ def collate_encoded(items: Sequence[Mapping[str, Any]], garment_shape: tuple[int
     """Stack items of a `LatentCache` to a batch as `encode` returns it.
 
     Args:
-        items (`Sequence[Mapping[str, Any]]`): As from `EpochShuffle`.
+        items (`Sequence[Mapping[str, Any]]`): Result of `EpochShuffle`.
         garment_shape (`tuple[int, int]`): Height and width of the garment's image, whose pixels coordinates are.
     """
     batch: Batch = {"positions": torch.tensor([item["position"] for item in items])}

@@ -72,7 +72,7 @@ def fill_latent_cache(
         vae (`nn.Module`): The pipeline's autoencoder.
         shape (`tuple[int, int]`): Height and width of the images.
         garment_side (`int`): Side of the square that the garment encoder sees.
-        needs (`Sequence[str]`): What the losses need beside the images; see `collate`.
+        needs (`Sequence[str]`): Names of what the losses need beside the images; see `collate`.
         source (`Mapping[str, Any]`): Reader and options of the data set, as JSON holds them, to tell caches apart.
         workers (`int`, *optional*, defaults to 0): Processes that read data.
         progress (`bool`, *optional*, defaults to `True`): Show a progress bar.

@@ -30,7 +30,7 @@ def velocity(clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, 
         clean (`torch.Tensor`): Clean latents, (batch, channels, height, width).
         noise (`torch.Tensor`): The noise that is added to them, of the same shape.
         timesteps (`torch.Tensor`): int, (batch,).
-        scheduler (`SchedulerMixin`): For its `alphas_cumprod`. (PNDM's has no `get_velocity`.)
+        scheduler (`SchedulerMixin`): Scheduler with `alphas_cumprod`. (PNDM's has no `get_velocity`.)
     """
     signal = scheduler.alphas_cumprod.to(noise.device, torch.float32)[timesteps].view(-1, 1, 1, 1)
     return signal.sqrt() * noise.float() - (1 - signal).sqrt() * clean.float()
@@ -53,7 +53,7 @@ def denoising_loss(
         noise (`torch.Tensor`): The noise that was added, of the same shape.
         latents (`torch.Tensor`): The clean latents, of the same shape.
         timesteps (`torch.Tensor`): int, (batch,).
-        scheduler (`SchedulerMixin`): For its `alphas_cumprod` and `prediction_type`.
+        scheduler (`SchedulerMixin`): Scheduler with `alphas_cumprod` and `prediction_type`.
         weight (`torch.Tensor`, *optional*):
             Weights, (batch, 1 or channels, height, width); the loss is the weighted mean. 1 by default.
         min_snr_gamma (`float`, *optional*):
@@ -96,7 +96,7 @@ def ssim_loss(result: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -
 
     Args:
         result (`torch.Tensor`), truth (`torch.Tensor`): Images in [-1, 1], (batch, channels, height, width).
-        weight (`torch.Tensor`): Of every pixel, (batch, 1, height, width).
+        weight (`torch.Tensor`): Weight of every pixel, (batch, 1, height, width).
 
     Returns:
         `torch.Tensor`: a float32 scalar from 0 to 2, the weighted mean.
@@ -185,7 +185,7 @@ def correspondence_cross_entropy(
         query (`torch.Tensor`): (batch, heads, queries, head width).
         key (`torch.Tensor`): (batch, heads, keys, head width).
         key_size (`tuple[int, int]`): Height and width of the garment's map.
-        targets (`torch.Tensor`): As from `correspondence_targets`.
+        targets (`torch.Tensor`): Result of `correspondence_targets`.
         chunk_elements (`int`, *optional*): Scores that may be in memory at once.
 
     Returns:
@@ -219,7 +219,7 @@ def expected_coordinate_loss(
     """Distance |dy| + |dx| of each query's expected key from its true place, without materialising the map.
 
     Args:
-        query, key, key_size, targets: As for `correspondence_cross_entropy`.
+        query, key, key_size, targets: See `correspondence_cross_entropy`.
 
     Returns:
         `torch.Tensor`: a scalar in [0, 2], in garment heights and widths, averaged over the queries with a target.
@@ -313,7 +313,7 @@ def authors_blocks(up_block_types: Collection[str], layers_per_block: int, laten
     """The authors' choice of blocks, known before the network runs.
 
     Args:
-        up_block_types (`Collection[str]`), layers_per_block (`int`): As in `TryOnUNet`'s configuration.
+        up_block_types (`Collection[str]`), layers_per_block (`int`): See `TryOnUNet`'s configuration.
         latent_shape (`tuple[int, int]`): Height and width of the latents.
 
     Returns:

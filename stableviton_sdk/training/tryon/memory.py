@@ -54,7 +54,7 @@ def estimate_memory(
     Args:
         pipeline (`TryOnPipeline`): The networks.
         trained (`Sequence[nn.Parameter]`): Parameters of them that are trained.
-        config (`TrainingConfig`): For batch, size, precision and losses.
+        config (`TrainingConfig`): Configuration; read are batch, size, precision and losses.
     """
     networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder, pipeline.vae)
     weights = sum(_bytes(tensor) for network in networks for tensor in network.state_dict().values())

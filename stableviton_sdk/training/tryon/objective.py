@@ -25,7 +25,7 @@ def encode(vae: nn.Module, batch: Batch) -> Batch:
 
     Args:
         vae (`AutoencoderKL` or `PatchAutoencoder`): On the batch's device.
-        batch (`dict[str, Any]`): As from `collate`.
+        batch (`dict[str, Any]`): Result of `collate`.
 
     Returns:
         `dict[str, Any]`: also `latents`, `garment_latents` (batch, 4, h, w), `conditioning` (batch, 9, h, w: agnostic
@@ -63,7 +63,7 @@ def sample_noise(
     Those of an item follow from seed and position, however the items are spread over batches and devices.
 
     Args:
-        batch (`dict[str, Any]`): As from `encode`.
+        batch (`dict[str, Any]`): Result of `encode`.
         seed (`int`): The training's seed.
         timesteps (`int`): Length of the schedule.
         unconditional_probability (`float`): How often the unconditional token replaces the embedding.
@@ -89,7 +89,7 @@ class TryOnObjective(nn.Module):
 
     Args:
         unet (`TryOnUNet`), spatial_encoder (`SpatialEncoder`), garment_encoder (`GarmentEncoder`): The networks.
-        scheduler (`SchedulerMixin`): For its schedule and `prediction_type`.
+        scheduler (`SchedulerMixin`): Scheduler with the noise schedule and `prediction_type`.
         loss (`LossConfig`): Losses and their weights.
         decode (`Callable`, *optional*): Scaled latents to images in [-1, 1], for SSIM.
     """
@@ -122,7 +122,7 @@ class TryOnObjective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """
         Args:
-            batch (`dict[str, Any]`): As from `sample_noise`.
+            batch (`dict[str, Any]`): Result of `sample_noise`.
 
         Returns:
             `dict[str, torch.Tensor]`: `loss`, which is minimised, and its terms before their weights.

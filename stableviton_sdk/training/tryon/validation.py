@@ -21,7 +21,7 @@ def validation_sheet(pipeline: TryOnPipeline, data: Any, config: TrainingConfig,
     Args:
         pipeline (`TryOnPipeline`): The pipeline of the networks in training.
         data: A map-style data set of item dictionaries.
-        config (`TrainingConfig`): For `validation` and the seed.
+        config (`TrainingConfig`): Configuration; read are `validation` and the seed.
         path (`Path`): The image to write.
 
     Returns:

@@ -64,7 +64,7 @@ class PhotoBody:
     """One figure without its upper garment; lengths in canvas units (192 x 256), of which the frame may cut any off.
 
     Args:
-        style (`Style`): What it was drawn from.
+        style (`Style`): Style of the figure.
         unit (`float`): Distance of the shoulder joints, seen from the front.
         yaw (`float`): How far it is turned, in radians; positive to the image's right.
         torso (`ShapedTorso`), head (`Head`), lower (`Lower`): Its geometry.
@@ -76,8 +76,8 @@ class PhotoBody:
         girth (`float`): Factor on the limbs' width.
         colours (`dict[str, np.ndarray]`): RGB of skin, hair, lower, shoes, lips, eyes.
         hair (`str`): A key of `HAIR`.
-        glasses, beard, earrings (`bool`): What the head wears.
-        light (`tuple[float, float]`): Where the light comes from (-1 left, 1 right), and how hard it is, in [0, 1].
+        glasses, beard, earrings (`bool`): Whether the head has them.
+        light (`tuple[float, float]`): Side of the light (-1 left, 1 right), and its hardness in [0, 1].
         details (`int`): Seed of everything that only decorates.
     """
 

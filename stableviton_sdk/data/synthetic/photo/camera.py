@@ -17,8 +17,8 @@ class Camera:
         blur (`float`): Gaussian, in pixels at 256 rows; 0 for none.
         scale (`float`): Resolution that is left, as a share.
         noise (`float`): Standard deviation at 256 rows, of 255.
-        quality (`int`): Of JPEG; 0 for none.
-        seed (`int`): Of the noise.
+        quality (`int`): JPEG's quality; 0 for none.
+        seed (`int`): Seed of the noise.
     """
 
     curves: np.ndarray

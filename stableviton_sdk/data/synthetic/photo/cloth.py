@@ -10,7 +10,7 @@ def soft_noise(rng: np.random.Generator, shape: tuple[int, int], cells: float, a
     """Smooth noise of unit variance, float32.
 
     Args:
-        rng (`np.random.Generator`): Where the draws come from.
+        rng (`np.random.Generator`): Random generator.
         shape (`tuple[int, int]`): Height and width.
         cells (`float`): Blots along the longer side.
         aspect (`float`, *optional*, defaults to 1): How much longer than wide the blots are.
@@ -26,7 +26,7 @@ def folds(rng: np.random.Generator, shape: tuple[int, int], cells: float, angle:
     """Ridges along a direction, as light: float32, mean about 0, most of it within [-1, 1].
 
     Args:
-        rng (`np.random.Generator`): Where the draws come from.
+        rng (`np.random.Generator`): Random generator.
         shape (`tuple[int, int]`): Height and width.
         cells (`float`): Ridges along the longer side.
         angle (`float`): Their direction in degrees; 0 is upright.

@@ -22,8 +22,8 @@ def draw_densepose(
     """Label the body's parts as DensePose numbers them.
 
     Args:
-        body (`PhotoBody`): Who.
-        hands (`Sequence`): Of `hand_shape`, the person's right one first.
+        body (`PhotoBody`): The figure.
+        hands (`Sequence`): Shapes from `hand_shape`, the person's right one first.
         shape (`tuple[int, int]`): Height and width.
 
     Returns:

@@ -75,7 +75,7 @@ class PhotoStage:
         """Put a garment on; what comes back has not been through the camera.
 
         Args:
-            garment (`Garment`): Of the stage's size.
+            garment (`Garment`): A garment of the stage's size.
             shading (`bool`, *optional*, defaults to `True`): False leaves the fabric's colours as they are.
 
         Raises:
