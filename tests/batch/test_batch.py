@@ -1,5 +1,6 @@
 """Batches on this machine: what they leave behind, how they go on, what they refuse, what they survive."""
 
+import functools
 import os
 import signal
 import threading
@@ -212,8 +213,8 @@ def test_too_little_memory_stops_the_run_with_what_to_do(pairs, tmp_path):
 
 def test_a_process_that_is_killed_is_replaced_and_nothing_is_lost(pairs, tmp_path):
     make(pairs, tmp_path / "whole")
-    summary = make(pairs, tmp_path / "out", painter=Once)
-    assert Path("died").exists()
+    summary = make(pairs, tmp_path / "out", painter=functools.partial(Once, flag=str(tmp_path / "died")))
+    assert (tmp_path / "died").exists()
     assert (summary.done, summary.failed) == (12, 0)
     assert images_of(tmp_path / "out") == images_of(tmp_path / "whole")
 

@@ -76,12 +76,20 @@ class Strong(StandIn):
 
 
 class Once(StandIn):
-    """Kills its process while it paints, the first time only."""
+    """Kills its process while it paints, the first time only.
+
+    Args:
+        device (`str`), threads (`int`, *optional*): As for every painter.
+        flag (`str`): File that says that it has done so, and whether Ray's statistics were on in that process.
+    """
+
+    def __init__(self, device, threads=None, *, flag):
+        super().__init__(device, threads)
+        self.flag = Path(flag)
 
     def paint(self, persons, garments, seeds):
-        flag = Path("died")
-        if not flag.exists():
-            flag.touch()
+        if not self.flag.exists():
+            self.flag.write_text(os.environ.get("RAY_USAGE_STATS_ENABLED", "unset"))
             os.kill(os.getpid(), signal.SIGKILL)
         return super().paint(persons, garments, seeds)
 

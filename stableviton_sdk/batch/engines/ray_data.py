@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -152,7 +153,8 @@ def _drive(connection: Any, engine: RayEngine, job: Job) -> None:
     """Main function of the process that leads Ray."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(ENVIRONMENT)  # of this process, which is Ray's alone, and of those that Ray starts
+    # of this process, which is Ray's alone, and of those that Ray starts; they find the modules that this one finds
+    os.environ.update(ENVIRONMENT, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     try:
         units = list(iter(connection.recv, None))
         try:
