@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -25,6 +26,7 @@ MAX_COLUMNS = 200
 MAPS = ("mask", "agnostic", "densepose")
 OPTIONS = ("id", "category", "seed", "garment_photo")
 PARQUET_ROWS = 4096  # read at a time
+CANONICAL = json.JSONEncoder(sort_keys=True)
 
 MAX_NAME_BYTES = 120
 UNSAFE = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029<>:"/\\|?*]')
@@ -199,7 +201,7 @@ def _pair_of(row: PairRow, base: str | tuple[str, str], defaults: Mapping[str, s
     id_: Any = None
     seed: Any = None
     for column, value in row.extra.items():
-        name = re.sub(r"[\s-]+", "_", column.strip().casefold())
+        name = _option_name(column)
         if name == "id":
             id_ = value
         elif name == "seed":
@@ -226,7 +228,7 @@ def _pair_of(row: PairRow, base: str | tuple[str, str], defaults: Mapping[str, s
         "garment_photo": options["garment_photo"],
         "seed": seed,
     }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(CANONICAL.encode(content).encode()).hexdigest()[:16]
     if id_ is None:
         id_ = UNSAFE.sub("_", f"{stem_of(row.person)[-48:]}_{stem_of(row.garment)[-48:]}-{digest[:10]}")
     folders = base if isinstance(base, tuple) else (base, base)
@@ -243,6 +245,12 @@ def _pair_of(row: PairRow, base: str | tuple[str, str], defaults: Mapping[str, s
         digest=digest,
         columns=columns,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _option_name(column: str) -> str:
+    """A column's name as the options are written."""
+    return re.sub(r"[\s-]+", "_", column.strip().casefold())
 
 
 def _check_cells(row: PairRow, id_: Any, options: Mapping[str, Any], columns: Mapping[str, Any]) -> None:

@@ -248,8 +248,12 @@ def _table_pairs(path: Path, text: str, problems: list[str]) -> Iterator[PairRow
     hint = EXCEL_HINT.match(text)
     if hint:
         text = "\n" + text[hint.end() :]
+    separators = hint[1] if hint else SEPARATORS
+    if (table := _table_with_header(text, separators)) is not None:
+        yield from _pairs_by_column(path, table, problems)
+        return
     tables: dict[str, list[Row]] = {}
-    for separator in hint[1] if hint else SEPARATORS:
+    for separator in separators:
         try:
             tables[separator] = _split(text, separator)
         except csv.Error as error:
@@ -268,23 +272,39 @@ def _table_pairs(path: Path, text: str, problems: list[str]) -> Iterator[PairRow
     yield from _pairs_by_place(path, tables, problems)
 
 
+def _table_with_header(text: str, separators: str) -> list[Row] | None:
+    """The table whose first line names both required columns; looked for by first lines, as lists may be long."""
+    for separator in separators:
+        try:
+            first = next(_rows(text, separator), None)
+            if first is None or any(map(_is_image, first.cells)) or not set(REQUIRED) <= set(map(_part, first.cells)):
+                continue
+            return _split(text, separator)
+        except csv.Error:
+            continue
+    return None
+
+
 def _split(text: str, separator: str) -> list[Row]:
     """The lines of a table that aren't empty, without empty cells at their ends.
 
     Raises:
         `csv.Error`: if quotes don't match.
     """
+    return list(_rows(text, separator))
+
+
+def _rows(text: str, separator: str) -> Iterator[Row]:
+    """As `_split`, one by one."""
     if separator == " ":
         text = text.replace("\t", " ")
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
-    rows = []
     for record in reader:
         cells = [cell.strip() for cell in record]
         while cells and not cells[-1]:
             cells.pop()
         if cells:
-            rows.append(Row(reader.line_num, cells))
-    return rows
+            yield Row(reader.line_num, cells)
 
 
 def _pairs_by_column(path: Path, table: list[Row], problems: list[str]) -> Iterator[PairRow]:
