@@ -72,8 +72,8 @@ class Guard:
         if scope["type"] != "http":
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _refuse_socket(send))
             return
-        answer = _Answer(send, is_page=not scope["path"].startswith("/v1/"))
-        body = _Body(receive)
+        body = _Body(scope, receive)
+        answer = _Answer(send, body, is_page=not scope["path"].startswith("/v1/"))
         try:
             self._check(scope)
             await self.app(scope, body.receive, answer.send)
@@ -82,14 +82,14 @@ class Guard:
                 return  # it was answered as unexpected, and logged
             if answer.has_started:
                 raise  # the server closes the connection, so that nobody takes the answer for whole
-            problem = problem_of(error) or unexpected(error)
-            await body.drain(scope)
-            await _refuse(problem, answer.send, close=not body.has_ended)
+            await _refuse(problem_of(error) or unexpected(error), answer.send)
 
     def _check(self, scope: Scope) -> None:
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value)
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            raise Problem("bad_request", "the request has two lengths, which proxies read differently: send one.")
         host = self._check_host(headers.get(b"host", []))
         self._check_origin(scope, headers, host)
         path, method = scope["path"], scope["method"]
@@ -168,11 +168,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _refuse(problem: Problem, send: Send, *, close: bool) -> None:
+async def _refuse(problem: Problem, send: Send) -> None:
     body = json.dumps(problem.as_json()).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **problem.headers}
-    if close:
-        headers["connection"] = "close"
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})
@@ -181,8 +179,9 @@ async def _refuse(problem: Problem, send: Send, *, close: bool) -> None:
 class _Answer:
     """An answer on its way, with the headers that all have."""
 
-    def __init__(self, send: Send, *, is_page: bool):
+    def __init__(self, send: Send, body: _Body, *, is_page: bool):
         self._send = send
+        self._body = body
         self._extra = {**HEADERS, "cache-control": "no-cache" if is_page else "no-store"}
         self.has_started = self.has_ended = False
 
@@ -191,6 +190,9 @@ class _Answer:
             self.has_started = True
             given = {name.lower() for name, _ in message["headers"]}
             extra = [(name.encode(), value.encode()) for name, value in self._extra.items()]
+            await self._body.drain()
+            if not self._body.has_ended:
+                extra.append((b"connection", b"close"))
             message["headers"] = [*message["headers"], *(header for header in extra if header[0] not in given)]
         elif message["type"] == "http.response.body":
             self.has_ended = not message.get("more_body", False)
@@ -200,20 +202,22 @@ class _Answer:
 class _Body:
     """A request's body, of which it's known whether all of it has come."""
 
-    def __init__(self, receive: Receive):
+    def __init__(self, scope: Scope, receive: Receive):
+        headers = {name.lower(): value for name, value in scope["headers"]}
         self._receive = receive
-        self.has_begun = self.has_ended = False
+        self._is_awaited = b"expect" in headers  # the client sends nothing before it is read
+        self.has_ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self.has_begun = True
+        self._is_awaited = False
         self.has_ended = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
-    async def drain(self, scope: Scope) -> None:
+    async def drain(self) -> None:
         """Read on for a moment: a client that is cut off while it sends doesn't see the answer."""
-        if not self.has_begun and any(name.lower() == b"expect" for name, _ in scope["headers"]):
-            return  # it waits for leave to send
+        if self._is_awaited:
+            return
         received = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):

@@ -153,7 +153,6 @@ class UploadReader:
         return Problem(
             "too_large",
             f"the request is larger than {self.limits.bytes // 2**20} MiB: send smaller images.",
-            {"Connection": "close"},
         )
 
 

@@ -106,6 +106,7 @@ def open_session(
             f"{name} needs onnxruntime, which can't be imported ({error}): run `pip install onnxruntime`."
         ) from error
 
+    onnxruntime.disable_telemetry_events()  # versions from 1.29 on report to Microsoft which networks are opened
     device = check_device(device)
     path = check_file(path, name=name, what="the downloaded .onnx file")
     options = onnxruntime.SessionOptions()
