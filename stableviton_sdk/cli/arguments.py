@@ -11,7 +11,7 @@ from typing import Any
 from ..choices import CATEGORIES, DTYPE_NAMES, POSE_METHODS, QUALITIES
 from ..errors import InvalidInput
 
-PREPARATION = ("person_box", "pose", "mask_dilation")
+PREPARATION = ("person_box", "pose", "mask_dilation", "zoom_to_person")
 
 
 def add_device(parser: Any) -> None:
@@ -30,7 +30,11 @@ def add_model(parser: Any, *, help: str, default: str | None = None) -> None:
     parser.add_argument("--model", default=default, metavar="PLACE", help=help)
     parser.add_argument("--checkpoint", metavar="NAME", help="which one, where a repository has several")
     add_device(parser)
-    parser.add_argument("--dtype", choices=DTYPE_NAMES, help="number type; default: fp16 on cuda, else fp32")
+    parser.add_argument(
+        "--dtype",
+        choices=(*DTYPE_NAMES, "auto"),
+        help="number type; auto: what the device computes fastest; default: fp16 on cuda, else fp32",
+    )
     add_consent(parser)
 
 
@@ -77,6 +81,12 @@ def add_preparation(parser: Any) -> None:
         type=parse_share,
         metavar="SHARE",
         help="widen the mask by this share of the shoulder distance, 0 to 1, against an old sleeve's outline (0)",
+    )
+    parser.add_argument(
+        "--zoom-to-person",
+        action="store_true",
+        default=None,
+        help="show a person who fills less than half of the photo larger, instead of as much of the photo as possible",
     )
 
 

@@ -13,7 +13,7 @@ from ..choices import DATA_KINDS, FEATURE_LIBRARIES, INIT_FROM, METRICS, SETTING
 from ..errors import WeightsUnavailable
 from ..hub.pending import Download
 from ..pipelines.places import DEFAULT_MODEL
-from .arguments import add_model, add_quality, parse_count, parse_guidance, parse_seed, parse_steps
+from .arguments import add_model, add_quality, parse_count, parse_guidance, parse_seed, parse_share, parse_steps
 from .consent import Consent, missing_networks
 from .device import choose_device, choose_dtype
 from .loading import load_pipeline
@@ -81,6 +81,7 @@ def add_parser(commands: Any, **options: Any) -> None:
     painting.add_argument("--start", choices=INIT_FROM, help="what is noised (agnostic)")
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise, with each pair's name (0)")
     painting.add_argument("--batch-size", type=parse_count, metavar="N", help="pairs at once (1)")
+    painting.add_argument("--detail", type=parse_share, metavar="X", help="as for try-on; default: the model's own")
     painting.add_argument("--no-repaint", action="store_true", help="keep all that the network painted")
 
     model = parser.add_argument_group("model")
@@ -211,7 +212,7 @@ def _open_data(arguments: argparse.Namespace, model_size: tuple[int, int] | None
 
 def _painting_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Those that were given."""
-    names = {name: name for name in ("quality", "steps", "guidance_scale", "seed", "batch_size")} | {
+    names = {name: name for name in ("quality", "steps", "guidance_scale", "seed", "batch_size", "detail")} | {
         "init_from": "start"
     }
     given = {name: getattr(arguments, option) for name, option in names.items()}

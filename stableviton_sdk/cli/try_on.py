@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
     needed = _networks_needed(arguments)
     if needed is None and given_preparation_options(arguments):
         arguments.usage_error(
-            "--person-box, --pose and --mask-dilation are for deriving the maps, and none is derived"
+            "--person-box, --pose, --mask-dilation and --zoom-to-person are for deriving the maps, and none is derived"
         )
     # Everything that can be refused is refused before the long work begins.
     sources = [arguments.person, arguments.garment, *(getattr(arguments, name) for name in MAPS)]

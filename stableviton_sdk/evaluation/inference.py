@@ -34,6 +34,7 @@ class InferenceSettings:
         seed (`int`, *optional*, defaults to 0): Seed of the noise, together with each pair's name.
         batch_size (`int`, *optional*, defaults to 1): Pairs at once. It changes no noise, and pixels by rounding only.
         paste_back (`bool`, *optional*, defaults to `True`): Whether the photo's pixels outside the mask are kept.
+        detail (`float`, *optional*): Detail transfer, as for the pipeline; the weights' `default_detail` by default.
     """
 
     steps: int | None = None
@@ -43,6 +44,7 @@ class InferenceSettings:
     seed: int = 0
     batch_size: int = 1
     paste_back: bool = True
+    detail: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("seed", 0)):
@@ -51,9 +53,11 @@ class InferenceSettings:
                 raise InvalidInput(f"{name} is {value!r}: pass a whole number from {least}.")
 
     def resolved_for(self, pipeline: TryOnPipeline) -> InferenceSettings:
-        """These settings with the steps of exact results stated, by which a folder of older results is recognised."""
-        steps = pipeline.quality_preset(self.quality).num_inference_steps
-        return replace(self, steps=steps) if self.steps is None and self.quality == "exact" else self
+        """These settings with what the weights choose stated: the detail, and the steps of exact results."""
+        settings = self
+        if settings.steps is None and settings.quality == "exact":
+            settings = replace(settings, steps=pipeline.quality_preset(settings.quality).num_inference_steps)
+        return settings if settings.detail is not None else replace(settings, detail=pipeline.config.default_detail)
 
     def call_options(self) -> dict[str, Any]:
         """Arguments of the pipeline's call that the images depend on."""
@@ -63,6 +67,7 @@ class InferenceSettings:
             "guidance_scale": self.guidance_scale,
             "init_from": self.init_from,
             "paste_back": self.paste_back,
+            "detail": self.detail,
         }
 
 
@@ -117,24 +122,27 @@ def mask_path(folder: Path, name: str) -> Path:
     return folder / MASKS / f"{name}.png"
 
 
-def begin_or_resume(folder: Path, content: dict[str, Any]) -> None:
+def begin_or_resume(
+    folder: Path, content: dict[str, Any], *, unstated: InferenceSettings = InferenceSettings()
+) -> None:
     """Begin a run in a folder, or go on with the one that it holds.
 
     Args:
         folder (`Path`): A new or empty folder, or one of a run.
         content (`dict`): All that the images follow from, as JSON holds it.
+        unstated (`InferenceSettings`, *optional*): What a run used of settings that were unknown when it began.
 
     Raises:
         `InvalidInput`: if the folder holds a run that differs, or something else.
     """
     manifest = RunManifest(folder, kind="evaluation")
     before = manifest.read()
-    if before is not None and (renamed := _in_todays_names(before)) != before:
+    if before is not None and (renamed := _in_todays_names(before, unstated)) != before:
         write_text_atomically(manifest.path, json.dumps(renamed, indent=2) + "\n")
     manifest.open_or_refuse(content)
 
 
-def _in_todays_names(manifest: dict[str, Any]) -> dict[str, Any]:
+def _in_todays_names(manifest: dict[str, Any], unstated: InferenceSettings) -> dict[str, Any]:
     """A run's manifest, with names of before replaced and settings added that were unknown when it began."""
     manifest = {name: dict(part) if isinstance(part, dict) else part for name, part in manifest.items()}
     for part, old, new in (("data", "size", "{}"), ("model", "trained_size", "trained_{}")):
@@ -145,7 +153,7 @@ def _in_todays_names(manifest: dict[str, Any]) -> dict[str, Any]:
         for old, new in (("start", "init_from"), ("repaint", "paste_back")):
             if old in settings:
                 settings[new] = settings.pop(old)
-        manifest["settings"] = asdict(InferenceSettings()) | settings
+        manifest["settings"] = asdict(unstated) | settings
     return manifest
 
 

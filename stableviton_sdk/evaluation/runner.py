@@ -112,6 +112,7 @@ def evaluate(
             init_from=settings.init_from,
             output_type="pil",
             feather=0.0,
+            detail=settings.detail,
         )
         device = pipeline._execution_device
         model = {**describe_model(pipeline, model_name), "device": device.type}
@@ -123,6 +124,7 @@ def evaluate(
         begin_or_resume(
             output,
             {"data": data.describe(), **source, "model": identity, "versions": versions(inference=True)},
+            unstated=InferenceSettings(detail=pipeline.config.default_detail),
         )
     else:
         folder = Path(results).absolute()

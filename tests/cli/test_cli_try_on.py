@@ -236,6 +236,7 @@ def test_bad_arguments_are_refused_before_anything_is_loaded(files, capsys, monk
         ["--person-box", "0,0,nan,9"],
         ["--inputs", "folder"],  # and a photo
         ["--mask-dilation", "0.1"],  # with a mask given
+        ["--zoom-to-person"],  # the same
         ["--seed", "x"],
         ["--seed", "-1"],
         ["--seed", "9223372036854775808"],
@@ -342,6 +343,10 @@ def test_the_options_of_prepare_change_what_it_derives(figure_networks, tmp_path
     other_box, _ = mask("--person-box", "300,60,390,290")
     assert other_box[0] > box[0] + 50
     assert mask("--category", "lower")[1] != area
+    photo_of((480, 640), (200, 300, 280, 520)).save("photo.png")
+    assert mask()[0] == (0, 0, 480, 640)
+    left, top, right, bottom = mask("--zoom-to-person")[0]
+    assert (right - left, bottom - top) < (400, 560)
     assert "trained on upper bodies" in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -244,6 +245,23 @@ def test_a_quality_is_reported_with_what_it_means(pipeline, tmp_path, listed):
 
 def test_exact_results_state_their_steps(pipeline):
     assert InferenceSettings().resolved_for(pipeline).steps == pipeline.config.default_num_inference_steps
+
+
+def test_results_state_their_detail_and_older_runs_had_the_weights_own(listed, tmp_path):
+    pipeline = TryOnPipeline(**tiny_pipeline().components, default_detail=0.5)
+    data, folder = load_data(listed, size=SIZE, limit=1), tmp_path / "run"
+    path = folder / "manifest.json"
+    settings = InferenceSettings(steps=1)
+    report = run(data, folder, pipeline=pipeline, settings=settings, metrics=("psnr",))
+    assert report["settings"]["detail"] == 0.5
+    before = json.loads(path.read_text())
+    del before["settings"]["detail"]  # as if it had come later
+    path.write_text(json.dumps(before))
+    for detail, words in ((0.0, "detail is 0.5, not 0.0"), (1.5, "detail is 1.5: pass a number from 0")):
+        with pytest.raises(InvalidInput, match=words):
+            run(data, folder, pipeline=pipeline, settings=replace(settings, detail=detail), metrics=("psnr",))
+    again = run(data, folder, pipeline=pipeline, settings=replace(settings, detail=0.5), metrics=("psnr",))
+    assert without_timings(again) == without_timings(report)
 
 
 @pytest.mark.parametrize(
