@@ -167,7 +167,8 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
                 Configuration of the adapters that are passed.
 
         Raises:
-            `InvalidInput`: if there is no adapter, or several and none is named.
+            `InvalidInput`: if there is no adapter, or several and none is named; and for a pickle of adapters whose
+                scale it can't hold.
         """
         layers = {"unet": unet_lora_layers, "spatial_encoder": spatial_encoder_lora_layers}
         configs = {
@@ -178,6 +179,11 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
             layers, configs = _adapters_in_place(pipeline, adapter_name)
         state = {f"{name}.{key}": value for name, part in layers.items() for key, value in (part or {}).items()}
         metadata = {f"{name}.{key}": value for name, part in configs.items() for key, value in (part or {}).items()}
+        if not safe_serialization and any(map(_needs_metadata, configs.values())):
+            raise InvalidInput(
+                "a pickle can't hold the scale of these adapters (lora_alpha), without which they are others: leave "
+                "safe_serialization=False out."
+            )
         folder = Path(save_directory)
         if folder.is_file():
             raise InvalidInput(f"{folder} is a file: pass a folder to save the adapters in.")
@@ -191,27 +197,62 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
             else:
                 torch.save(state, partial_file)
 
-    def fuse_lora(self, components: list[str] | None = None, **kwargs: Any) -> None:
+    def fuse_lora(self, components: list[str] | str | None = None, *, lora_scale: float = 1.0, **kwargs: Any) -> None:
         """Add the adapters to the weights that they adapt, so that a call computes no more than without them.
 
         Args:
             components (`list[str]`, *optional*): Of `"unet"` and `"spatial_encoder"`; both by default.
-            kwargs: `lora_scale`, `safe_fusing`, `adapter_names`, as for diffusers' pipelines.
-        """
-        super().fuse_lora(components=self._lora_loadable_modules if components is None else components, **kwargs)
+            lora_scale (`float`, *optional*, defaults to 1.0): Factor of all adapters' weights while they are fused.
+            kwargs: `safe_fusing`, `adapter_names`, as for diffusers' pipelines.
 
-    def unfuse_lora(self, components: list[str] | None = None, **kwargs: Any) -> None:
-        """Undo `fuse_lora`, up to rounding.
+        Raises:
+            `InvalidInput`: for a scale other than 1 where adapters are fused already.
+        """
+        names = self._fusible(components)
+        layers = [layer for name in names for layer in _adapted_layers(getattr(self, name))]
+        if lora_scale != 1.0 and any(layer.merged for layer in layers):
+            raise InvalidInput("adapters are fused already: call unfuse_lora before you fuse with another lora_scale.")
+        before = [dict(layer.scaling) for layer in layers]
+        super().fuse_lora(components=names, lora_scale=lora_scale, **kwargs)
+        for layer, scaling in zip(layers, before, strict=True):
+            earlier = vars(layer).get("_scalings", ({}, {}))
+            # of every adapter, as it is when it isn't fused, and as it was when it was fused
+            layer._scalings = ({**scaling, **earlier[0]}, {**layer.scaling, **earlier[1]})
+
+    def unfuse_lora(self, components: list[str] | str | None = None, **kwargs: Any) -> None:
+        """Undo `fuse_lora`, up to rounding; the adapters' weights are those from before, or what was set since then.
 
         Args:
             components (`list[str]`, *optional*): Of `"unet"` and `"spatial_encoder"`; both by default.
         """
-        super().unfuse_lora(components=self._lora_loadable_modules if components is None else components, **kwargs)
+        names = self._fusible(components)
+        after = []
+        for layer in (layer for name in names for layer in _adapted_layers(getattr(self, name))):
+            unfused, fused = vars(layer).pop("_scalings", ({}, {}))
+            kept = {name: unfused[name] for name in unfused if layer.scaling.get(name) == fused.get(name)}
+            after.append((layer, {**layer.scaling, **kept}))
+            layer.scaling.update(fused)  # what is subtracted is what was added
+        super().unfuse_lora(components=names, **kwargs)
+        for layer, scaling in after:
+            layer.scaling.update(scaling)
+
+    def _fusible(self, components: list[str] | str | None) -> list[str]:
+        """Names of the networks to fuse or unfuse."""
+        if components is None:
+            return self._lora_loadable_modules
+        names = [components] if isinstance(components, str) else list(components)
+        if not names or not set(names) <= set(NETWORKS):
+            raise InvalidInput(f"components is {components!r}: pass some of {', '.join(map(repr, NETWORKS))}.")
+        return names
 
     def unload_lora_weights(self) -> None:
         """Remove all adapters. What `fuse_lora` has added to the weights stays in them."""
         super().unload_lora_weights()
         self._merged_adapters = set()
+
+
+def _adapted_layers(network: torch.nn.Module) -> list[Any]:
+    return [module for module in network.modules() if hasattr(module, "base_layer") and hasattr(module, "merged")]
 
 
 def refuse_adapters(components: Mapping[str, Any]) -> None:
@@ -292,6 +333,17 @@ def _read(path: Path) -> tuple[Adapters, dict[str, Any]]:
         raise _unreadable(path, error) from error
     except Exception as error:  # pickle's own kinds
         raise _unreadable(path, error) from error
+
+
+def _needs_metadata(config: Mapping[str, Any] | None) -> bool:
+    """Whether adapters are scaled in a way that their tensors don't tell."""
+    config = config or {}
+    return bool(
+        config.get("lora_alpha", config.get("r")) != config.get("r")
+        or config.get("use_rslora")
+        or config.get("alpha_pattern")
+        or config.get("rank_pattern")
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:

@@ -134,6 +134,51 @@ def test_fused_and_unfused_adapters_give_the_same_image():
     assert close(image(pipeline), expected, 1e-4)
 
 
+def test_adapters_that_were_fused_with_a_scale_are_unfused_to_what_they_were():
+    pipeline = adapted_pipeline()
+    whole = image(pipeline)
+    pipeline.set_adapters("mine", 0.5)
+    half = image(pipeline)
+    pipeline.set_adapters("mine", 1.0)
+    pipeline.fuse_lora(lora_scale=0.5)
+    assert close(image(pipeline), half, 1e-4)
+    with pytest.raises(InvalidInput, match="fused already: call unfuse_lora"):
+        pipeline.fuse_lora(lora_scale=0.5)
+    pipeline.fuse_lora()  # nothing is added twice
+    assert close(image(pipeline), half, 1e-4)
+    pipeline.unfuse_lora()
+    assert close(image(pipeline), whole, 1e-4)
+    pipeline.fuse_lora()
+    pipeline.set_adapters("mine", 0.5)  # for later: what is fused stays
+    pipeline.unfuse_lora()
+    assert close(image(pipeline), half, 1e-4)
+    pipeline.unload_lora_weights()
+    assert close(image(pipeline), image(tiny_pipeline()), 1e-4)
+
+
+def test_one_network_is_fused_by_its_name_and_others_are_refused():
+    pipeline = adapted_pipeline()
+    expected = image(pipeline)
+    pipeline.fuse_lora("unet")
+    assert close(image(pipeline), expected, 1e-4)
+    pipeline.unfuse_lora(["unet"])
+    for components in ("vae", [], ["unet", "vae"]):
+        with pytest.raises(InvalidInput, match=r"components is .*: pass some of 'unet', 'spatial_encoder'"):
+            pipeline.fuse_lora(components)
+
+
+def test_a_pickle_is_written_only_of_adapters_whose_scale_it_can_hold(tmp_path):
+    with pytest.raises(InvalidInput) as error:
+        adapted_pipeline().save_lora_weights(tmp_path, safe_serialization=False)
+    assert "a pickle can't hold the scale of these adapters" in sentence(error)
+    pipeline = tiny_pipeline()
+    pipeline.unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"], init_lora_weights=False))
+    pipeline.save_lora_weights(tmp_path, safe_serialization=False)
+    other = tiny_pipeline()
+    other.load_lora_weights(tmp_path / "pytorch_lora_weights.bin")
+    assert torch.equal(image(other), image(pipeline))
+
+
 def test_several_adapters_are_weighed_and_chosen(tmp_path):
     both, unet_only = adapted_pipeline(), adapted_pipeline("other", networks=("unet",))
     both.save_lora_weights(tmp_path / "both")
