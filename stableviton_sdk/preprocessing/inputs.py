@@ -134,7 +134,7 @@ class TryOnInputs:
         )
         check_densepose(inputs.frame_densepose, inputs.frame_person)
         check_mask(inputs.frame_mask, inputs.frame_densepose)
-        check_person(inputs.frame_person, inputs.frame_densepose)
+        check_person(inputs.frame_person, inputs.frame_densepose, parsing=inputs.parsing)
         return inputs
 
     def agnostic_at(self, size: tuple[int, int]) -> Image.Image:
@@ -192,6 +192,8 @@ class TryOnInputs:
             check_densepose(inputs.frame_densepose, inputs.frame_person)
         if {"frame_densepose", "frame_mask"} & set(loaded):
             check_mask(inputs.frame_mask, inputs.frame_densepose)
+        if {"frame_densepose", "frame_person"} & set(loaded):
+            check_person(inputs.frame_person, inputs.frame_densepose, parsing=inputs.parsing)
         return inputs
 
     def to_image(self) -> Image.Image:

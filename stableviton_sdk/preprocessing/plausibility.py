@@ -22,7 +22,12 @@ CERTAIN_LABELS = 5  # least number of body parts in such an image
 SAME_IMAGE = 6.0  # mean difference of two images, 0 to 255, below which they show the same
 BACKGROUND_DISTANCE = 14  # largest difference of a channel from the background's colour
 CUT_SHARE = 0.08  # part of the lower edge that isn't background, if it cuts a person off
+MIRRORED_MASK = 0.1  # by how much better a mirrored mask fits, in shares of mask and body, if it is a mirrored one
+# Share of the body that DensePose has where there is nobody: by the parse; by the background, which clothes may
+# resemble; and by how much less of it a mirrored one has, if it is a mirrored one.
+BESIDE_PARSE, BESIDE_BACKGROUND, MIRRORED_BODY = 0.15, 0.3, 0.06
 TORSO, HEAD = (1, 2), (23, 24)  # DensePose labels
+UPPER_BODY = (*TORSO, *range(15, 23))  # and both arms
 
 
 def check_densepose(densepose: Image.Image, photo: Image.Image, *, name: str = "densepose") -> None:
@@ -73,7 +78,7 @@ def check_mask(mask: Image.Image, densepose: Image.Image, *, name: str = "mask")
 
     Raises:
         `InvalidInput`: if the mask covers nothing of the person. A mask that covers hardly anything of them, or that
-            looks inverted, causes a warning.
+            looks inverted or mirrored, causes a warning.
     """
     pixels = _sample(densepose, mask.size)
     if _palette_share(pixels) < PLAUSIBLE_SHARE:
@@ -97,30 +102,55 @@ def check_mask(mask: Image.Image, densepose: Image.Image, *, name: str = "mask")
             f"{name} looks inverted: it covers the background and spares the torso, while white is repainted.",
             stacklevel=2,
         )
+    elif _fit(repainted[:, ::-1], labels) > _fit(repainted, labels) + MIRRORED_MASK:
+        warnings.warn(
+            f"{name} looks mirrored: the other way round it would cover more of the person whom densepose shows, and "
+            "less of the background.",
+            stacklevel=2,
+        )
 
 
-def check_person(person: Image.Image, densepose: Image.Image, *, name: str = "person") -> None:
-    """Warn about a photo that has plain background in the place of the person's head, such as a flat lay.
+def check_person(
+    person: Image.Image, densepose: Image.Image, *, parsing: np.ndarray | None = None, name: str = "person"
+) -> None:
+    """Warn about a photo that its DensePose image doesn't belong to: a flat lay, another person's, or a mirrored one.
+
+    Where the person is in the photo is known from a parse, and without one on a plain background.
 
     Args:
         person (`PIL.Image.Image`): Photo, RGB, of any size.
         densepose (`PIL.Image.Image`): Its DensePose image, RGB, of the same proportions.
+        parsing (`np.ndarray`, *optional*): Its label map, uint8, (H, W), 0 where there is nobody.
         name (`str`, *optional*, defaults to `"person"`): Name of the argument in messages.
     """
     pixels = _sample(densepose, person.size)
     if _palette_share(pixels) < PLAUSIBLE_SHARE:
         return
-    head = np.isin(_labels(pixels), HEAD)
+    labels = _labels(pixels)
     photo = _sample(person, person.size)
     background = _background(photo)
-    if background is None or not head.any():
+    head = np.isin(labels, HEAD)
+    if background is not None and head.any():
+        empty = _is_like(photo[head], background).mean()
+        cut, skin = _cut_and_skin(photo, background)
+        if empty > 0.8 or (empty > 0.2 and cut < CUT_SHARE and skin < 0.1):
+            warnings.warn(
+                f"{name} shows plain background where densepose has the head: it looks like a garment without a "
+                "person, or like another photo than that of the DensePose image.",
+                stacklevel=2,
+            )
+            return
+    nobody = None if background is None else _is_like(photo, background)
+    if parsing is not None:
+        nobody = np.asarray(Image.fromarray(parsing).resize(labels.shape[::-1], Image.Resampling.NEAREST)) == 0
+    if nobody is None or not labels.any():
         return
-    empty = _is_like(photo[head], background).mean()
-    cut, skin = _cut_and_skin(photo, background)
-    if empty > 0.8 or (empty > 0.2 and cut < CUT_SHARE and skin < 0.1):
+    beside, mirrored = float(nobody[labels > 0].mean()), float(nobody[labels[:, ::-1] > 0].mean())
+    looks_mirrored = beside > mirrored + MIRRORED_BODY
+    if looks_mirrored or beside > (BESIDE_BACKGROUND if parsing is None else BESIDE_PARSE):
         warnings.warn(
-            f"{name} shows plain background where densepose has the head: it looks like a garment without a person, "
-            "or like another photo than that of the DensePose image.",
+            f"densepose shows {beside:.0%} of its body beside {name}, so it looks "
+            f"{'mirrored, or ' if looks_mirrored else ''}of another photo: pass that of this photo.",
             stacklevel=2,
         )
 
@@ -166,6 +196,12 @@ def _labels(pixels: np.ndarray) -> np.ndarray:
     """DensePose labels by the nearest colour, (H, W)."""
     labels = palette_distances(pixels.reshape(-1, 3), PARULA).argmin(axis=1).reshape(pixels.shape[:2])
     return np.where(pixels.max(axis=-1) > BLACK, labels, 0)
+
+
+def _fit(mask: np.ndarray, labels: np.ndarray) -> float:
+    """How well a mask lies on a body: the share of it that is on the body, plus that of torso and arms in it."""
+    upper = np.isin(labels, UPPER_BODY)
+    return float((labels[mask] > 0).mean() if mask.any() else 0.0) + float(mask[upper].mean() if upper.any() else 0.0)
 
 
 def _label_count(pixels: np.ndarray) -> int:

@@ -142,6 +142,55 @@ def test_a_person_passes_and_an_empty_place_of_the_head_is_warned_about(densepos
         check_person(empty, densepose)
 
 
+def mirrored(array):
+    return np.ascontiguousarray(array[:, ::-1])
+
+
+def test_a_mirrored_mask_is_warned_about_where_the_pose_tells():
+    for sample in SAMPLES:
+        densepose = Image.fromarray(PARULA[sample.densepose_labels])
+        silently(check_mask, mask_of(sample.mask), densepose)
+        one_sleeve = np.isin(sample.densepose_labels, (15, 17, 19, 21))  # a mask of one's own, of a part
+        silently(check_mask, mask_of(one_sleeve), densepose)
+    for sample in (render_pair(77, 6, "studio"), render_pair(31, 6, "photo")):  # one arm is away from the body
+        densepose = Image.fromarray(PARULA[sample.densepose_labels])
+        silently(check_mask, mask_of(sample.mask), densepose)
+        with pytest.warns(UserWarning, match="mask looks mirrored"):
+            check_mask(mask_of(mirrored(sample.mask)), densepose)
+
+
+@pytest.mark.parametrize("style", ["studio", "photo"])
+def test_a_densepose_image_beside_the_person_is_warned_about(style):
+    samples = [render_pair(31, index, style) for index in (0, 1, 2)]
+    for sample in samples:
+        photo, densepose = Image.fromarray(sample.person), Image.fromarray(PARULA[sample.densepose_labels])
+        silently(check_person, photo, densepose)
+        silently(check_person, photo, densepose, parsing=sample.parsing)
+        with pytest.warns(UserWarning, match="beside person, so it looks mirrored, or of another photo"):
+            check_person(photo, changed(densepose, mirrored), parsing=sample.parsing)
+
+
+def test_another_persons_densepose_is_warned_about():
+    sample, other = (render_pair(31, index, "photo") for index in (0, 1))
+    photo, wrong = Image.fromarray(sample.person), Image.fromarray(PARULA[other.densepose_labels])
+    with pytest.warns(UserWarning, match=r"of its body beside person, so it looks .*of another photo"):
+        check_person(photo, wrong, parsing=sample.parsing)
+
+
+def test_inputs_warn_about_another_persons_densepose_however_they_get_it():
+    sample, other = (render_pair(31, index, "photo") for index in (0, 1))
+    mask, photo = mask_of(sample.mask), Image.fromarray(sample.person)
+    densepose, wrong = (Image.fromarray(PARULA[entry.densepose_labels]) for entry in (sample, other))
+    wrong = changed(wrong, mirrored)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inputs = TryOnInputs.from_maps(photo, mask=mask, densepose=densepose, parsing=sample.parsing)
+    with pytest.warns(UserWarning, match="of another photo"):
+        TryOnInputs.from_maps(photo, mask=mask, densepose=wrong, parsing=sample.parsing)
+    with pytest.warns(UserWarning, match="of another photo"):
+        inputs.replace(densepose=wrong)
+
+
 def test_garments_alone_pass_as_garments(sample):
     for garment in (sample.garment, sample.garment_other):
         silently(check_garment, Image.fromarray(garment))
