@@ -218,7 +218,7 @@ def _json_pairs(path: Path, text: str, problems: list[str]) -> Iterator[PairRow]
     unit = "line"
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for a nesting that no list of pairs has
         lines = enumerate(text.split("\n"), start=1)
         numbered = [(number, _parse_json(line)) for number, line in lines if line.strip()]
     else:
@@ -237,7 +237,7 @@ def _json_pairs(path: Path, text: str, problems: list[str]) -> Iterator[PairRow]
 def _parse_json(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

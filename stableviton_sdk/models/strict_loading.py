@@ -1,4 +1,4 @@
-"""Loading that leaves no tensor random: diffusers only logs what a file lacks."""
+"""Loading that leaves no tensor random, and saving what can be loaded: diffusers only logs what a file lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from ..errors import IncompatibleCheckpoint
+import torch
+
+from ..errors import IncompatibleCheckpoint, InvalidInput
 
 
 class StrictLoadingMixin:
@@ -38,6 +40,41 @@ class StrictLoadingMixin:
         missing, surplus = (dict.fromkeys(info.get(f"{kind}_keys", ()), ()) for kind in ("missing", "unexpected"))
         refuse_differences(owner, missing, surplus)
         return (model, info) if wants_info else model
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save the network, as `ModelMixin.save_pretrained` does.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): Folder to write.
+            args, kwargs: As for `ModelMixin.save_pretrained`.
+
+        Raises:
+            `InvalidInput`: if adapters are in place, with which it couldn't be loaded.
+        """
+        refuse_adapters({type(self).__name__: self})
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+def refuse_adapters(components: Mapping[str, Any]) -> None:
+    """Refuse to save networks with adapters in place: a folder of them couldn't be loaded.
+
+    Args:
+        components (`Mapping[str, Any]`): By name; what is no network is passed over.
+
+    Raises:
+        `InvalidInput`: naming the networks, and what to do.
+    """
+    adapted = [
+        name
+        for name, component in components.items()
+        if isinstance(component, torch.nn.Module)
+        and any(".base_layer." in f".{key}" for key, _ in component.named_parameters())
+    ]
+    if adapted:
+        raise InvalidInput(
+            f"{' and '.join(adapted)} can't be saved with adapters in place: save those alone with save_lora_weights, "
+            "then call unload_lora_weights, after fuse_lora if they are to be merged into what is saved."
+        )
 
 
 def refuse_differences(

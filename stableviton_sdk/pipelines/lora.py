@@ -73,6 +73,8 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
             `IncompatibleCheckpoint`: if a tensor has no place in these networks, or a half of an adapter is missing.
         """
         _require_peft()
+        if adapter_name is not None and (not isinstance(adapter_name, str) or not adapter_name or "." in adapter_name):
+            raise InvalidInput(f"adapter_name is {adapter_name!r}: pass a name without dots.")
         state, metadata = self.lora_state_dict(
             pretrained_model_name_or_path_or_dict, return_lora_metadata=True, **kwargs
         )
@@ -134,6 +136,8 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
         metadata: dict[str, Any] = {}
         if isinstance(source, Mapping):
             state = _prefixed(dict(source), None, "the state dict")
+        elif not isinstance(source, (str, os.PathLike)):
+            raise InvalidInput(f"{type(source).__name__} is no place to load adapters from: pass a file or a folder.")
         else:
             for path, component in _find_files(os.fspath(source), weight_name, kwargs):
                 tensors, config = _read(path)
@@ -253,28 +257,6 @@ class TryOnLoraLoaderMixin(LoraBaseMixin):
 
 def _adapted_layers(network: torch.nn.Module) -> list[Any]:
     return [module for module in network.modules() if hasattr(module, "base_layer") and hasattr(module, "merged")]
-
-
-def refuse_adapters(components: Mapping[str, Any]) -> None:
-    """Refuse to save networks with adapters in place: a folder of them couldn't be loaded.
-
-    Args:
-        components (`Mapping[str, Any]`): The pipeline's.
-
-    Raises:
-        `InvalidInput`: naming the networks, and what to do.
-    """
-    adapted = [
-        name
-        for name, component in components.items()
-        if isinstance(component, torch.nn.Module)
-        and any(".base_layer." in f".{key}" for key, _ in component.named_parameters())
-    ]
-    if adapted:
-        raise InvalidInput(
-            f"{' and '.join(adapted)} can't be saved with adapters in place: save those alone with save_lora_weights, "
-            "then call unload_lora_weights, after fuse_lora if they are to be merged into what is saved."
-        )
 
 
 def _require_peft() -> None:

@@ -39,6 +39,7 @@ from ..images import ImageLike, as_image_list, load_photo, resize, resize_mask, 
 from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
+from ..models.strict_loading import refuse_adapters
 from ..models.unet import TryOnUNet
 from ..preprocessing.garment import PreparedGarment, prepare_garment
 from ..preprocessing.inputs import TryOnInputs
@@ -56,7 +57,7 @@ from .components import (
     remember_noise,
     warn_of_other_noise,
 )
-from .lora import TryOnLoraLoaderMixin, refuse_adapters
+from .lora import TryOnLoraLoaderMixin
 from .pasting import paste_into_photos
 from .pipeline_output import TryOnPipelineOutput
 from .presets import QualityPreset, make_scheduler, resolve_preset

@@ -201,3 +201,8 @@ def test_unused_columns_of_an_evaluation_are_named_once(plain, caplog):
     data = load_data(path, size=SIZE)
     assert len(data) == 3
     assert [record.getMessage() for record in caplog.records] == [f"{path} has columns that aren't used: id."]
+
+
+def test_json_that_is_nested_beyond_measure_is_a_problem_like_any_other(tmp_path):
+    (tmp_path / "pairs.json").write_text("[" * 100_000)
+    assert read_pair_list(tmp_path / "pairs.json").problems[0].endswith("line 1: it isn't a JSON object.")

@@ -221,6 +221,15 @@ def test_a_pipeline_with_adapters_in_place_is_not_saved_and_merged_it_is(tmp_pat
         assert close(image(quiet(TryOnPipeline.from_pretrained(tmp_path / "saved"))), expected, 1e-4)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_with_adapters_in_place_is_not_saved_alone_either(tmp_path, name):
+    network = getattr(adapted_pipeline(), name)
+    with pytest.raises(InvalidInput) as error:
+        network.save_pretrained(tmp_path / "saved")
+    assert f"{type(network).__name__} can't be saved with adapters in place" in sentence(error)
+    assert not (tmp_path / "saved").exists()
+
+
 def harmed(change) -> dict[str, torch.Tensor]:
     pipeline = adapted_pipeline()
     layers = {
@@ -270,6 +279,9 @@ def test_places_without_adapters_are_one_sentence_each(tmp_path):
         (tmp_path / "cut.bin", {}, WeightsUnavailable, "can't be read"),
         (tmp_path / "saved", {"adapter_name": "mine"}, InvalidInput, "there is an adapter 'mine' already"),
         (tmp_path / "saved", {"proxies": {}}, InvalidInput, "has no argument 'proxies'"),
+        (tmp_path / "saved", {"adapter_name": "a.b"}, InvalidInput, "adapter_name is 'a.b': pass a name without dots"),
+        (tmp_path / "saved", {"adapter_name": ""}, InvalidInput, "adapter_name is ''"),
+        (None, {}, InvalidInput, "NoneType is no place to load adapters from"),
     ):
         with pytest.raises(kind) as error:
             pipeline.load_lora_weights(source, **options)
