@@ -106,7 +106,8 @@ def run(arguments: argparse.Namespace) -> None:
         ) from error
     from ..pipelines.identity import model_identity
     from ..serving.guard import LOCAL_NAMES, Access
-    from ..serving.jobs import JobEngine, Limits
+    from ..serving.job import Limits
+    from ..serving.jobs import JobEngine
     from ..serving.uploads import UploadLimits
 
     token = _choose_token(arguments.token)

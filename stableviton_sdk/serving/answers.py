@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from .jobs import Snapshot, Status
+from .job import Snapshot, Status
 from .problems import UNEXPECTED, Problem, problem_of
 
 

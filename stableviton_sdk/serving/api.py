@@ -28,7 +28,8 @@ from ..pipelines.places import BUNDLED_MODEL
 from .answers import ErrorAnswer, Health, Info, Job, Prepared, Source, error_of
 from .fields import DEFAULT_CATEGORY, DEFAULT_QUALITY, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, TRY_ON_TEXTS, Fields
 from .guard import Access, Guard
-from .jobs import ENDED, JobEngine, Snapshot, UnknownJob
+from .job import ENDED, Snapshot, UnknownJob
+from .jobs import JobEngine
 from .problems import Problem, problem_of, unexpected
 from .tryon import PrepareWork, TryOnResult, TryOnWork
 from .uploads import Form, UploadLimits, UploadReader, decode_upload

@@ -15,7 +15,7 @@ from ..models.patch_autoencoder import PatchAutoencoder
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline_tryon import TryOnPipeline
-    from .jobs import Running
+    from .job import Running
 
 SECONDS_BETWEEN = 0.2
 LONGER_SIDE = 320  # pixels

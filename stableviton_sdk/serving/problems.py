@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import CallCancelled, InvalidInput, MissingDependency, NoPersonFound, clipped
-from .jobs import EngineStopped, JobTimedOut, QueueFull, UnknownJob
+from .job import EngineStopped, JobTimedOut, QueueFull, UnknownJob
 
 logger = logging.getLogger(__name__)
 

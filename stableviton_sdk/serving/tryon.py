@@ -25,7 +25,7 @@ from .warned import collect_warnings
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline_tryon import TryOnPipeline
-    from .jobs import Running
+    from .job import Running
 
 OVERLAY_SIDE = 1024  # pixels of a drawing's longer side
 

@@ -9,7 +9,7 @@ from benchmarks.killed_service import kill_in_the_middle
 from benchmarks.service_load import make_cases, run_load
 from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.serving.guard import Access
-from stableviton_sdk.serving.jobs import Limits
+from stableviton_sdk.serving.job import Limits
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from support.service import (
 
 from stableviton_sdk.provenance import DIGITAL_SOURCE_TYPE, read_settings
 from stableviton_sdk.serving.guard import Access
-from stableviton_sdk.serving.jobs import Limits
+from stableviton_sdk.serving.job import Limits
 
 
 def person(number=1):

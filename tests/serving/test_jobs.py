@@ -9,7 +9,8 @@ import pytest
 from support.service import wait_until
 
 from stableviton_sdk.errors import InvalidInput
-from stableviton_sdk.serving.jobs import EngineStopped, JobEngine, JobTimedOut, Limits, QueueFull, UnknownJob
+from stableviton_sdk.serving.job import EngineStopped, JobTimedOut, Limits, QueueFull, UnknownJob
+from stableviton_sdk.serving.jobs import JobEngine
 
 
 @dataclass

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import IncompatibleCheckpoint, InvalidInput, MissingDependency, WeightsUnavailable, reason_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _DEVICE_KINDS = ("cpu", "cuda", "mps", "xpu", "npu", "hpu")
 
 
@@ -100,13 +102,12 @@ def open_session(
         `IncompatibleCheckpoint`: if it holds another network.
     """
     try:
-        import onnxruntime
+        onnxruntime = _import_onnxruntime()
     except ImportError as error:
         raise MissingDependency(
             f"{name} needs onnxruntime, which can't be imported ({error}): run `pip install onnxruntime`."
         ) from error
 
-    onnxruntime.disable_telemetry_events()  # versions from 1.29 on report to Microsoft which networks are opened
     device = check_device(device)
     path = check_file(path, name=name, what="the downloaded .onnx file")
     options = onnxruntime.SessionOptions()
@@ -141,3 +142,19 @@ def run_session(session: onnxruntime.InferenceSession, values: np.ndarray, outpu
     """
     names = [output.name for output in session.get_outputs()]
     return session.run([names[index] for index in outputs], {session.get_inputs()[0].name: values})
+
+
+def _import_onnxruntime() -> Any:
+    """onnxruntime, kept from sending anything: from 1.29 on it reports to Microsoft and marks the user's cache folder.
+
+    Only this variable prevents that, and only while the module is loaded for the first time; then it's as it was.
+    """
+    if "onnxruntime" not in sys.modules and NO_TELEMETRY not in os.environ:
+        os.environ[NO_TELEMETRY] = "1"
+        try:
+            import onnxruntime
+        finally:
+            os.environ.pop(NO_TELEMETRY, None)
+    import onnxruntime
+
+    return onnxruntime
