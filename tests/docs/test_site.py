@@ -1,0 +1,95 @@
+"""The documentation's generated pages, its navigation, and the public names' docstrings."""
+
+import importlib
+import inspect
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import stableviton_sdk
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+REFERENCE = runpy.run_path(str(ROOT / ".ci" / "reference_pages.py"))
+
+
+@pytest.mark.parametrize("name", sorted(REFERENCE["pages"]()))
+def test_generated_pages_follow_from_the_code(name):
+    generated = REFERENCE["pages"]()[name]
+    assert (DOCS / "reference" / name).read_text(encoding="utf-8") == generated, "run python .ci/reference_pages.py"
+
+
+def pages_of(entries):
+    for entry in entries:
+        for value in entry.values():
+            yield from pages_of(value) if isinstance(value, list) else [value]
+
+
+def test_the_navigation_names_every_page_once():
+    configuration = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    named = list(pages_of(configuration["project"]["nav"]))
+    assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+def test_every_error_has_its_entry():
+    text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+    errors = importlib.import_module("stableviton_sdk.errors")
+    for name, value in vars(errors).items():
+        if inspect.isclass(value) and issubclass(value, Exception):
+            assert f"`{name}`" in text, name
+
+
+@pytest.mark.slow
+def test_the_site_builds_strictly_and_cold(tmp_path):
+    pytest.importorskip("zensical", reason="the extra [docs] is not installed")
+    for name in ("docs", "stableviton_sdk", "README.md", "zensical.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "No issues found" in built.stdout + built.stderr
+    page = (tmp_path / "site" / "reference" / "pipeline" / "index.html").read_text(encoding="utf-8")
+    assert "garment_photo" in page
+
+
+def public_members():
+    """Every public class, function and method, by its name."""
+    for name in stableviton_sdk.__all__:
+        value = getattr(stableviton_sdk, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield name, value
+        if not inspect.isclass(value):
+            continue
+        for member, raw in vars(value).items():
+            function = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
+            function = function.fget if isinstance(function, property) else function
+            if not member.startswith("_") and inspect.isfunction(inspect.unwrap(function)):
+                yield f"{name}.{member}", inspect.unwrap(function)
+
+
+MEMBERS = dict(public_members())
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_public_name_says_what_it_takes_and_gives(name):
+    member = MEMBERS[name]
+    doc = inspect.getdoc(member) or ""
+    assert doc, "no docstring"
+    if inspect.isclass(member):
+        return
+    arguments = [
+        parameter.name
+        for parameter in inspect.signature(member).parameters.values()
+        if parameter.name not in ("self", "cls", "args", "kwargs")
+    ]
+    undocumented = [argument for argument in arguments if not re.search(rf"\b{argument}\b", doc)]
+    assert not undocumented, f"its docstring doesn't name {', '.join(undocumented)}"
+    # an entry of an argument gives its type, and of what size, range or unit it is stands behind it
+    for argument in arguments:
+        entry = re.search(rf"^\s*.*\b{argument}\b \(`[^)]+\)[^:]*:?", doc, re.MULTILINE)
+        assert entry or re.search(r"[Aa]s (for|in|by) `", doc) or len(arguments) == 1, f"no entry for {argument}"
