@@ -1,4 +1,4 @@
-"""Write the pages of the reference that follow from the code: commands and options, training configurations.
+"""Write the pages that follow from the code: commands and options, training configurations, the changelog.
 
     python .ci/reference_pages.py
 
@@ -19,18 +19,23 @@ from pydantic import BaseModel
 from stableviton_sdk.cli.entry import build_parser
 from stableviton_sdk.files import write_text_atomically
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 INDENT = "    "
 
 
 def main() -> None:
     for name, text in pages().items():
-        write_text_atomically(REFERENCE / name, text)
+        write_text_atomically(DOCS / name, text)
 
 
 def pages() -> dict[str, str]:
-    """Text of the generated pages, by the names of their files."""
-    return {"commands.md": commands_page(), "configuration.md": configuration_page()}
+    """Text of the generated pages, by their files' places in the documentation."""
+    return {
+        "reference/commands.md": commands_page(),
+        "reference/configuration.md": configuration_page(),
+        "about/changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+    }
 
 
 def commands_page() -> str:
@@ -40,8 +45,8 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`stableviton COMMAND --help` prints the same. Every command takes `--traceback`, which shows where an error came",
-        "from.",
+        "`stableviton COMMAND --help` prints the same. Every command takes `--traceback`, which shows where an error",
+        "came from.",
         "",
         "| exit status | meaning |",
         "|---|---|",
@@ -75,7 +80,9 @@ def usage(command: argparse.ArgumentParser) -> str:
     for action in command._actions:
         if not action.option_strings:
             name = action.metavar or action.dest.upper()
-            words.append({"*": f"[{name} ...]", "+": f"{name} [...]", "?": f"[{name}]"}.get(str(action.nargs), str(name)))
+            words.append(
+                {"*": f"[{name} ...]", "+": f"{name} [...]", "?": f"[{name}]"}.get(str(action.nargs), str(name))
+            )
     return " ".join([*words, "[options]"])
 
 
@@ -123,7 +130,7 @@ def section(title: str, config: type[BaseModel], seen: set[type], level: int) ->
     nested: list[tuple[str, type[BaseModel]]] = []
     lines += ["| option | type | default | |", "|---|---|---|---|"]
     for name, field in config.model_fields.items():
-        parts = [part for part in models_in(field.annotation)]
+        parts = models_in(field.annotation)
         nested += [(name, part) for part in parts if part not in seen]
         seen.update(parts)
         default = "" if field.is_required() else shown(field.get_default(call_default_factory=True))

@@ -130,6 +130,13 @@ class GarmentEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         return GarmentEmbedding(embedding=embedding, unconditional=self.uncond_vector)
 
     def encode_pooled(self, garment: torch.Tensor) -> torch.Tensor:
-        """The embedding before its projection, (batch, 1, hidden_size): what is frozen in the authors' training."""
+        """The embedding before its projection: what is frozen in the authors' training.
+
+        Args:
+            garment (`torch.Tensor`): As for `forward`.
+
+        Returns:
+            `torch.Tensor`: (batch, 1, hidden_size).
+        """
         pooled = self.vision_model(pixel_values=self.pixel_values(garment)).pooler_output
         return self.final_layer_norm(self.mapper(pooled[:, None]))

@@ -263,7 +263,11 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         return made.to(dtype=resolve_dtype(dtypes[0])) if dtypes else made
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """The pipeline, moved or cast in place, as by `DiffusionPipeline.to`."""
+        """The pipeline, moved or cast in place.
+
+        Args:
+            args, kwargs: As for `DiffusionPipeline.to`: a device, a number type, or both.
+        """
         # a CPU computes float16, if slowly: diffusers' warning, once a network, says that it can't
         return super().to(*args, **{"silence_dtype_warnings": True, **kwargs})
 
@@ -339,7 +343,11 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
 
     @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """A saved pipeline's configuration, as `ConfigMixin.load_config`; names of earlier versions are translated."""
+        """A saved pipeline's configuration; names of earlier versions are translated.
+
+        Args:
+            args, kwargs: As for `ConfigMixin.load_config`.
+        """
         loaded = super().load_config(*args, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         for old, new in RENAMED_OPTIONS.items():
@@ -438,11 +446,12 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """Refuse sizes, counts and choices that can't work; images are checked where they are loaded.
 
         Args:
-            height (`int`), width (`int`), num_inference_steps (`int`), guidance_scale (`float`, *optional*),
-            num_images_per_prompt (`int`, *optional*), init_from (`str`, *optional*), feather (`float`, *optional*),
-            detail (`float`, *optional*), output_type (`str`, *optional*), on_error (`str`, *optional*),
-            cancel_event (`Event`, *optional*), callback_on_step_end_tensor_inputs (`list[str]`, *optional*): As for
-            the call.
+            height (`int`), width (`int`), num_inference_steps (`int`): As for the call, and given.
+            guidance_scale (`float`, *optional*), num_images_per_prompt (`int`, *optional*): As for the call.
+            init_from (`str`, *optional*), feather (`float`, *optional*): As for the call.
+            detail (`float`, *optional*), output_type (`str`, *optional*): As for the call.
+            on_error (`str`, *optional*), cancel_event (`Event`, *optional*): As for the call.
+            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): As for the call.
 
         Raises:
             `InvalidInput`: naming the argument.

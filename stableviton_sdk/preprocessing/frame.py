@@ -129,7 +129,15 @@ class Frame:
         return (x + 0.5) * (width / size[0]) - 0.5 + left, (y + 0.5) * (height / size[1]) - 0.5 + top
 
     def from_photo(self, x: Any, y: Any, size: tuple[int, int]) -> tuple[Any, Any]:
-        """Pixel of a frame image of `size` that shows a photo pixel; the inverse of `to_photo`."""
+        """Pixel of a frame image that shows a photo pixel; the inverse of `to_photo`.
+
+        Args:
+            x, y (`float` or `np.ndarray`): Pixel of the photo; whole numbers are pixel centres.
+            size (`tuple[int, int]`): Width and height of the frame image.
+
+        Returns:
+            `tuple`: x and y in pixels of the frame image, unclamped.
+        """
         (left, top), (width, height) = self.box[:2], self.size
         return (x + 0.5 - left) * (size[0] / width) - 0.5, (y + 0.5 - top) * (size[1] / height) - 0.5
 
@@ -137,6 +145,10 @@ class Frame:
         self, image: Image.Image, *, resample: Image.Resampling = Image.Resampling.LANCZOS
     ) -> tuple[Image.Image, tuple[int, int]]:
         """Scale a frame image back to photo pixels and drop the padding.
+
+        Args:
+            image (`PIL.Image.Image`): What the network works on or has painted, of any size.
+            resample (`PIL.Image.Resampling`, *optional*, defaults to Lanczos): Filter of the scaling.
 
         Returns:
             `tuple[PIL.Image.Image, tuple[int, int]]`: the image of `visible_box`, and its left, top corner.

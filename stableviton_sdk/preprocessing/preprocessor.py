@@ -168,6 +168,10 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
     def analyzer(self, device: Any = None, pose: str | None = None) -> BodyAnalyzer:
         """The body analyzer, its networks not loaded yet unless they were used before on this device.
 
+        Args:
+            device (`torch.device` or `str`, *optional*): Where its networks compute; the CPU by default.
+            pose (`str`, *optional*): `"openpose"` or `"dwpose"`; the preprocessor's own choice by default.
+
         Raises:
             `InvalidInput`: if the preprocessor was loaded without the analyzer that it was saved with.
         """
@@ -201,7 +205,11 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         return silhouette_in_turn
 
     def parser(self, device: Any = None) -> Callable[[Image.Image], np.ndarray]:
-        """A function from an RGB image to its CIHP label map, uint8 (H, W), to cut garments out of photos with."""
+        """A function from an RGB image to its CIHP label map, uint8 (H, W), to cut garments out of photos with.
+
+        Args:
+            device (`torch.device` or `str`, *optional*): Where its networks compute; the CPU by default.
+        """
         analyzer = self.analyzer(device)
         parse = getattr(analyzer, "parse", None) or (lambda image: analyzer(image).parsing)
 
@@ -219,7 +227,13 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
     ) -> None:
-        """Save the configuration, and the weights that came with the folder it was loaded from."""
+        """Save the configuration, and the weights that came with the folder it was loaded from.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): Folder to write.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Upload it too, as `ConfigMixin` does.
+            kwargs: As for `ConfigMixin.save_config`.
+        """
         target = Path(save_directory)
         target.mkdir(parents=True, exist_ok=True)
         for name, source in self.config["weights"].items():
