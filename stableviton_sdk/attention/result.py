@@ -76,7 +76,15 @@ class TryOnAttention:
         results: Sequence[Any],
         default_block: int | None = None,
     ) -> TryOnAttention:
-        """A recorder's results of one call, with the images that belong to them."""
+        """A recorder's results of one call, with the images that belong to them.
+
+        Args:
+            recorder (`CoordinateRecorder`): The call's recorder, after its last step.
+            request (`AttentionRequest`): What it was to keep.
+            inputs (`list[TryOnInputs]`), garments (`list[PreparedGarment]`): Those of each image.
+            results (`Sequence`): The images, or nothing where the call returned latents.
+            default_block (`int`, *optional*): The block that answers; each image's sharpest by default.
+        """
         maps = recorder.maps, recorder.map_cells, recorder.map_size
         return cls(recorder.records, inputs, garments, results, request, *maps, default_block)
 
@@ -128,14 +136,22 @@ class TryOnAttention:
         return [entry.frame for entry in self.inputs]
 
     def sharpest_block(self, *, step: int | None = None, image: int = 0) -> int:
-        """The block whose attention is the least spread out on average."""
+        """The block whose attention is the least spread out on average.
+
+        Args:
+            step (`int`, *optional*), image (`int`, *optional*, defaults to 0): See `source_of`.
+        """
         self._check_image(image)
         if not self.blocks:
             raise InvalidInput("no step was recorded, for the call was interrupted before: let it run longer.")
         return min(self.blocks, key=lambda block: float(self._record(block, step, image)[..., 2].mean()))
 
     def answering_block(self, *, step: int | None = None, image: int = 0) -> int:
-        """What `block=None` stands for: the block that the weights name, if it was recorded, else the sharpest."""
+        """What `block=None` stands for: the block that the weights name, if it was recorded, else the sharpest.
+
+        Args:
+            step (`int`, *optional*), image (`int`, *optional*, defaults to 0): See `source_of`.
+        """
         return (
             self.default_block if self.default_block in self.records else self.sharpest_block(step=step, image=image)
         )

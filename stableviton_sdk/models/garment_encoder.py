@@ -133,7 +133,7 @@ class GarmentEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         """The embedding before its projection: what is frozen in the authors' training.
 
         Args:
-            garment (`torch.Tensor`): As for `forward`.
+            garment (`torch.Tensor`): See `forward`.
 
         Returns:
             `torch.Tensor`: (batch, 1, hidden_size).

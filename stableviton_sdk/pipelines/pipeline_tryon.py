@@ -159,7 +159,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                 beside the Hub's cache; it has no `variant`.
             checkpoint (`str`, *optional*): Which of an authors' repository's checkpoints.
             architecture (`Mapping`, *optional*): For the conversion, what shapes can't tell.
-            kwargs: As for `DiffusionPipeline.from_pretrained`: `dtype`, `variant`, `revision`, `cache_dir`, `token`,
+            kwargs: See `DiffusionPipeline.from_pretrained`: `dtype`, `variant`, `revision`, `cache_dir`, `token`,
                 `local_files_only`, `force_download`, `device_map`, components … A folder's weights are read from
                 safetensors files, and where it has none from pickled ones (`.bin`), of which nothing but tensors is
                 loaded; from the Hub come pickled ones only with `use_safetensors=False`.
@@ -187,7 +187,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         and for measurements. It knows no photos. `BUNDLED / "README.md"` is its model card.
 
         Args:
-            kwargs: As for `from_pretrained`. The networks compute in float32 by default.
+            kwargs: See `from_pretrained`; the networks compute in float32 by default.
         """
         if "torch_dtype" not in kwargs:
             kwargs.setdefault("dtype", torch.float32)
@@ -208,7 +208,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         along. (diffusers' own refuses pipelines whose classes live outside of it.)
 
         Args:
-            pretrained_model_name, checkpoint, architecture, kwargs: As for `from_pretrained`.
+            pretrained_model_name, checkpoint, architecture, kwargs: See `from_pretrained`.
 
         Returns:
             `str`: a folder that `from_pretrained` loads.
@@ -266,7 +266,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """The pipeline, moved or cast in place.
 
         Args:
-            args, kwargs: As for `DiffusionPipeline.to`: a device, a number type, or both.
+            args, kwargs: See `DiffusionPipeline.to`: a device, a number type, or both.
         """
         # a CPU computes float16, if slowly: diffusers' warning, once a network, says that it can't
         return super().to(*args, **{"silence_dtype_warnings": True, **kwargs})
@@ -294,7 +294,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
 
         Args:
             save_directory (`str` or `os.PathLike`): Folder to write.
-            args, kwargs: As for `DiffusionPipeline.save_pretrained`.
+            args, kwargs: See `DiffusionPipeline.save_pretrained`.
 
         Raises:
             `InvalidInput`: if a network has adapters in place, with which it couldn't be loaded.
@@ -346,7 +346,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """A saved pipeline's configuration; names of earlier versions are translated.
 
         Args:
-            args, kwargs: As for `ConfigMixin.load_config`.
+            args, kwargs: See `ConfigMixin.load_config`.
         """
         loaded = super().load_config(*args, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
@@ -446,12 +446,12 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """Refuse sizes, counts and choices that can't work; images are checked where they are loaded.
 
         Args:
-            height (`int`), width (`int`), num_inference_steps (`int`): As for the call, and given.
-            guidance_scale (`float`, *optional*), num_images_per_prompt (`int`, *optional*): As for the call.
-            init_from (`str`, *optional*), feather (`float`, *optional*): As for the call.
-            detail (`float`, *optional*), output_type (`str`, *optional*): As for the call.
-            on_error (`str`, *optional*), cancel_event (`Event`, *optional*): As for the call.
-            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): As for the call.
+            height (`int`), width (`int`), num_inference_steps (`int`): See the call, and given.
+            guidance_scale (`float`, *optional*), num_images_per_prompt (`int`, *optional*): See the call.
+            init_from (`str`, *optional*), feather (`float`, *optional*): See the call.
+            detail (`float`, *optional*), output_type (`str`, *optional*): See the call.
+            on_error (`str`, *optional*), cancel_event (`Event`, *optional*): See the call.
+            callback_on_step_end_tensor_inputs (`list[str]`, *optional*): See the call.
 
         Raises:
             `InvalidInput`: naming the argument.
@@ -531,7 +531,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """The call's persons, prepared: maps that are given win, the others are derived.
 
         Args:
-            person, mask, agnostic, densepose, category, height, width: As for the call.
+            person, mask, agnostic, densepose, category, height, width: See the call.
             failed (`dict[int, TryOnError]`, *optional*):
                 Collects what is wrong with persons, by their places, whose entries are None then.
 
@@ -610,8 +610,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         """The call's garments, prepared; what is prepared already stays as it is.
 
         Args:
-            garment, garment_photo, category, height, width: As for the call.
-            failed (`dict[int, TryOnError]`, *optional*): As for `prepare_persons`.
+            garment, garment_photo, category, height, width: See the call.
+            failed (`dict[int, TryOnError]`, *optional*): See `prepare_persons`.
 
         Returns:
             `list[PreparedGarment]`: one for each garment.

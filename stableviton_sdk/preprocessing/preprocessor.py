@@ -191,8 +191,14 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         return PhotoAnalyzer(networks, pose) if name == "photo" else CompactAnalyzer(networks)
 
     def silhouette(self, device: Any = None) -> Callable[[Image.Image], np.ndarray] | None:
-        """A function from an RGB image to every pixel's probability of showing a person, float32 (H, W); None where
-        the analyzer tells none."""
+        """A function from an RGB image to every pixel's probability of showing a person, float32 (H, W) in [0, 1].
+
+        Args:
+            device (`torch.device` or `str`, *optional*): Where its networks compute; the CPU by default.
+
+        Returns:
+            `Callable`, or None where the analyzer has no such function.
+        """
         analyzer = self.analyzer(device)
         silhouette = getattr(analyzer, "silhouette", None)
         if silhouette is None:
@@ -232,7 +238,7 @@ class PersonPreprocessor(ConfigMixin, ImageProcessingMixin):
         Args:
             save_directory (`str` or `os.PathLike`): Folder to write.
             push_to_hub (`bool`, *optional*, defaults to `False`): Upload it too, as `ConfigMixin` does.
-            kwargs: As for `ConfigMixin.save_config`.
+            kwargs: See `ConfigMixin.save_config`.
         """
         target = Path(save_directory)
         target.mkdir(parents=True, exist_ok=True)
