@@ -23,8 +23,8 @@ CHUNK_SCORES = 2**25  # scores of all heads at once, where no fused kernel keeps
 class AttentionRequest:
     """Parts of its zero cross-attentions that a call records: `pipe(..., output_attention=AttentionRequest(...))`.
 
-    Expected coordinates and certainty are recorded for every cell of the blocks. The full map of a pixel's attention to
-    every cell of the garment is kept of the pixels in `queries` alone, of one block.
+    Expected coordinates and certainty are recorded for every cell of the blocks. The full map of a pixel's attention
+    to every cell of the garment is kept of the pixels in `queries` alone, of one block.
 
     Args:
         steps (`Collection[int]`, *optional*): Denoising steps, negative ones from the end; all by default.
