@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from .errors import InvalidInput, MissingDependency, reason_of
+from .errors import InvalidInput, MissingDependency, clipped, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def decode(image: ImageLike, name: str) -> Image.Image:
     if isinstance(image, Image.Image):
         return _load(image, name)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decode_file(io.BytesIO(image), name)
+        return _decode_file(io.BytesIO(bytes(image)), name)
     if isinstance(image, (str, os.PathLike)):
         return _decode_address(os.fspath(image), name)
     if isinstance(image, np.ndarray):
@@ -71,7 +71,7 @@ def decode(image: ImageLike, name: str) -> Image.Image:
 
 def _decode_address(address: str | bytes, name: str) -> Image.Image:
     text = os.fsdecode(address)
-    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    shown = clipped(text, most=MAX_SHOWN)
     scheme = text.partition(":")[0].lower()
     if scheme in ("http", "https"):
         return _decode_file(io.BytesIO(_download(text, name)), shown)
@@ -172,6 +172,8 @@ def _open_heif(source: Path | io.BytesIO, name: str) -> Image.Image:
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
+    if 0 in size:
+        raise InvalidInput(f"{name} is {size[0]} x {size[1]}, so it holds no pixels: pass an image.")
     if size[0] * size[1] > MAX_PIXELS:
         raise InvalidInput(f"{name} is {size[0]} x {size[1]}, over {MAX_PIXELS // 10**6} megapixels: shrink it first.")
 
@@ -231,7 +233,7 @@ def _download(url: str, name: str) -> bytes:
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
             data = response.read(MAX_FILE_BYTES + 1)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        shown = url if len(url) <= MAX_SHOWN else f"{url[:MAX_SHOWN]}…"
+        shown = clipped(url, most=MAX_SHOWN)
         raise InvalidInput(f"{name} could not be downloaded from {shown} ({error}): check the address.") from error
     if len(data) > MAX_FILE_BYTES:
         raise InvalidInput(f"{name} at {url} is larger than {MAX_FILE_BYTES // 2**20} MiB: shrink it first.")
@@ -239,6 +241,8 @@ def _download(url: str, name: str) -> bytes:
 
 
 def _from_tensor(tensor: torch.Tensor, name: str) -> Image.Image:
+    if str(tensor.layout) != "torch.strided" or tensor.device.type == "meta":
+        raise InvalidInput(f"{name} is a tensor that is sparse or holds no values: pass a dense one, (3, H, W).")
     tensor = tensor.detach().cpu()
     if tensor.ndim == 4 and tensor.shape[0] == 1:
         tensor = tensor[0]

@@ -299,7 +299,7 @@ def _squeeze(mask: Any) -> Any:
 def _to_eight_bit(image: Image.Image) -> Image.Image:
     """PIL's own conversion clips 16-bit grey at 255; scale it instead."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
         high = values.max(initial=0.0)
         if image.mode == "F" and high <= 1.0:
             values = values * 255

@@ -101,6 +101,10 @@ def test_arrays_and_tensors_mean_the_same(scale):
         ("/nowhere.png", "no file"),
         (object(), "object"),
         (b"not an image", "known format"),
+        (Image.new("RGB", (0, 5)), "holds no pixels"),
+        (torch.eye(4).to_sparse_coo(), "sparse or holds no values"),
+        (torch.zeros(3, 4, 4, device="meta"), "sparse or holds no values"),
+        ("no\nsuch\nfile.png", "no file no such file"),
     ],
 )
 def test_what_is_no_image_is_refused(source, match):
@@ -301,6 +305,12 @@ def test_files_of_every_kind_are_read(stored, monkeypatch, make):
         assert np.array_equal(np.asarray(load_image(source)), expected)
     if hasattr(source, "close"):
         source.close()
+
+
+def test_a_view_of_every_second_byte_is_read_too():
+    data = png_bytes(random_image(8, 6))
+    spread = memoryview(bytes(part for byte in data for part in (byte, 0)))[::2]
+    assert load_image(spread).size == (8, 6)
 
 
 def test_an_open_file_is_read_from_its_start_and_may_be_passed_again(stored):
