@@ -71,6 +71,7 @@ class Calls:
             yield call
         finally:
             self._own.call = outer
+            call.current_timestep = None  # also where an error ended the call
             with self._lock:
                 self._running.remove(call)
             if exclusive:

@@ -387,8 +387,12 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
 
     @property
     def guidance_scale(self) -> float:
-        """Guidance scale of the running call."""
+        """Guidance scale of the running call. A step callback may set it, by this name or diffusers' own."""
         return self._calls.current.guidance_scale
+
+    @guidance_scale.setter
+    def guidance_scale(self, value: float) -> None:
+        self._calls.current.guidance_scale = value
 
     @property
     def _guidance_scale(self) -> float:
@@ -822,7 +826,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             cancel_event (`threading.Event`, *optional*):
                 Cancels this call alone when it is set, from any thread: the call ends before its next step with
                 `CallCancelled`.
-            callback_on_step_end (`Callable`, *optional*): Called as `callback(pipeline, step, timestep, tensors)`.
+            callback_on_step_end (`Callable`, *optional*):
+                Called as `callback(pipeline, step, timestep, tensors)`; may return tensors to go on with, by name.
             callback_on_step_end_tensor_inputs (`list[str]`, *optional*): Names out of `_callback_tensor_inputs`.
 
         Returns:
@@ -946,7 +951,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                         callback_kwargs = {}
                         for k in callback_on_step_end_tensor_inputs or ():
                             callback_kwargs[k] = locals()[k]
-                        callback_outputs = callback_on_step_end(self, i, t, callback_kwargs)
+                        callback_outputs = callback_on_step_end(self, i, t, callback_kwargs) or {}
                         latents = callback_outputs.pop("latents", latents)
                         garment_embeds = callback_outputs.pop("garment_embeds", garment_embeds)
                         garment_latents = callback_outputs.pop("garment_latents", garment_latents)

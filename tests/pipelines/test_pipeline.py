@@ -254,10 +254,10 @@ def test_a_callback_may_switch_guidance_off(pipeline, last_guided, halve):
     assert torch.isfinite(images).all()
 
 
-def test_a_callback_may_switch_guidance_on(pipeline):
+@pytest.mark.parametrize("name", ["_guidance_scale", "guidance_scale"])
+def test_a_callback_may_switch_guidance_on_and_need_not_return_anything(pipeline, name):
     def switch_on(pipe, *_):
-        pipe._guidance_scale = 4.0
-        return {}
+        setattr(pipe, name, 4.0)
 
     guided = pipeline(**call_arguments(num_inference_steps=3, callback_on_step_end=switch_on)).images
     assert not close(guided, pipeline(**call_arguments(num_inference_steps=3)).images, 1e-3)

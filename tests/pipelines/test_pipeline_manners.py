@@ -27,6 +27,16 @@ def test_a_call_leaves_nothing_on_the_pipeline():
     assert {key: id(value) for key, value in vars(pipeline.scheduler).items()} == state
 
 
+def test_a_call_that_ends_with_an_error_leaves_no_timestep(pipeline):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline(**call_arguments(callback_on_step_end=fail))
+    assert pipeline.current_timestep is None
+    assert pipeline(**call_arguments()).images.isfinite().all()
+
+
 def test_two_threads_may_share_a_pipeline(pipeline):
     expected = {scale: pipeline(**call_arguments(guidance_scale=scale)).images for scale in (1.0, 4.0)}
     results, failures = {}, []
