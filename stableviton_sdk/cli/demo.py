@@ -17,13 +17,14 @@ OUTPUT = "demo.png"
 def add_parser(commands: Any, **options: Any) -> None:
     parser = commands.add_parser(
         "demo",
-        help="dress a rendered figure with the small bundled model, offline",
-        description="Dress a person in a garment with the small model that comes with the package: nothing is "
-        "downloaded. It was trained on rendered figures and knows no photos; for those there is `stableviton try-on`.",
+        help="a preview with the small bundled model, offline",
+        description="Dress a person in an upper garment with the small model that comes with the package: a preview "
+        "that works anywhere, without a download or a GPU. For quality there are the authors' weights: "
+        "`stableviton try-on`.",
         **options,
     )
-    parser.add_argument("--person", metavar="FILE", help="image of a rendered figure; default: a sample of its own")
-    parser.add_argument("--garment", metavar="FILE", help="image of a garment; default: a sample of its own")
+    parser.add_argument("--person", metavar="FILE", help="photo of a person who faces the camera; default: a sample")
+    parser.add_argument("--garment", metavar="FILE", help="image of a garment, laid flat; default: a sample")
     parser.add_argument("--output", metavar="FILE", default=OUTPUT, help="image to write (%(default)s)")
     parser.add_argument(
         "--sheet",

@@ -102,7 +102,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         parser.add_argument_group("model"),
         default=DEFAULT_MODEL,
         help="a converted folder, a released checkpoint file, a Hub repository (%(default)s), or bundled: the small "
-        "one for rendered figures that comes with the package",
+        "preview that comes with the package",
     )
     parser.set_defaults(run=run, usage_error=parser.error)
 

@@ -183,8 +183,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     def from_bundled(cls, **kwargs: Any) -> Self:
         """Load the small model that comes with the package: no download, no network.
 
-        It was trained from nothing on rendered figures, works at 256 x 192, and is there to try things out, for tests
-        and for measurements. It knows no photos. `BUNDLED / "README.md"` is its model card.
+        A preview that works anywhere, for upper bodies: it learnt from rendered figures alone and paints 256 x 192,
+        with the garment's own detail at the photo's resolution. For quality there are the authors' weights.
+        `BUNDLED / "README.md"` is its model card.
 
         Args:
             kwargs: See `from_pretrained`; the networks compute in float32 by default.

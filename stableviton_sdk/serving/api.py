@@ -43,7 +43,7 @@ SAMPLES = BUNDLED / "samples"
 SAMPLE_KINDS = ("person", "garment")
 HEARTBEAT_SECONDS = 15.0
 BUNDLED_NOTICE = (
-    "This is the small bundled model, which was trained on rendered figures: photos come out roughly. "
+    "This is the small bundled model, a preview for upper bodies: photos come out soft. "
     "Start with --model for another one."
 )
 ERRORS: dict[int | str, dict[str, Any]] = {

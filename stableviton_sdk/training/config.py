@@ -79,6 +79,9 @@ class LossConfig(Config):
     coordinate_weight: NotNegative = 0.0
     """Weight of the expected-coordinate loss beside the cross-entropy, which asks most of the attention to lie at the
     right place and hardly minds how far off the rest is."""
+    panels_weight: NotNegative = 0.0
+    """Weight of the garment coordinates' own errors, for networks that have them and rendered data, which knows its
+    garments' panels."""
     blocks: list[CountOrZero] | None = None
     """Decoder blocks that these losses supervise; the authors' choice by default."""
     unmasked_weight: NotNegative = 1.0

@@ -32,7 +32,10 @@ LABELS_STRIDE, JOINTS_STRIDE = 2, 4  # input pixels per cell of the outputs
 OUTPUT_SHAPES = ((1, len(CIHP), 128, 96), (1, 25, 128, 96), (1, 25, 64 * 48 + 1))
 # joints without which no garment can be fitted; their mean confidence is a person's score
 REQUIRED_JOINTS = [Body25.NOSE, Body25.NECK, Body25.RIGHT_SHOULDER, Body25.LEFT_SHOULDER]
-MIN_CONFIDENCE = 0.5  # of a joint, and of a person
+MIN_CONFIDENCE = 0.5  # of a joint
+# Of a person: rendered people whose head the frame cuts off score .75, all others more; garments laid flat, which have
+# all of a person but the head, reach .55.
+MIN_SCORE = 0.65
 DOUBTFUL = 0.8  # a person with a lower score is worth a warning
 MIN_PERSON_CELLS = 60  # size of a person in cells of the label maps, half a percent of the input
 # Added to the upper clothes' logit: a pixel of fabric that is taken for trousers or a hand is given back, and leaks.
@@ -223,7 +226,7 @@ class _NetworkView:
         self.joints, self.confidence = _peaks(probabilities[:, :-1]), 1 - probabilities[:, -1]  # the last: not seen
         self.score = float(self.confidence[REQUIRED_JOINTS].mean())
         person = self.parsing.argmax(axis=0) != CIHP.BACKGROUND
-        self.has_person = self.score >= MIN_CONFIDENCE and int(person.sum()) >= MIN_PERSON_CELLS
+        self.has_person = self.score >= MIN_SCORE and int(person.sum()) >= MIN_PERSON_CELLS
         self.box = self._to_image(_extent(person)) if self.has_person else region
 
     def labels(self, logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -23,7 +23,7 @@ def check_item(item: Any, shape: tuple[int, int], needed: Sequence[str] = ()) ->
     Args:
         item: The data set's first item.
         shape (`tuple[int, int]`): Height and width that its images must have.
-        needed (`Sequence[str]`, *optional*): Maps that the losses need: `worn_mask`, `correspondence`.
+        needed (`Sequence[str]`, *optional*): What the losses need beside the images; see `collate`.
 
     Raises:
         `InvalidInput`: naming everything that doesn't fit.
@@ -34,13 +34,16 @@ def check_item(item: Any, shape: tuple[int, int], needed: Sequence[str] = ()) ->
     for name in (*IMAGES, "mask", *needed):
         value = item.get(name)
         kind, tail = (np.uint8, (3,)) if name in IMAGES else (np.bool_, ())
-        if name == "correspondence":
-            kind, tail = np.float32, (2,)
+        kind, expected = {
+            "correspondence": (np.float32, (*shape, 2)),
+            "panel": (np.uint8, shape),
+            "panel_maps": (np.float32, (3, 2, 3)),
+        }.get(name, (kind, (*shape, *tail)))
         if value is None:
             problems.append(f"{name} is missing")
-        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (*shape, *tail):
+        elif not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != expected:
             found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {(*shape, *tail)}")
+            problems.append(f"{name} is {found} instead of {np.dtype(kind)} {expected}")
     if problems:
         raise InvalidInput(f"the data set's items can't be trained on: {'; '.join(problems)}.")
 

@@ -89,7 +89,10 @@ def _activations(pipeline: TryOnPipeline, config: TrainingConfig) -> int:
             vae = type(pipeline.vae).from_config(pipeline.vae.config).requires_grad_(False)
             own |= {_storage_id(parameter) for parameter in vae.parameters()}
             decoding = functools.partial(decode, vae)
-        loss = config.loss.replace(total_variation=0.0, correspondence_weight=0.0, coordinate_weight=0.0)
+        unsupervised = dict.fromkeys(
+            ("total_variation", "correspondence_weight", "coordinate_weight", "panels_weight"), 0.0
+        )
+        loss = config.loss.replace(**unsupervised)
         objective = TryOnObjective(*copies, pipeline.scheduler, loss, decode=decoding)
         channels = pipeline.unet.config.out_channels
         batch = {

@@ -16,6 +16,7 @@ from ...models.unet import TryOnUNet
 from ..config import LossConfig
 from ..loop.sampler import noise_generator
 from .batches import IMAGES, Batch
+from .coordinate_losses import NEEDS, panel_losses
 from .losses import AttentionLossRecorder, denoising_loss, ssim_loss, velocity
 
 
@@ -117,6 +118,8 @@ class TryOnObjective(nn.Module):
     def needs(self) -> list[str]:
         """Maps that the losses need of the data beside the images."""
         needed = ["worn_mask"] if self.loss.total_variation else []
+        if self.loss.panels_weight:
+            return needed + list(NEEDS)
         return needed + (["correspondence"] if self.correspondence != "none" or self.loss.coordinate_weight else [])
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -168,6 +171,9 @@ class TryOnObjective(nn.Module):
         if self.loss.coordinate_weight:
             losses["coordinate"] = recorder.expected_coordinate(*truth)
             total = total + self.loss.coordinate_weight * losses["coordinate"]
+        if self.loss.panels_weight:
+            losses["panels"] = panel_losses(features[0], batch)["loss"]
+            total = total + self.loss.panels_weight * losses["panels"]
         return {"loss": total, **losses}
 
     def decoded_ssim_loss(self, clean: torch.Tensor, latents: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -214,6 +214,8 @@ def make_objective(config: TrainingConfig, pipeline: TryOnPipeline) -> TryOnObje
         raise InvalidInput(
             f"loss.channel_weights is {loss.channel_weights}: pass a number for each of {channels} channels."
         )
+    if loss.panels_weight and unet.config.coordinate_channels is None:
+        raise InvalidInput("loss.panels_weight is for networks with garment coordinates: leave it out.")
     if loss.ssim_weight and pipeline.scheduler.config.prediction_type != "v_prediction":
         raise InvalidInput("loss.ssim_weight is for networks that predict velocity; leave it out.")
     networks = unet, pipeline.spatial_encoder, pipeline.garment_encoder
