@@ -12,6 +12,7 @@ from support.browser import RECORDER, chromium, last_form, until
 from support.service import SAMPLES, running_service
 
 from stableviton_sdk import TryOnPipeline
+from stableviton_sdk.serving.guard import Access
 
 pytestmark = pytest.mark.slow
 
@@ -392,6 +393,19 @@ def test_a_photo_is_taken_with_the_camera(visit):
     page.click("#camera-take")
     page.wait_for_selector("#person-photo", state="visible")
     assert page.get_attribute("#person-photo", "alt") == "Photo: camera photo"
+
+
+def test_a_token_comes_from_the_pages_address(visit, bundled):
+    token = "a-token-of-the-tests"
+    with running_service(bundled, access=Access(token=token)) as client:
+        page = visit(str(client.base_url))
+        page.set_input_files("#person-file", PERSON)
+        page.wait_for_selector("#alert:has-text('This server wants a token')")
+        page = visit(f"{client.base_url}/#token={token}")
+        choose_person(page)
+        choose_garments(page, GARMENT)
+        page.click("#try-on")
+        await_result(page)
 
 
 def test_the_page_asks_for_nothing_from_elsewhere_and_stays_small(visit, server):
