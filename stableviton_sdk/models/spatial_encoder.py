@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
@@ -14,6 +15,8 @@ from torch import nn
 from .attention_slicing import AttentionSlicingMixin
 from .embeddings import timestep_features
 from .garment_coordinates import CoordinateMaps, GarmentCoordinates
+from .lean import encode
+from .packing import convolve
 from .strict_loading import StrictLoadingMixin
 
 
@@ -94,6 +97,8 @@ class SpatialEncoder(
         timestep: torch.Tensor | float | int,
         encoder_hidden_states: torch.Tensor,
         garment_latents: torch.Tensor,
+        *,
+        lean: bool = False,
     ) -> tuple[torch.Tensor | CoordinateMaps, ...]:
         """
         Args:
@@ -101,20 +106,26 @@ class SpatialEncoder(
             timestep (`torch.Tensor`, `float` or `int`): One for all, or (batch,).
             encoder_hidden_states (`torch.Tensor`): Garment embedding, (batch, tokens, cross_attention_dim).
             garment_latents (`torch.Tensor`): Scaled latent of the garment image, (batch, 4, height, width).
+            lean (`bool`, *optional*, defaults to `False`): As for `TryOnUNet.forward`.
 
         Returns:
             `tuple[torch.Tensor, ...]`: the feature maps, highest resolution first; before them the `CoordinateMaps`,
             where the network makes any.
         """
-        time_embedding = self.time_embedding(timestep_features(self.time_proj, timestep, sample))
-        hidden_states = self.conv_in(sample) + self.garment_conv_in(garment_latents)
-        features = (hidden_states,)
-        for block in self.down_blocks:
-            if getattr(block, "has_cross_attention", False):
-                hidden_states, states = block(hidden_states, time_embedding, encoder_hidden_states)
-            else:
-                hidden_states, states = block(hidden_states, time_embedding)
-            features += states
+        if lean:
+            time = F.silu(self.time_embedding(timestep_features(self.time_proj, timestep, sample[:1])))
+            hidden_states = convolve(self.conv_in, sample) + convolve(self.garment_conv_in, garment_latents)
+            features = tuple(encode(self, hidden_states, time, encoder_hidden_states))
+        else:
+            time_embedding = self.time_embedding(timestep_features(self.time_proj, timestep, sample))
+            hidden_states = self.conv_in(sample) + self.garment_conv_in(garment_latents)
+            features = (hidden_states,)
+            for block in self.down_blocks:
+                if getattr(block, "has_cross_attention", False):
+                    hidden_states, states = block(hidden_states, time_embedding, encoder_hidden_states)
+                else:
+                    hidden_states, states = block(hidden_states, time_embedding)
+                features += states
         if self.config.coordinate_channels is not None:
             conditioning = sample[:, self.config.garment_channels :]
             return (self.coordinates(conditioning, garment_latents), *features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
@@ -13,9 +14,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import nn
 
 from ..errors import InvalidInput
+from . import lean as lean_layers
 from .attention_maps import AttentionRecorder
 from .attention_slicing import AttentionSlicingMixin
 from .embeddings import timestep_features
+from .packing import convolve
+from .step_cache import StepCache
 from .strict_loading import StrictLoadingMixin
 from .up_block import TryOnUpBlock2D
 
@@ -145,9 +149,12 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         sample: torch.Tensor,
         timestep: torch.Tensor | float | int,
         encoder_hidden_states: torch.Tensor,
-        garment_features: tuple[torch.Tensor, ...],
+        garment_features: tuple[torch.Tensor, ...] | None,
         attention_recorder: AttentionRecorder | None = None,
         return_dict: bool = True,
+        *,
+        lean: bool = False,
+        step_cache: StepCache | None = None,
     ) -> UNet2DConditionOutput | tuple[torch.Tensor]:
         """
         Args:
@@ -155,14 +162,26 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
             timestep (`torch.Tensor`, `float` or `int`): One for all, or (batch,).
             encoder_hidden_states (`torch.Tensor`): Garment embedding, (batch, tokens, cross_attention_dim).
             garment_features (`tuple[torch.Tensor, ...]`):
-                The spatial encoder's maps, highest resolution first, after its coordinates where it has any.
+                The spatial encoder's maps, highest resolution first, after its coordinates where it has any. None for
+                those that `step_cache` keeps: then only the decoder's last layers are computed.
             attention_recorder (`AttentionRecorder`, *optional*):
                 Receives the queries and keys of the zero cross-attentions; changes no bit of the result.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
+            lean (`bool`, *optional*, defaults to `False`):
+                Leave out what changes nothing but the last digits (see `models.lean`): for one token, one timestep
+                for all, and a network that `runs_lean`. The sample may have fewer entries than the embedding then,
+                which share it in the order of the batch.
+            step_cache (`StepCache`, *optional*): For `lean`: keeps what later steps reuse.
 
         Returns:
             `UNet2DConditionOutput` or `tuple`: the prediction, (batch, out_channels, height, width).
         """
+        if lean:
+            hidden_states = self._forward_lean(
+                sample, timestep, encoder_hidden_states, garment_features, attention_recorder, step_cache
+            )
+            return UNet2DConditionOutput(sample=hidden_states) if return_dict else (hidden_states,)
+
         # 1. time
         time_embedding = self.time_embedding(timestep_features(self.time_proj, timestep, sample))
 
@@ -214,3 +233,30 @@ class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicing
         if not return_dict:
             return (hidden_states,)
         return UNet2DConditionOutput(sample=hidden_states)
+
+    def _forward_lean(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        context: torch.Tensor,
+        garment_features: tuple[torch.Tensor, ...] | None,
+        attention_recorder: AttentionRecorder | None,
+        step_cache: StepCache | None,
+    ) -> torch.Tensor:
+        time = F.silu(self.time_embedding(timestep_features(self.time_proj, timestep, sample[:1])))
+        hidden_states = convolve(self.conv_in, sample)
+        if garment_features is not None:
+            maps = lean_layers.encode(self, hidden_states, time, context)
+            hidden_states = lean_layers.middle(self.mid_block, maps[-1], time, context)
+            if step_cache is not None:
+                step_cache.garment_features = garment_features
+        else:
+            maps = lean_layers.encode(self, hidden_states, time, context, count=step_cache.depth)
+            hidden_states, garment_features = step_cache.hidden_states, step_cache.garment_features
+        coordinates = None
+        if self.config.coordinate_channels is not None:
+            coordinates, *garment_features = garment_features
+        hidden_states = lean_layers.decode(
+            self, hidden_states, maps, garment_features, coordinates, time, context, attention_recorder, step_cache
+        )
+        return convolve(self.conv_out, F.silu(self.conv_norm_out(hidden_states)))
