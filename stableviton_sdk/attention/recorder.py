@@ -158,6 +158,27 @@ class CoordinateRecorder:
                 maps.append(attention_map(query[one], key[one], places).unflatten(2, key_size).float().cpu().numpy())
             self.maps[self.step] = np.concatenate(maps)  # (images, queries, h', w')
 
+    @classmethod
+    def joined(cls, recorders: Sequence[CoordinateRecorder]) -> CoordinateRecorder:
+        """One recorder with the notes of several, whose images stand one after another."""
+        first = recorders[0]
+        if len(recorders) == 1:
+            return first
+        joined = cls(first.steps, first.blocks, None, None)
+        joined.query_block, joined.map_size = first.query_block, first.map_size
+        # an interrupted call's last images lack steps
+        for block, notes in first.records.items():
+            for step in notes:
+                if all(step in one.records.get(block, ()) for one in recorders):
+                    together = np.concatenate([one.records[block][step] for one in recorders])
+                    joined.records.setdefault(block, {})[step] = together
+        for step in first.maps:
+            if all(step in one.maps for one in recorders):
+                joined.maps[step] = np.concatenate([one.maps[step] for one in recorders])
+        if joined.maps:
+            joined.map_cells = np.concatenate([one.map_cells for one in recorders])
+        return joined
+
     def _keeps(self, block: int) -> bool:
         return self.blocks is None or block in self.blocks
 
@@ -180,6 +201,10 @@ class ConditionalBranch:
 
     def should_record(self, block: int) -> bool:
         return any(recorder.should_record(block) for recorder in self.recorders)
+
+    def records_any(self, block_count: int) -> bool:
+        """Whether the step under way is recorded in any block."""
+        return any(map(self.should_record, range(block_count)))
 
     def record(self, block: int, query: torch.Tensor, key: torch.Tensor, *sizes: tuple[int, int]) -> None:
         for recorder in self.recorders:

@@ -108,6 +108,11 @@ class Pairs:
         """The garments that are used; `garment_index` counts these."""
         return [garments[place] for place in self._garments]
 
+    def parts(self, batch_size: int | None) -> list[list[int]]:
+        """The kept pairs' numbers, so many at a time; all at once for None."""
+        size = batch_size or self.count
+        return [list(range(first, min(first + size, self.count))) for first in range(0, self.count, size)]
+
     def select(self, values: Any) -> Any:
         """What belongs to the kept pairs of generators or latents that were given for all."""
         if isinstance(values, torch.Tensor):

@@ -27,6 +27,7 @@ def check_choices(
     detail: float,
     output_type: str,
     on_error: str,
+    batch_size: int | None,
     cancel_event: threading.Event | None,
 ) -> None:
     """Refuse sizes, counts and choices that can't work."""
@@ -46,6 +47,8 @@ def check_choices(
         raise InvalidInput(f"feather is {feather!r}: pass a number of pixels from 0.")
     if not is_number(detail, 0, 1):
         raise InvalidInput(f"detail is {detail!r}: pass a number from 0 (off) to 1.")
+    if batch_size is not None and (not is_whole_number(batch_size) or batch_size < 1):
+        raise InvalidInput(f"batch_size is {batch_size!r}: pass a whole number from 1, or None for all at once.")
     if cancel_event is not None and not callable(getattr(cancel_event, "is_set", None)):
         raise InvalidInput(f"cancel_event is a {type(cancel_event).__name__}: pass a threading.Event.")
 

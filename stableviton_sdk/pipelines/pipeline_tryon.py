@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import copy
 import os
 import tempfile
 import threading
@@ -39,14 +39,16 @@ from ..images import ImageLike, as_image_list, load_photo, resize, resize_mask, 
 from ..models.garment_encoder import GarmentEncoder
 from ..models.patch_autoencoder import PatchAutoencoder
 from ..models.spatial_encoder import SpatialEncoder
+from ..models.step_cache import StepCache
 from ..models.strict_loading import refuse_adapters
 from ..models.unet import TryOnUNet
 from ..preprocessing.garment import PreparedGarment, prepare_garment
 from ..preprocessing.inputs import TryOnInputs
 from ..preprocessing.preprocessor import PersonPreprocessor
 from . import loading
+from .acceleration import DEPTH, check_step_cache
 from .background import with_background
-from .batches import Pairs, each, match_branches, split_batch
+from .batches import Pairs, each, split_batch
 from .calls import Calls
 from .checks import check_choices, check_finite, check_garment, check_person, check_tensors, raise_if_set
 from .components import (
@@ -57,6 +59,8 @@ from .components import (
     remember_noise,
     warn_of_other_noise,
 )
+from .denoising import Conditions, denoise
+from .encoding import encode_kept
 from .lora import TryOnLoraLoaderMixin
 from .pasting import paste_into_photos
 from .pipeline_output import TryOnPipelineOutput
@@ -140,6 +144,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
         self._calls = Calls()
+        self._step_cache: dict[str, int] | None = None
 
     @classmethod
     def from_pretrained(
@@ -287,6 +292,29 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     def disable_vae_tiling(self) -> None:
         """Encode and decode images as a whole again."""
         loading.switch_vae(self.vae, "tiling", False)
+
+    def enable_step_cache(self, interval: int = 2, depth: int = DEPTH) -> None:
+        """Compute one denoising step in `interval` in full, and of the others only the decoder's last layers.
+
+        An approximation (DeepCache, arXiv 2312.00858): deep features, and the spatial encoder's maps, hardly change
+        from step to step. It needs no training and is meant for several steps: at one step nothing changes. Steps
+        whose attention is recorded, and the last one where detail is carried over, are computed in full. Also instead
+        of the step cache that a quality brings along.
+
+        Args:
+            interval (`int`, *optional*, defaults to 2): From 1, which changes nothing.
+            depth (`int`, *optional*, defaults to 2):
+                Layers of the decoder, and maps of the encoder, that every step computes: the more, the closer to the
+                full result and the slower.
+
+        Raises:
+            `InvalidInput`: for other numbers, or networks whose inner blocks are offloaded or compiled.
+        """
+        self._step_cache = check_step_cache(self, interval, depth)
+
+    def disable_step_cache(self) -> None:
+        """Compute every step in full again, unless a call's quality says otherwise."""
+        self._step_cache = None
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Save as `DiffusionPipeline` does, with a model card that carries the weights' licence on.
@@ -445,6 +473,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         detail: float = 0.0,
         output_type: str = "pil",
         on_error: str = "raise",
+        batch_size: int | None = None,
         cancel_event: threading.Event | None = None,
         callback_on_step_end_tensor_inputs: list[str] | None = None,
     ) -> None:
@@ -455,7 +484,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             guidance_scale (`float`, *optional*), num_images_per_prompt (`int`, *optional*): See the call.
             init_from (`str`, *optional*), feather (`float`, *optional*): See the call.
             detail (`float`, *optional*), output_type (`str`, *optional*): See the call.
-            on_error (`str`, *optional*), cancel_event (`Event`, *optional*): See the call.
+            on_error (`str`, *optional*), batch_size (`int`, *optional*): See the call.
+            cancel_event (`Event`, *optional*): See the call.
             callback_on_step_end_tensor_inputs (`list[str]`, *optional*): See the call.
 
         Raises:
@@ -476,6 +506,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             detail=detail,
             output_type=output_type,
             on_error=on_error,
+            batch_size=batch_size,
             cancel_event=cancel_event,
         )
         unknown = set(callback_on_step_end_tensor_inputs or ()) - set(self._callback_tensor_inputs)
@@ -650,29 +681,43 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         return self._encode(torch.stack([to_tensor(image, size) for image in images]))
 
     def encode_garments(
-        self, garments: list[PreparedGarment], size: tuple[int, int]
+        self, garments: list[PreparedGarment], size: tuple[int, int], batch_size: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Encode garments for the U-Net and the spatial encoder.
+        """Encode garments for the U-Net and the spatial encoder; what a garment keeps of an earlier call is taken.
 
         Args:
             garments (`list[PreparedGarment]`): Prepared garments.
             size (`tuple[int, int]`): Width and height in pixels.
+            batch_size (`int`, *optional*): How many at a time; all by default.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`: in the U-Net's dtype: the garments' tokens
             (N, 1, width), the unconditional token (1, 1, width), and the garments' latents (N, channels, h, w).
         """
-        pixels = torch.stack([to_tensor(garment.image, size) for garment in garments]).to(self._execution_device)
-        embeds, negative_embeds = self.garment_encoder(pixels.to(self.garment_encoder.dtype), return_dict=False)
-        dtype = self.unet.dtype
-        return embeds.to(dtype), negative_embeds.to(dtype), self._encode(pixels).to(dtype)
+        device, dtype = self._execution_device, self.unet.dtype
 
-    def prepare_conditioning(self, inputs: list[TryOnInputs], size: tuple[int, int]) -> torch.Tensor:
+        def embed(pixels: torch.Tensor) -> torch.Tensor:
+            pixels = pixels.to(device=device, dtype=self.garment_encoder.dtype)
+            embeds, negative_embeds = self.garment_encoder(pixels, return_dict=False)
+            return torch.stack([embeds, negative_embeds.expand_as(embeds)], dim=1)
+
+        pixels = [to_tensor(garment.image, size) for garment in garments]
+        kept = [garment.encodings for garment in garments]
+        embeds = encode_kept(pixels, kept, self.garment_encoder, embed, device, batch_size).to(dtype)
+        latents = encode_kept(pixels, kept, self.vae, self._encode, device, batch_size).to(dtype)
+        return embeds[:, 0], embeds[:1, 1], latents
+
+    def prepare_conditioning(
+        self, inputs: list[TryOnInputs], size: tuple[int, int], batch_size: int | None = None
+    ) -> torch.Tensor:
         """What the U-Net sees beside the noisy latent: agnostic latent, mask (1 = keep), DensePose latent.
+
+        What a person keeps of an earlier call is taken.
 
         Args:
             inputs (`list[TryOnInputs]`): Prepared persons.
             size (`tuple[int, int]`): Width and height in pixels.
+            batch_size (`int`, *optional*): How many to encode at a time; all by default.
 
         Returns:
             `torch.Tensor`: (N, 9, h, w).
@@ -680,7 +725,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         agnostic = [entry.agnostic_at(size) for entry in inputs]
         densepose = [resize(entry.frame_densepose, size, Image.Resampling.BILINEAR) for entry in inputs]
         masks = [np.asarray(resize_mask(entry.frame_mask, size)) < 128 for entry in inputs]
-        latents = self.encode_images(agnostic + densepose, size)
+        latents = self._encode_kept(inputs * 2, agnostic + densepose, size, batch_size)
         # bilinear without anti-aliasing, as the weights were trained: values in between survive
         keep = torch.from_numpy(np.stack(masks)).float()[:, None]
         keep = F.interpolate(keep, size=latents.shape[-2:], mode="bilinear").to(latents)
@@ -715,11 +760,12 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             noise = signal.sqrt() * init_latents.float() + (1 - signal).sqrt() * noise
         return noise * scheduler.init_noise_sigma
 
-    def decode_latents(self, latents: torch.Tensor) -> np.ndarray:
+    def decode_latents(self, latents: torch.Tensor, batch_size: int | None = None) -> np.ndarray:
         """Images of scaled latents.
 
         Args:
             latents (`torch.Tensor`): (N, channels, h, w).
+            batch_size (`int`, *optional*): How many at a time; all by default.
 
         Returns:
             `np.ndarray`: float32, (N, H, W, 3) in [0, 1].
@@ -728,7 +774,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             `TryOnError`: if the decoder computed NaN or infinite values.
         """
         latents = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-        pixels = self.vae.decode(latents, return_dict=False)[0]
+        parts = latents.split(batch_size or len(latents))
+        pixels = torch.cat([self.vae.decode(part, return_dict=False)[0] for part in parts])
         check_finite(pixels, self.vae.dtype)
         return self.image_processor.postprocess(pixels.float(), output_type="np")
 
@@ -736,6 +783,19 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         pixels = pixels.to(device=self._execution_device, dtype=self.vae.dtype)
         latents = retrieve_latents(self.vae.encode(pixels), sample_mode="argmax")
         return latents * self.vae.config.scaling_factor
+
+    def _encode_kept(
+        self, inputs: list[TryOnInputs], images: list[Image.Image], size: tuple[int, int], batch_size: int | None
+    ) -> torch.Tensor:
+        """Scaled latents of the persons' images, which each person keeps."""
+        pixels = [to_tensor(image, size) for image in images]
+        kept = [entry.encodings for entry in inputs]
+        return encode_kept(pixels, kept, self.vae, self._encode, self._execution_device, batch_size)
+
+    def _make_step_cache(self, preset: QualityPreset, given_steps: int | None) -> StepCache | None:
+        """An empty step cache for a part of a call, as was enabled, or as the preset says for its own steps."""
+        options = self._step_cache or (preset.step_cache if given_steps is None else None)
+        return StepCache(**options) if options else None
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """Width and height that a call works at."""
@@ -767,6 +827,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
         output_type: str = "pil",
         on_error: str = "raise",
         return_dict: bool = True,
+        batch_size: int | None = None,
         output_attention: bool | Collection[int] | AttentionRequest | CallRecorder = False,
         cancel_event: threading.Event | None = None,
         callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
@@ -821,6 +882,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                 `"raise"`, or `"skip"`: a person or garment of a list that can't be used leaves None in its results'
                 places, and its error in `errors`; the rest of the call goes on. A call without any usable pair raises.
             return_dict (`bool`, *optional*, defaults to `True`): Return an output class instead of a tuple.
+            batch_size (`int`, *optional*):
+                Images at a time, which bounds the memory; all of the call at once by default. Callbacks and a
+                `CallRecorder` go through all steps of the first ones, then of the next.
             output_attention (`bool`, a collection of `int` or `AttentionRequest`, *optional*, defaults to `False`):
                 Whether to record where the network looks, at all steps or the given ones, or as the request says.
                 Changes no pixel. A `CallRecorder` of your own receives queries and keys; `attention` is None then.
@@ -870,6 +934,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                 detail=detail,
                 output_type=output_type,
                 on_error=on_error,
+                batch_size=batch_size,
                 cancel_event=cancel_event,
                 callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
             )
@@ -895,84 +960,70 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             generator, latents = pairs.select(generator), pairs.select(latents)
 
             # 3. encode garments and persons, each once
-            garment_embeds, negative_garment_embeds, garment_latents = self.encode_garments(garments, size)
-            garment_embeds, garment_latents = garment_embeds[garment_index], garment_latents[garment_index]
-            conditioning = self.prepare_conditioning(persons, size)
+            garment_embeds, negative_garment_embeds, garment_latents = self.encode_garments(garments, size, batch_size)
+            conditioning = self.prepare_conditioning(persons, size, batch_size)
             init_latents = None
             if init_from == "agnostic":
                 init_latents = conditioning[:, : shape[1]][person_index]
             elif init_from == "person" and latents is None:
-                init_latents = self.encode_images([entry.frame_person for entry in persons], size)[person_index]
-            dtype = self.unet.dtype
-            conditioning = conditioning.to(dtype)[person_index]
+                init_latents = self._encode_kept(persons, [entry.frame_person for entry in persons], size, batch_size)
+                init_latents = init_latents[person_index]
+            conditions = Conditions(
+                garment_embeds[garment_index],
+                negative_garment_embeds,
+                garment_latents[garment_index],
+                conditioning.to(self.unet.dtype)[person_index],
+            )
 
             # 4. timesteps and latents
             scheduler = make_scheduler(self.scheduler, preset, given_steps, self._execution_device)
-            timesteps = scheduler.timesteps
-            call.num_timesteps = len(timesteps)
+            call.num_timesteps = len(scheduler.timesteps)
             latents = self.prepare_latents(init_latents, shape, scheduler, generator, latents)
-            accepted = inspect.signature(scheduler.step).parameters
-            step_options = {"generator": generator} if "generator" in accepted else {}
-            recorder = make_recorder(request, [persons[index].frame for index in person_index], len(timesteps))
-            recorders = [] if recorder is None else [recorder]
-            places = None
-            if detail > 0 and output_type != "latent":
-                block = self.config.correspondence_block
-                places = CoordinateRecorder({len(timesteps) - 1}, None if block is None else {block})
-                recorders.append(places)
-            branch = ConditionalBranch(recorders, pairs.count) if recorders else None
-
-            # 5. denoise
-            num_warmup_steps = len(timesteps) - num_inference_steps * scheduler.order
-            with self.progress_bar(total=num_inference_steps) as progress_bar:
-                for i, t in enumerate(timesteps):
-                    raise_if_set(cancel_event)
-                    if call.interrupt:
-                        break
-                    call.current_timestep = t
-                    guided = self.do_classifier_free_guidance  # a callback may switch it
-                    garment_embeds = match_branches(garment_embeds, pairs.count, guided, negative_garment_embeds)
-                    garment_latents = match_branches(garment_latents, pairs.count, guided)
-                    conditioning = match_branches(conditioning, pairs.count, guided)
-                    noisy = torch.cat([latents] * 2) if guided else latents
-                    noisy = scheduler.scale_model_input(noisy, t).to(dtype)
-                    sample = torch.cat([noisy, conditioning], dim=1)
-                    garment_features = self.spatial_encoder(sample, t, garment_embeds, garment_latents)
-                    if branch is not None:
-                        branch.start_step(i)
-                    prediction = self.unet(
-                        sample, t, garment_embeds, garment_features, attention_recorder=branch, return_dict=False
-                    )[0].float()
-                    if guided:
-                        unconditional, conditional = prediction.chunk(2)
-                        prediction = unconditional + call.guidance_scale * (conditional - unconditional)
-                    latents = scheduler.step(prediction, t, latents, **step_options, return_dict=False)[0]
-
-                    if callback_on_step_end is not None:
-                        callback_kwargs = {}
-                        for k in callback_on_step_end_tensor_inputs or ():
-                            callback_kwargs[k] = locals()[k]
-                        callback_outputs = callback_on_step_end(self, i, t, callback_kwargs) or {}
-                        latents = callback_outputs.pop("latents", latents)
-                        garment_embeds = callback_outputs.pop("garment_embeds", garment_embeds)
-                        garment_latents = callback_outputs.pop("garment_latents", garment_latents)
-                        conditioning = callback_outputs.pop("conditioning", conditioning)
-                    if i == len(timesteps) - 1 or (i + 1 > num_warmup_steps and (i + 1) % scheduler.order == 0):
-                        progress_bar.update()
-            call.current_timestep = None
-            raise_if_set(cancel_event)
-            check_finite(latents, dtype)
-
-            # 6. decode, and paste back into the photos
             inputs = [persons[index] for index in person_index]
             worn = [garments[index] for index in garment_index]
+            parts = pairs.parts(batch_size)
+            recorders = [make_recorder(request, [inputs[i].frame for i in part], call.num_timesteps) for part in parts]
+            block, places = self.config.correspondence_block, []
+            if detail > 0 and output_type != "latent":
+                blocks = None if block is None else {block}
+                places = [CoordinateRecorder({call.num_timesteps - 1}, blocks) for _ in parts]
+
+            # 5. denoise, all images at once or so many at a time
+            denoised = []
+            with self.progress_bar(total=num_inference_steps * len(parts)) as progress_bar:
+                for number, part in enumerate(parts):
+                    listening = [recorders[number], *places[number : number + 1]]
+                    listening = [recorder for recorder in listening if recorder is not None]
+                    denoised.append(
+                        denoise(
+                            self,
+                            call,
+                            copy.deepcopy(scheduler),
+                            latents[part],
+                            conditions.select(part),
+                            num_inference_steps=num_inference_steps,
+                            generator=[generator[i] for i in part] if isinstance(generator, list) else generator,
+                            branch=ConditionalBranch(listening, len(part)) if listening else None,
+                            step_cache=self._make_step_cache(preset, given_steps),
+                            cancel_event=cancel_event,
+                            callback_on_step_end=callback_on_step_end,
+                            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+                            progress_bar=progress_bar,
+                        )
+                    )
+            latents = torch.cat(denoised)
+            check_finite(latents, self.unet.dtype)
+
+            # 6. decode, and paste back into the photos
             images = latents
             if output_type != "latent":
-                finishes = [] if places is None else detail_transfers(places, inputs, worn, block, detail)
+                finishes = []
+                if places:
+                    finishes = detail_transfers(CoordinateRecorder.joined(places), inputs, worn, block, detail)
                 if self.config.restores_background:
                     finishes = with_background(finishes, inputs, self.preprocessor)
                 images = paste_into_photos(
-                    self.decode_latents(latents),
+                    self.decode_latents(latents, batch_size),
                     inputs,
                     paste_back=paste_back,
                     feather=feather,
@@ -982,7 +1033,7 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             attention = None
             if isinstance(request, AttentionRequest):
                 attention = TryOnAttention.of_call(
-                    recorder,
+                    CoordinateRecorder.joined(recorders),
                     request,
                     inputs,
                     worn,

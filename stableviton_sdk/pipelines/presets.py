@@ -25,12 +25,14 @@ class QualityPreset:
         scheduler (`str`, *optional*): Class of diffusers' schedulers; None for the pipeline's own scheduler.
         scheduler_options (`Mapping[str, Any]`, *optional*): Entries of its config that differ from the pipeline's own.
         timesteps (`Sequence[int]`, *optional*): The steps' timesteps; the scheduler's own spacing by default.
+        step_cache (`Mapping[str, int]`, *optional*): Arguments of `enable_step_cache`; none by default.
     """
 
     num_inference_steps: int
     scheduler: str | None = None
     scheduler_options: Mapping[str, Any] | None = None
     timesteps: Sequence[int] | None = None
+    step_cache: Mapping[str, int] | None = None
 
 
 def resolve_preset(
@@ -65,7 +67,7 @@ def resolve_preset(
             f"these weights' quality_presets can't be read ({quality}: {error}): correct its config."
         ) from error
     own = type(scheduler).__name__ != presets.get("exact", {}).get("scheduler", type(scheduler).__name__)
-    return QualityPreset(preset.num_inference_steps) if own else preset
+    return QualityPreset(preset.num_inference_steps, step_cache=preset.step_cache) if own else preset
 
 
 def make_scheduler(

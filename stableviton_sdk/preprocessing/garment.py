@@ -14,6 +14,7 @@ from ..choices import CATEGORIES, GARMENT_PHOTOS, Category, GarmentPhoto
 from ..errors import InvalidInput, NoPersonFound
 from ..images import ImageLike, load_image
 from ..validation import check_choice
+from .encodings import Encodings
 from .frame import Box, Frame, choose_frame, same_aspect
 from .labels import CIHP, UPPER_GARMENTS
 from .plausibility import check_garment
@@ -58,6 +59,12 @@ class PreparedGarment:
             raise InvalidInput(
                 f"the frame belongs to an image of {self.frame.photo_size}, this garment's is {self.original.size}."
             )
+        object.__setattr__(self, "_encodings", Encodings())
+
+    @property
+    def encodings(self) -> Encodings:
+        """What pipelines made of `image`, for the next call; a copy begins without, and none of it is saved."""
+        return self._encodings
 
     def to_original(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Pixel of `original` that a pixel of `image` shows.

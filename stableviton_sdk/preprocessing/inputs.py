@@ -14,6 +14,7 @@ from PIL import Image
 from ..errors import InvalidInput
 from ..images import MAX_PIXELS, ImageLike, load_image, load_mask, load_photo, resize, resize_mask
 from .contact_sheet import draw_contact_sheet
+from .encodings import Encodings
 from .frame import Frame, choose_frame, same_aspect
 from .plausibility import check_densepose, check_mask, check_person
 from .storage import read_folder, write_folder
@@ -85,6 +86,13 @@ class TryOnInputs:
                     f"{name} is {size[0]} x {size[1]}, which is not the frame's shape "
                     f"({self.frame.size[0]} x {self.frame.size[1]}): crop it to the frame first."
                 )
+
+        object.__setattr__(self, "_encodings", Encodings())
+
+    @property
+    def encodings(self) -> Encodings:
+        """What pipelines made of the frame, for the next call; a copy begins without, and none of it is saved."""
+        return self._encodings
 
     @classmethod
     def from_maps(

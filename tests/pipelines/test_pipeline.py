@@ -184,7 +184,7 @@ def test_every_image_is_encoded_once_and_never_in_the_loop(pipeline):
 
 def test_guidance_of_one_costs_one_branch_and_more_costs_two(pipeline):
     sizes = []
-    hook = pipeline.unet.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    hook = pipeline.unet.register_forward_pre_hook(lambda module, args: sizes.append(len(args[2])))
     try:
         for guidance_scale in (1.0, 3.0):
             pipeline(**call_arguments(guidance_scale=guidance_scale, num_inference_steps=1))
@@ -230,7 +230,7 @@ def test_guidance_of_at_most_one_is_off(pipeline, scale):
 @pytest.mark.parametrize("last_guided", [0, 1])
 def test_a_callback_may_switch_guidance_off(pipeline, last_guided, halve):
     batches = []
-    hook = pipeline.unet.register_forward_pre_hook(lambda module, args: batches.append(len(args[0])))
+    hook = pipeline.unet.register_forward_pre_hook(lambda module, args: batches.append(len(args[2])))
 
     def switch_off(pipe, step, timestep, tensors):
         if step != last_guided:
@@ -245,7 +245,7 @@ def test_a_callback_may_switch_guidance_off(pipeline, last_guided, halve):
                 guidance_scale=4.0,
                 garment=[random_image(seed=1), random_image(seed=3)],
                 callback_on_step_end=switch_off,
-                callback_on_step_end_tensor_inputs=["garment_embeds"],
+                callback_on_step_end_tensor_inputs=["garment_embeds", "garment_latents", "conditioning"],
             )
         ).images
     finally:
@@ -469,3 +469,20 @@ def test_bad_input_is_refused_with_one_sentence(pipeline, name):
 def test_several_persons_and_several_garments_of_unequal_number_are_refused(pipeline):
     with pytest.raises(InvalidInput, match="can't be paired"):
         pipeline([prepared()] * 2, [random_image()] * 3)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_a_callback_may_change_what_it_is_shown_in_place(pipeline, guidance_scale):
+    def shift(_, __, ___, tensors):
+        tensors["conditioning"].add_(1.0)
+        return {}
+
+    def exchange(_, __, ___, tensors):
+        return {"conditioning": tensors["conditioning"] + 1.0}
+
+    names = ["conditioning"]
+    arguments = {"guidance_scale": guidance_scale, "callback_on_step_end_tensor_inputs": names}
+    plain = pipeline(**call_arguments(guidance_scale=guidance_scale)).images
+    shifted = pipeline(**call_arguments(callback_on_step_end=shift, **arguments)).images
+    assert not close(shifted, plain, 1e-3)
+    assert close(shifted, pipeline(**call_arguments(callback_on_step_end=exchange, **arguments)).images)
