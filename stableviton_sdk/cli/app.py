@@ -189,7 +189,7 @@ def _choose_devices(name: str | None, workers: int) -> list[torch.device]:
 
 def _load(arguments: argparse.Namespace, devices: list[torch.device]) -> list[TryOnPipeline]:
     """A pipeline for each worker; workers of one device share theirs."""
-    dtype = choose_dtype(arguments.dtype, devices[0])
+    dtype = choose_dtype(arguments.dtype, devices[0], arguments.model)
     consent = Consent(arguments.yes)
     networks = functools.partial(missing_networks, pose=None, wanted="")
     loaded: dict[Any, TryOnPipeline] = {}
@@ -200,6 +200,7 @@ def _load(arguments: argparse.Namespace, devices: list[torch.device]) -> list[Tr
             pipeline = load_pipeline(arguments.model, arguments.checkpoint, dtype, consent, networks)
         pipeline.set_progress_bar_config(disable=True)
         loaded[device] = pipeline.to(device)
+        pipeline.optimize()
     return [loaded[device] for device in devices]
 
 

@@ -32,8 +32,8 @@ def add_model(parser: Any, *, help: str, default: str | None = None) -> None:
     add_device(parser)
     parser.add_argument(
         "--dtype",
-        choices=(*DTYPE_NAMES, "auto"),
-        help="number type; auto: what the device computes fastest; default: fp16 on cuda, else fp32",
+        choices=("auto", *DTYPE_NAMES),
+        help="number type; default: auto, the fastest that the device computes well (fp32 for the bundled model)",
     )
     add_consent(parser)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
+from ..pipelines.places import BUNDLED_MODEL
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +36,14 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
-def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """The number type of a name; by default half precision on CUDA, where it pays, and float32 elsewhere."""
+def choose_dtype(name: str | None, device: torch.device, model: str | None = None) -> torch.dtype:
+    """The number type of a name; by default the fastest that suits the device.
+
+    Args:
+        name (`str`, *optional*): `fp32` and its like, or `auto`.
+        device (`torch.device`): Where to compute.
+        model (`str`, *optional*): Its place; the bundled one is so small that float32 costs it nothing.
+    """
     from ..dtypes import resolve_dtype
 
-    return resolve_dtype(name or ("fp16" if device.type == "cuda" else "fp32"), device)
+    return resolve_dtype(name or ("fp32" if model == BUNDLED_MODEL else "auto"), device)

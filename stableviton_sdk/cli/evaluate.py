@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
         pipeline = load_pipeline(
             arguments.model or DEFAULT_MODEL,
             arguments.checkpoint,
-            choose_dtype(arguments.dtype, device),
+            choose_dtype(arguments.dtype, device, arguments.model),
             consent,
             functools.partial(missing_networks, pose=None) if derive else None,
         )
@@ -163,6 +163,7 @@ def run(arguments: argparse.Namespace) -> None:
             sizes = ["{} x {}".format(*size) for size in (model_size, data.size)]
             LOGGER.warning("the model was trained at %s and paints at %s: --size sets it.", *sizes)
         pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
+        pipeline.optimize()
     refusals = _fetch_metric_weights(arguments, consent)
     networks = load_networks(arguments.metrics, arguments.feature_library, device, refusals=refusals)
     report = evaluate(

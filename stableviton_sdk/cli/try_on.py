@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
     garment = _load_garment(arguments.garment)
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
     device = choose_device(arguments.device)
-    dtype = choose_dtype(arguments.dtype, device)
+    dtype = choose_dtype(arguments.dtype, device, arguments.model)
 
     import torch
 
@@ -144,6 +144,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         pipeline.preprocessor.unload()  # its networks and the large ones need not share the memory
     pipeline.to(device, silence_dtype_warnings=True)  # PyTorch does compute fp16 on CPUs
+    pipeline.optimize()
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     options = {
         "category": arguments.category,

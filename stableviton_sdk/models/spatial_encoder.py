@@ -17,11 +17,18 @@ from .embeddings import timestep_features
 from .garment_coordinates import CoordinateMaps, GarmentCoordinates
 from .lean import encode
 from .packing import convolve
+from .refusals import TransformerOptionsMixin
 from .strict_loading import StrictLoadingMixin
 
 
 class SpatialEncoder(
-    StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin
+    StrictLoadingMixin,
+    TransformerOptionsMixin,
+    ModelMixin,
+    AttentionMixin,
+    AttentionSlicingMixin,
+    ConfigMixin,
+    PeftAdapterMixin,
 ):
     """Turns the garment's latent, beside all that the U-Net sees, into one feature map for each zero cross-attention.
 

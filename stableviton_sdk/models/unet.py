@@ -19,12 +19,21 @@ from .attention_maps import AttentionRecorder
 from .attention_slicing import AttentionSlicingMixin
 from .embeddings import timestep_features
 from .packing import convolve
+from .refusals import TransformerOptionsMixin
 from .step_cache import StepCache
 from .strict_loading import StrictLoadingMixin
 from .up_block import TryOnUpBlock2D
 
 
-class TryOnUNet(StrictLoadingMixin, ModelMixin, AttentionMixin, AttentionSlicingMixin, ConfigMixin, PeftAdapterMixin):
+class TryOnUNet(
+    StrictLoadingMixin,
+    TransformerOptionsMixin,
+    ModelMixin,
+    AttentionMixin,
+    AttentionSlicingMixin,
+    ConfigMixin,
+    PeftAdapterMixin,
+):
     """Predicts the noise of a person's latent, looking up the garment through zero cross-attention.
 
     State-dict keys equal `UNet2DConditionModel`'s plus `up_blocks.*.zero_cross_attentions.*`, so Stable Diffusion and

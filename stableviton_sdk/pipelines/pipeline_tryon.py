@@ -46,7 +46,7 @@ from ..preprocessing.garment import PreparedGarment, prepare_garment
 from ..preprocessing.inputs import TryOnInputs
 from ..preprocessing.preprocessor import PersonPreprocessor
 from . import loading
-from .acceleration import DEPTH, check_step_cache
+from .acceleration import DEPTH, check_step_cache, optimize
 from .background import with_background
 from .batches import Pairs, each, split_batch
 from .calls import Calls
@@ -292,6 +292,31 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
     def disable_vae_tiling(self) -> None:
         """Encode and decode images as a whole again."""
         loading.switch_vae(self.vae, "tiling", False)
+
+    def optimize(self) -> list[str]:
+        """Do what makes calls faster on the pipeline's device, and changes results in the last digits only.
+
+        Call it after `to`, and before offloading or layerwise casting is turned on; again when weights have moved.
+
+        Returns:
+            `list[str]`: a line on each thing that was done.
+
+        Raises:
+            `InvalidInput`: if weights are offloaded or cast during calls.
+        """
+        return optimize(self)
+
+    def compile(self, **options: Any) -> None:
+        """Compile the transformer blocks of the U-Net and the spatial encoder, for calls on a GPU.
+
+        Their first calls take long then. On a CPU it gains nothing: `optimize` does more there, and compiled blocks
+        do without it.
+
+        Args:
+            options: Of `torch.compile`.
+        """
+        for network in (self.unet, self.spatial_encoder):
+            network.compile_repeated_blocks(**options)
 
     def enable_step_cache(self, interval: int = 2, depth: int = DEPTH) -> None:
         """Compute one denoising step in `interval` in full, and of the others only the decoder's last layers.
