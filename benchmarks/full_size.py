@@ -47,16 +47,16 @@ def random_network(network: torch.nn.Module, dtype: torch.dtype, seed: int = 0) 
     offset = 0
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         tensor = tensor.data
-        if tensor.ndim > 1:
+        if not tensor.is_floating_point():
+            tensor.copy_(torch.arange(tensor.numel()).view_as(tensor))
+        elif tensor.ndim > 1:
             flat, scale = tensor.view(-1), tensor[0].numel() ** -0.5
             for part in flat.split(pool.numel()):
                 shifted = pool.roll(offset)[: part.numel()] if offset else pool[: part.numel()]
                 part.copy_(shifted).mul_(scale)
                 offset = (offset + 7919) % pool.numel()
-        elif tensor.is_floating_point():
-            tensor.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
         else:
-            tensor.copy_(torch.arange(tensor.numel()).view_as(tensor))
+            tensor.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
     return network
 
 
