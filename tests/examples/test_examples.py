@@ -1,5 +1,6 @@
 """The examples run as they are, on a pipeline small enough for it."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from PIL import Image
 from support.flat_figures import FigureAnalyzer, photo_of
 from support.tiny import mask_image, random_image, tiny_pipeline
 
+from stableviton_sdk import TryOnPipeline
 from stableviton_sdk.data.synthetic import render_pair
+from stableviton_sdk.pipelines.loading import BUNDLED
 from stableviton_sdk.preprocessing import preprocessor as preprocessor_module
 from stableviton_sdk.preprocessing.inputs import TryOnInputs
 from stableviton_sdk.preprocessing.preprocessor import PersonPreprocessor
@@ -114,3 +117,71 @@ def test_detail_shows_a_garment_before_and_after(monkeypatch, capsys):
     garment, before, after = np.split(np.asarray(Image.open("detail.png")).astype(int), 3, axis=1)
     assert garment.shape == (256, 192, 3)
     assert 0.2 < np.abs(before - after).mean() < 10
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Run one example with the bundled model, on two of its own sample images."""
+    for name in ("person", "garment"):
+        Image.open(BUNDLED / "samples" / f"{name}_1.png").convert("RGB").save(f"{name}.jpg", quality=95)
+    Image.open(BUNDLED / "samples" / "garment_2.png").convert("RGB").save("other.jpg", quality=95)
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        return runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+    return run
+
+
+def test_the_quickstart_dresses_a_photo_offline(start, capsys):
+    start("quickstart.py", "person.jpg", "garment.jpg", "--output", "result.png", "--device", "cpu")
+    assert capsys.readouterr().out == "result.png\n"
+    before, after = (np.asarray(Image.open(name)).astype(int) for name in ("person.jpg", "result.png"))
+    assert before.shape == after.shape
+    assert 0.02 < (np.abs(before - after).max(axis=2) > 20).mean() < 0.6
+
+
+def test_an_outfit_keeps_what_was_put_on_first(start, capsys):
+    start("quickstart.py", "person.jpg", "garment.jpg", "--output", "upper.png", "--device", "cpu")
+    with pytest.warns(UserWarning, match="upper"):
+        functions = start(
+            "outfit.py", "person.jpg", "garment.jpg", "other.jpg", "--output", "both.png", "--device", "cpu"
+        )
+    upper, both = (np.asarray(Image.open(name)).astype(int) for name in ("upper.png", "both.png"))
+    worn = np.asarray(functions["mask_of"](TryOnPipeline.from_bundled().prepare("person.jpg"))) > 127
+    assert (upper[worn] == both[worn]).all()
+    assert (upper != both).any()
+
+
+def test_the_ways_to_save_memory_give_one_image(start, capsys):
+    start("low_memory.py", "person.jpg", "garment.jpg", "--device", "cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["plain", "attention slicing", "VAE slicing", "group offload"]
+    assert all(int(line.split("at most ")[1].split()[0]) <= 1 for line in lines)
+
+
+def test_the_evaluation_prints_its_reports_numbers(start, capsys):
+    start("evaluate.py", "--count", "2", "--output", "rendered")
+    printed = dict(line.split(": ") for line in capsys.readouterr().out.splitlines()[-3:])
+    assert printed.keys() == {"ssim", "psnr", "ssim_region"}
+    assert 0.5 < float(printed["ssim_region"]) < float(printed["ssim"]) < 1
+
+
+@pytest.mark.slow
+def test_fine_tuning_trains_adapters_and_compares(start, capsys):
+    start("fine_tune.py", "--steps", "2", "--rank", "2", "--output", "mine")
+    assert capsys.readouterr().out.splitlines()[-1] == "mine/comparison.png"
+    assert Image.open("mine/comparison.png").height >= 512
+    pipe = TryOnPipeline.from_bundled()
+    pipe.load_lora_weights("mine")
+    assert pipe.get_active_adapters()
+
+
+def test_the_notebook_runs_from_top_to_bottom():
+    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 6
+    names = {}
+    for source in code:
+        exec(compile(source, "notebook.ipynb", "exec"), names)
+    assert names["out"].images[0].size == names["person"].size
