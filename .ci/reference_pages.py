@@ -21,7 +21,14 @@ from stableviton_sdk.files import write_text_atomically
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-INDENT = "    "
+NOT_EXECUTED = {
+    "app": "goes on until it is interrupted",
+    "try-on": "the first one asks for consent to a download",
+    "prepare": "needs the networks for photos",
+    "convert": "needs the authors' checkpoint",
+    "train": "needs the VITON-HD data set",
+    "evaluate": "needs the VITON-HD data set",
+}
 
 
 def main() -> None:
@@ -70,7 +77,7 @@ def commands_page() -> str:
             lines.append(f"| {signature(action)} | {escaped(description(action))} |")
         lines.append("")
         if command.epilog:
-            lines += [*examples(command.epilog), ""]
+            lines += [*examples(name, command.epilog), ""]
     return "\n".join(lines)
 
 
@@ -100,11 +107,11 @@ def description(action: argparse.Action) -> str:
     return sentence((action.help or "") % {**values, "default": action.default})
 
 
-def examples(epilog: str) -> list[str]:
-    """The examples at the end of a command's help, one a line."""
-    lines = [line.strip() for line in epilog.splitlines() if line.strip()]
-    code = [line for line in lines if line.startswith("stableviton ")]
-    return ["```bash", *code, "```"] if code else [" ".join(lines)]
+def examples(name: str, epilog: str) -> list[str]:
+    """The examples at the end of a command's help, a line each; why they can't be executed, where they can't."""
+    code = [line.strip() for line in epilog.splitlines()[1:]]
+    reason = [f'<!-- skip: next "{NOT_EXECUTED[name]}" -->'] if name in NOT_EXECUTED else []
+    return [*reason, "```bash", *code, "```"]
 
 
 def configuration_page() -> str:

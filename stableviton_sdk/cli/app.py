@@ -28,6 +28,10 @@ PORT = 8000
 TOKEN_VARIABLE = "STABLEVITON_TOKEN"
 MIN_TOKEN = 16  # characters
 NEW_TOKEN = "new"
+EXAMPLES = (
+    "stableviton app --open",
+    "stableviton app --model converted/ --host 0.0.0.0 --token new",
+)
 
 
 def add_parser(commands: Any, **options: Any) -> None:

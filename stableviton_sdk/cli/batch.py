@@ -31,6 +31,11 @@ USAGE = """%(prog)s PAIRS --output DIR [options]
        %(prog)s --persons FOLDER --garments FOLDER (--cross | --zip) --output DIR [options]
        %(prog)s --status DIR [--sheet FILE] [--json]"""
 ENGINE_OPTIONS = {"local": ("workers", "device"), "ray": ("actors", "gpus_per_actor", "cpus_per_actor", "address")}
+EXAMPLES = (
+    "stableviton batch pairs.csv --output results/ --model bundled",
+    "stableviton batch --persons persons/ --garments garments/ --cross --output crossed/ --model bundled",
+    "stableviton batch --status results/",
+)
 
 
 def add_parser(commands: Any, **options: Any) -> None:

@@ -15,6 +15,7 @@ from ..errors import InvalidInput, shortened
 
 if TYPE_CHECKING:
     from ..conversion import ConversionReport
+EXAMPLES = ("stableviton convert VITONHD.ckpt converted/ --dtype fp16",)
 
 
 def add_parser(commands: Any, **options: Any) -> None:

@@ -12,6 +12,10 @@ from .messages import progress_bars_only_on_tty
 
 SAMPLES = Path(__file__).parents[1] / "bundled" / "samples"
 OUTPUT = "demo.png"
+EXAMPLES = (
+    "stableviton demo --output result.png --sheet sheet.png",
+    "stableviton demo --person person.jpg --garment garment.jpg --output result.png",
+)
 
 
 def add_parser(commands: Any, **options: Any) -> None:

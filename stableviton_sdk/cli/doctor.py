@@ -7,6 +7,10 @@ from typing import Any
 
 MARKS = {"ok": "ok", "note": "--", "warning": "!!", "broken": "XX"}
 BROKEN = 1
+EXAMPLES = (
+    "stableviton doctor",
+    "stableviton doctor --json",
+)
 
 
 def add_parser(commands: Any, **options: Any) -> None:
@@ -15,7 +19,6 @@ def add_parser(commands: Any, **options: Any) -> None:
         help="look over packages, devices, memory, caches and weights, and say how to mend what is broken",
         description="Look over packages, devices, memory, caches and weights. Nothing is downloaded or written. The "
         "output can be pasted into a report as it is. Exit status 1 if something is broken.",
-        epilog="example: stableviton doctor --json | jq '.findings[] | select(.status == \"broken\")'",
         **options,
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -58,5 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--traceback", action="store_true", help="show where an error came from, to report it")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for command in COMMANDS:
-        command.add_parser(commands, parents=[shared])
+        epilog = "\n  ".join(["examples:", *command.EXAMPLES])
+        command.add_parser(commands, parents=[shared], formatter_class=_HelpFormatter, epilog=epilog)
     return parser
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps paragraphs, and leaves the lines of the examples at the end as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)

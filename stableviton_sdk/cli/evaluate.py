@@ -26,6 +26,11 @@ LOGGER = logging.getLogger(__name__)
 USAGE = """%(prog)s DATA --output FOLDER [--model PLACE] [options]
        %(prog)s DATA --output FOLDER --results FOLDER [options]
        %(prog)s --compare A.json B.json"""
+EXAMPLES = (
+    "stableviton evaluate VITON-HD --setting unpaired --output runs/unpaired",
+    "stableviton evaluate synthetic --setting unpaired --model bundled --limit 4 --output runs/rendered",
+    "stableviton evaluate --compare runs/a/report.json runs/b/report.json",
+)
 
 
 def add_parser(commands: Any, **options: Any) -> None:

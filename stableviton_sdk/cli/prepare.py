@@ -10,6 +10,8 @@ from .arguments import add_consent, add_device, add_preparation, given_preparati
 from .consent import Consent, missing_networks
 from .device import choose_device
 
+EXAMPLES = ("stableviton prepare person.jpg --output prepared/",)
+
 
 def add_parser(commands: Any, **options: Any) -> None:
     parser = commands.add_parser(

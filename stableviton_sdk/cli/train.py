@@ -8,6 +8,11 @@ from typing import Any
 from ..errors import InvalidInput
 from ..training import CONFIGS
 
+EXAMPLES = (
+    "stableviton train viton-hd-base --data-root VITON-HD",
+    "stableviton train mine.yaml",
+)
+
 
 def add_parser(commands: Any, **options: Any) -> None:
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))

@@ -35,6 +35,11 @@ ALL, PARSING = "", "human_parsing"
 MAPS = ("mask", "agnostic", "densepose")
 USAGE = """%(prog)s PERSON GARMENT --output FILE [options]
        %(prog)s --inputs FOLDER GARMENT --output FILE [options]"""
+EXAMPLES = (
+    "stableviton try-on person.jpg garment.jpg --output result.png",
+    "stableviton try-on person.jpg garment.jpg --output result.png --model bundled --detail 1",
+    "stableviton try-on --inputs prepared/ garment.jpg --output result.png --quality fast",
+)
 
 
 def add_parser(commands: Any, **options: Any) -> None:

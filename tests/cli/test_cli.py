@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support.stand_ins import ARCHITECTURE, write_checkpoint
 
 import stableviton_sdk
 from stableviton_sdk import choices
-from stableviton_sdk.cli.entry import main
+from stableviton_sdk.cli.entry import COMMANDS, build_parser, main
 from stableviton_sdk.data.synthetic.style import STYLES
 from stableviton_sdk.dtypes import DTYPES
 from stableviton_sdk.evaluation.metric_networks import INCEPTION
@@ -140,3 +141,20 @@ def test_progress_is_drawn_on_a_terminal_only(stand_in_checkpoint, capsys, monke
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert main(["convert", str(stand_in_checkpoint), "again", *options]) == 0
     assert "Converting" in capsys.readouterr().err
+
+
+def test_every_commands_help_ends_with_examples_that_its_parser_takes():
+    parser = build_parser()
+    for command in COMMANDS:
+        for line in command.EXAMPLES:
+            words = shlex.split(line)
+            assert words[0] == "stableviton"
+            assert parser.parse_args(words[1:]).run == command.run, line
+
+
+def test_shell_completion_comes_from_the_parser():
+    shtab = pytest.importorskip("shtab", reason="completion is printed by shtab")
+    for shell in ("bash", "zsh"):
+        script = shtab.complete(build_parser(), shell=shell)
+        assert "try-on" in script
+        assert "--mask-dilation" in script

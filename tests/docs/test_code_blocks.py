@@ -69,6 +69,7 @@ def workplace(tmp_path, monkeypatch):
         Path(folder).mkdir()
         for number in (1, 2):
             shutil.copy(samples / f"{kind}_{number}.png", f"{folder}/{number}.png")
+    Path("pairs.csv").write_text("person,garment\nperson.jpg,garment.jpg\nother-person.jpg,other-garment.jpg\n")
     monkeypatch.delitem(KNOWN_REPOS, AUTHORS)
     with served_hub(tmp_path / "home") as hub:
         hub.commit_folder(AUTHORS, BUNDLED)
