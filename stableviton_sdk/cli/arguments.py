@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -107,58 +107,42 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def parse_share(text: str) -> float:
-    """A number from 0 to 1; errors are for argparse."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return share
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Reader of a whole number from `low` to `high`, for argparse's `type`."""
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else -1
+        if number < low or (high is not None and number > high):
+            upper = "" if high is None else f" to {high}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low}{upper}")
+        return number
+
+    return read
 
 
-def parse_count(text: str) -> int:
-    """A whole number from 1; errors are for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
+def number_from_0(high: float | None = None, *, hint: str = "") -> Callable[[str], float]:
+    """Reader of a finite number from 0 to `high`, for argparse's `type`; `hint` ends its error."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < float("inf") or (high is not None and number > high):
+            upper = "" if high is None else f" to {high:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0{upper}{hint}")
+        return number
+
+    return read
 
 
-def parse_steps(text: str) -> int:
-    """A number of denoising steps; errors are for argparse."""
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
-    return int(text)
-
-
-def parse_seed(text: str) -> int:
-    """A seed; errors are for argparse."""
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
-    return int(text)
-
-
-def parse_number(text: str) -> float:
-    """A number from 0; errors are for argparse."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-    return number
-
-
-def parse_guidance(text: str) -> float:
-    """A guidance scale; errors are for argparse."""
-    try:
-        scale = float(text)
-    except ValueError:
-        scale = -1.0
-    if not 0 <= scale < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 (1 turns guidance off)")
-    return scale
+parse_share = number_from_0(1)
+parse_number = number_from_0()
+parse_guidance = number_from_0(hint=" (1 turns guidance off)")
+parse_count = whole_number(1)
+parse_count_or_zero = whole_number(0)
+parse_steps = whole_number(1, 1000)
+parse_seed = whole_number(0, 2**63 - 1)
 
 
 def check_outputs(

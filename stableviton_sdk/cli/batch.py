@@ -15,7 +15,9 @@ from .arguments import (
     add_model,
     add_quality,
     parse_count,
+    parse_count_or_zero,
     parse_guidance,
+    parse_number,
     parse_seed,
     parse_share,
     parse_steps,
@@ -97,7 +99,9 @@ def add_parser(commands: Any, **options: Any) -> None:
     running.add_argument(
         "--redo", action="store_true", help="make images again that are of other settings, or whose row has changed"
     )
-    running.add_argument("--max-errors", type=parse_number, metavar="N", help="stop when more rows than this failed")
+    running.add_argument(
+        "--max-errors", type=parse_count_or_zero, metavar="N", help="stop when more rows than this failed"
+    )
     running.add_argument("--json", action="store_true", help="progress and result as JSON lines")
     running.add_argument(
         "--threads", type=parse_count, metavar="N", help="threads of each process; default: the cores, shared out"
@@ -113,8 +117,8 @@ def add_parser(commands: Any, **options: Any) -> None:
     )
     engine.add_argument("--workers", type=parse_count, metavar="N", help="local: processes on each device (1)")
     engine.add_argument("--actors", type=parse_count, metavar="N", help="ray: processes (1)")
-    engine.add_argument("--gpus-per-actor", type=parse_amount, metavar="X", help="ray: 1, or a share of one (0)")
-    engine.add_argument("--cpus-per-actor", type=parse_amount, metavar="X", help="ray: in Ray's books (0.5)")
+    engine.add_argument("--gpus-per-actor", type=parse_number, metavar="X", help="ray: 1, or a share of one (0)")
+    engine.add_argument("--cpus-per-actor", type=parse_number, metavar="X", help="ray: in Ray's books (0.5)")
     engine.add_argument(
         "--address", metavar="HOST:PORT", help="ray: a running cluster, or auto; default: one of its own"
     )
@@ -127,24 +131,6 @@ def add_parser(commands: Any, **options: Any) -> None:
         "machine of a cluster needs it",
     )
     parser.set_defaults(run=run, usage_error=parser.error, default_of=parser.get_default)
-
-
-def parse_number(text: str) -> int:
-    """A whole number from 0; errors are for argparse."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def parse_amount(text: str) -> float:
-    """A number from 0; errors are for argparse."""
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-    return amount
 
 
 def run(arguments: argparse.Namespace) -> None:

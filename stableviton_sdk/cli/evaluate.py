@@ -83,11 +83,13 @@ def add_parser(commands: Any, **options: Any) -> None:
         "--steps", type=parse_steps, metavar="N", help="denoising steps; default: as many as the quality has"
     )
     painting.add_argument("--guidance-scale", type=parse_guidance, metavar="X", help="1 turns guidance off (1.0)")
-    painting.add_argument("--start", choices=INIT_FROM, help="what is noised (agnostic)")
+    painting.add_argument("--init-from", choices=INIT_FROM, help="what is noised (agnostic)")
     painting.add_argument("--seed", type=parse_seed, metavar="N", help="of the noise, with each pair's name (0)")
     painting.add_argument("--batch-size", type=parse_count, metavar="N", help="pairs at once (1)")
     painting.add_argument("--detail", type=parse_share, metavar="X", help="as for try-on; default: the model's own")
-    painting.add_argument("--no-repaint", action="store_true", help="keep all that the network painted")
+    painting.add_argument(
+        "--no-paste-back", action="store_true", help="keep all that the network painted, also outside the mask"
+    )
 
     model = parser.add_argument_group("model")
     model.add_argument("--results", metavar="FOLDER", help="measure these images, PERSON_GARMENT.png or PERSON.png")
@@ -218,12 +220,9 @@ def _open_data(arguments: argparse.Namespace, model_size: tuple[int, int] | None
 
 def _painting_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Those that were given."""
-    names = {name: name for name in ("quality", "steps", "guidance_scale", "seed", "batch_size", "detail")} | {
-        "init_from": "start"
-    }
-    given = {name: getattr(arguments, option) for name, option in names.items()}
-    given = {name: value for name, value in given.items() if value is not None}
-    return given | ({"paste_back": False} if arguments.no_repaint else {})
+    names = ("quality", "steps", "guidance_scale", "init_from", "seed", "batch_size", "detail")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    return given | ({"paste_back": False} if arguments.no_paste_back else {})
 
 
 def _fetch_metric_weights(arguments: argparse.Namespace, consent: Consent) -> dict[str, str]:
