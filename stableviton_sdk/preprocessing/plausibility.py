@@ -179,7 +179,7 @@ def check_garment(garment: Image.Image, *, name: str = "garment") -> None:
 
 def _sample(image: Image.Image, proportions: tuple[int, int]) -> np.ndarray:
     """Pixels of an image at a size of these proportions, int, (H, W, 3); none are mixed, so that colours stay."""
-    scale = SIDE / max(proportions)
+    scale = min(1.0, SIDE / max(proportions))
     size = (max(1, round(proportions[0] * scale)), max(1, round(proportions[1] * scale)))
     return np.asarray(image.resize(size, Image.Resampling.NEAREST).convert("RGB")).astype(np.int32)
 
