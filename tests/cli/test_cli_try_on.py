@@ -94,6 +94,7 @@ def test_a_quality_arrives_at_the_pipeline(tiny_folder, files):
     assert abs(np.asarray(Image.open("fast.png")).astype(int) - np.asarray(expected)).max() <= 1
 
 
+@pytest.mark.slow
 def test_half_precision_works_on_a_cpu_without_being_called_impossible(tiny_folder, files, capsys):
     heard = []
     handler = logging.Handler()

@@ -203,6 +203,7 @@ def test_styles_take_turns_in_one_data_set():
         SyntheticDataset(6, style=["photo", "cubist"])
 
 
+@pytest.mark.slow
 def test_derived_maps_come_from_the_person_in_the_garment_that_is_not_shown():
     true = SyntheticDataset(2, seed=4, style="studio", garments="both")
     derived = SyntheticDataset(2, seed=4, style="studio", garments="both", derived=1.0)

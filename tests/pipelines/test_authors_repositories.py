@@ -16,6 +16,7 @@ from stableviton_sdk.hub import download as sdk_hub
 from stableviton_sdk.hub.known_repos import KNOWN_REPOS, Checkpoint, KnownRepo
 
 
+@pytest.mark.slow
 def test_the_authors_repositories_load_by_name_and_their_checkpoint_can_be_picked(loaded_authors, converted):
     local = TryOnPipeline.from_pretrained(converted)
     default = TryOnPipeline.from_pretrained(AUTHORS, architecture=ARCHITECTURE)

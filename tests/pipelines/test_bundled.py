@@ -65,6 +65,7 @@ def test_it_beats_a_silhouette_less_fill_and_gets_the_garments_colour_right(pipe
     assert np.mean(colours) < 9
 
 
+@pytest.mark.slow
 def test_attention_looks_where_the_garment_is_worn_from(pipe):
     report = measure_correspondence(pipe, SyntheticDataset(8, seed=UNSEEN), steps=2, setting="unpaired")
     best = report.blocks[report.best_block]
@@ -111,6 +112,7 @@ def test_the_demo_runs_offline_in_a_process_of_its_own(tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 3 * person.width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["demo", "try-on"])
 def test_commands_bring_the_bundled_models_detail_unless_another_is_asked_for(tmp_path, capsys, command):
     images = [str(SAMPLES / "person_1.png"), str(SAMPLES / "garment_1.png")]
@@ -126,6 +128,7 @@ def test_commands_bring_the_bundled_models_detail_unless_another_is_asked_for(tm
     assert np.abs(drawn["own"] - drawn["none"]).max() > 20
 
 
+@pytest.mark.slow
 def test_the_demo_takes_other_images_and_the_same_seed_gives_the_same_one(tmp_path, capsys):
     outputs = [tmp_path / f"{name}.png" for name in ("first", "again", "other")]
     images = ["--person", str(SAMPLES / "person_2.png"), "--garment", str(SAMPLES / "garment_2.png")]

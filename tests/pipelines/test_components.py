@@ -38,6 +38,7 @@ def refusal(scheduler: SchedulerMixin) -> str | None:
     return None
 
 
+@pytest.mark.slow
 def test_every_scheduler_of_diffusers_works_or_is_refused_by_name():
     pipeline = tiny_pipeline()
     config = pipeline.scheduler.config
@@ -89,6 +90,7 @@ def test_a_scheduler_set_to_flow_matching_is_refused(options, expected):
         pipeline(**call_arguments())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, wanted",
     [

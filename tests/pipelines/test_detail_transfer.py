@@ -42,6 +42,7 @@ def test_the_bundled_weights_bring_detail_by_themselves_and_other_weights_do_not
     assert np.array_equal(np.asarray(dress_as_rendered(plain, sample, num_inference_steps=1).images[0]), without)
 
 
+@pytest.mark.slow
 def test_detail_makes_worn_garments_more_like_the_truth(pipe):
     gains = []
     for number in range(6):

@@ -65,6 +65,7 @@ torch.save(pipeline(**call_arguments(height=32, width=24)).images, target)
 """
 
 
+@pytest.mark.slow
 def test_adapters_that_a_training_wrote_give_its_image_in_a_fresh_process(trained, tmp_path):
     folder, base = trained
     tests = Path(__file__).parents[1]
@@ -120,6 +121,7 @@ def test_adapters_come_from_the_hub(hub, tmp_path):
         tiny_pipeline().load_lora_weights("me/lora", weight_name="other.safetensors")
 
 
+@pytest.mark.slow
 def test_fused_and_unfused_adapters_give_the_same_image():
     pipeline = adapted_pipeline()
     expected = image(pipeline)
@@ -179,6 +181,7 @@ def test_a_pickle_is_written_only_of_adapters_whose_scale_it_can_hold(tmp_path):
     assert torch.equal(image(other), image(pipeline))
 
 
+@pytest.mark.slow
 def test_several_adapters_are_weighed_and_chosen(tmp_path):
     both, unet_only = adapted_pipeline(), adapted_pipeline("other", networks=("unet",))
     both.save_lora_weights(tmp_path / "both")

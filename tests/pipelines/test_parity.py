@@ -84,6 +84,7 @@ def test_the_conditioning_tensor_equals_the_originals(stand_in_pipeline, theirs,
     assert largest(conditioning, theirs["first_stage_cond"]) <= 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("branch", ["conditional", "unconditional"])
 @pytest.mark.parametrize("timestep", [981, 501, 21])
 @torch.no_grad()

@@ -65,6 +65,7 @@ def expected():
 # --- the network ---
 
 
+@pytest.mark.slow
 def test_feature_pyramid_equals_the_originals(features, expected):
     for level, feature in zip("23456", features, strict=True):
         statistics = torch.stack((feature.mean(), feature.std()))

@@ -79,6 +79,7 @@ def test_folders_saved_under_the_analyzers_former_name_load(preprocessor, tmp_pa
     np.testing.assert_array_equal(loaded.analyzer()(image).parsing, preprocessor.analyzer()(image).parsing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style, bars", [("studio", STUDIO_BARS), ("shifted", SHIFTED_BARS)])
 def test_unseen_figures_are_read_as_well_as_measured(preprocessor, style, bars):
     score = BodyScore(preprocessor)
@@ -155,6 +156,7 @@ def place_mask(sample, size):
     return mask
 
 
+@pytest.mark.slow
 def test_images_without_anybody_are_refused(preprocessor, analyzer, sample):
     rng = np.random.default_rng(0)
     empty = [

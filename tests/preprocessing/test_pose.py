@@ -147,6 +147,7 @@ IMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
 def test_a_figures_joints_come_back_as_body_25_in_image_pixels(image):
     size, box, radius, names = image
@@ -272,6 +273,7 @@ def random_network(tmp_path_factory):
     path.unlink()  # 209 MB
 
 
+@pytest.mark.slow
 def test_released_weights_are_loaded_whole(random_network):
     network, path = random_network
     state = torch.random.get_rng_state()

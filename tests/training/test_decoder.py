@@ -112,6 +112,7 @@ def test_clean_crops_count_everywhere_and_painted_ones_in_the_mask(pipe, painted
     )
 
 
+@pytest.mark.slow
 def test_training_decodes_what_is_painted_better_and_encodes_as_before(tmp_path):
     config = options(tmp_path)
     trained = PatchAutoencoder.from_pretrained(train_decoder(config, progress=False))

@@ -67,6 +67,7 @@ def authors_step(stand_in_pipeline):
     return fixture, recorder, noise, theirs["noise"].repeat(2, 1, 1, 1)
 
 
+@pytest.mark.slow
 def test_total_variation_equals_the_authors_without_a_map(authors_step, monkeypatch):
     fixture, recorder, prediction, _ = authors_step
     monkeypatch.setattr(attention_maps, "attention_map", None)

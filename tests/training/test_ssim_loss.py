@@ -133,6 +133,7 @@ def test_the_decoders_training_counts_it_too():
     assert float(unweighted["squared"]) == pytest.approx(float(error.square().mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_memory_estimate_counts_the_autoencoders_part(tmp_path):
     pipeline = velocity_pipeline()
     networks = (pipeline.unet, pipeline.spatial_encoder, pipeline.garment_encoder)

@@ -122,6 +122,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path):
     assert all(torch.allclose(finals[0][key], finals[1][key], atol=1e-6) for key in finals[0])
 
 
+@pytest.mark.slow
 def test_training_learns_the_pairs(tmp_path):
     config = config_of(
         tmp_path / "run",
