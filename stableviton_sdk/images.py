@@ -257,7 +257,12 @@ def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """A mask (mode L) scaled to a size (width, height), exactly 0 or 255; the same mask if it has that size."""
     if mask.size == size:
         return mask
-    return mask.resize(size, Image.Resampling.BILINEAR).point(lambda value: 255 if value >= 128 else 0)
+    return binarize(mask.resize(size, Image.Resampling.BILINEAR))
+
+
+def binarize(mask: Image.Image) -> Image.Image:
+    """A mask (mode L) that is exactly 0 or 255: 255 from 128."""
+    return mask.point([0] * 128 + [255] * 128)
 
 
 @functools.cache

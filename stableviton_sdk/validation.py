@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Collection
 from typing import Any, TypeGuard
@@ -31,7 +32,9 @@ def is_whole_number(value: Any) -> TypeGuard[int]:
     return isinstance(value, (numbers.Integral, np.integer)) and not isinstance(value, bool)
 
 
-def is_number(value: Any, low: float = -np.inf, high: float = np.inf) -> TypeGuard[float]:
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> TypeGuard[float]:
     """Whether a value is a finite real number in [low, high]; `True` and `False` are none."""
-    real = isinstance(value, (numbers.Real, np.number)) and not isinstance(value, bool)
-    return real and bool(np.isfinite(value)) and low <= value <= high
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    number = float(value)
+    return math.isfinite(number) and low <= number <= high

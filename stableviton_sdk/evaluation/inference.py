@@ -187,7 +187,7 @@ def _generate_batch(
         raise InvalidInput(f"{shortened([pair.name for pair, _ in ready])}: {error}") from error
     for (pair, inputs), image in zip(ready, images, strict=True):
         if pair.mask is None:
-            save_atomically(_mask_of(inputs), mask_path(folder, pair.name))
+            save_atomically(inputs.photo_mask(), mask_path(folder, pair.name))
         save_atomically(image, image_path(folder, pair.name))
 
 
@@ -209,11 +209,3 @@ def _prepare(pipeline: TryOnPipeline, pair: EvalPair) -> TryOnInputs:
         given = {"mask": pair.mask, "densepose": pair.densepose}
         return inputs.replace(**{name: image for name, image in given.items() if image is not None})
     return TryOnInputs.from_maps(pair.person, mask=pair.mask, densepose=pair.densepose, agnostic=pair.agnostic)
-
-
-def _mask_of(inputs: TryOnInputs) -> Image.Image:
-    """A derived mask, of the whole photo."""
-    patch, corner = inputs.frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
-    mask = Image.new("L", inputs.photo.size, 0)
-    mask.paste(patch.point(lambda value: 255 if value >= 128 else 0), corner)
-    return mask

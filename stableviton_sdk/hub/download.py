@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidInput, WeightsUnavailable
-from ..files import format_bytes
+from ..files import file_sha256, format_bytes
 from .errors import as_sdk_error, can_use_cache
 from .known_repos import KNOWN_REPOS
 from .layout import SAFE, missing_file, read_index, refuse_incomplete, select_files
@@ -262,11 +262,7 @@ def fetch_folder(
 
 def content_id(path: Path) -> str:
     """What identifies a cached file's content: its etag, or where the cache has no links its sha256."""
-    name = _blob_name(path)
-    if name is None:
-        with path.open("rb") as stream:
-            name = hashlib.file_digest(stream, "sha256").hexdigest()
-    return name
+    return _blob_name(path) or file_sha256(path)
 
 
 def check_space(folder: Path, needed: float, what: str) -> None:

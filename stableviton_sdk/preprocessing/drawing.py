@@ -7,6 +7,7 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from ..images import binarize
 from .joints import BONES
 from .labels import CIHP
 
@@ -40,11 +41,11 @@ def tint(image: Image.Image, mask: Image.Image, colour: tuple[int, int, int] = (
         mask (`PIL.Image.Image`): Mode 1 or L, of any size; 128 and more = marked.
         colour (`tuple[int, int, int]`, *optional*, defaults to `(230, 30, 60)`): Colour of the mask, RGB.
     """
-    marked = mask.convert("L").point(lambda value: 255 if value >= 128 else 0)
+    marked = binarize(mask.convert("L"))
     if marked.size != image.size:
         marked = marked.resize(image.size, Image.Resampling.NEAREST)
     tinted = image.copy()
-    tinted.paste(colour, (0, 0), marked.point(lambda value: value * 115 // 255))
+    tinted.paste(colour, (0, 0), marked.point([value * 115 // 255 for value in range(256)]))
     edge = np.asarray(marked) != np.asarray(marked.filter(ImageFilter.MinFilter(3)))
     tinted.paste((255, 255, 255), (0, 0), Image.fromarray(edge))
     return tinted

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidInput
-from ..images import MAX_PIXELS, ImageLike, load_image, load_mask, load_photo, resize, resize_mask
+from ..images import MAX_PIXELS, ImageLike, binarize, load_image, load_mask, load_photo, resize, resize_mask
 from .contact_sheet import draw_contact_sheet
 from .encodings import Encodings
 from .frame import Frame, choose_frame, same_aspect
@@ -204,6 +204,13 @@ class TryOnInputs:
             check_person(inputs.frame_person, inputs.frame_densepose, parsing=inputs.parsing)
         return inputs
 
+    def photo_mask(self) -> Image.Image:
+        """The mask of the whole photo, mode L, 0 or 255, at the photo's size."""
+        patch, corner = self.frame.uncrop(self.frame_mask, resample=Image.Resampling.BILINEAR)
+        mask = Image.new("L", self.photo.size)
+        mask.paste(binarize(patch), corner)
+        return mask
+
     def to_image(self) -> Image.Image:
         """A labelled contact sheet: photo and frame, person, mask, agnostic image, DensePose, parse and joints."""
         return draw_contact_sheet(
@@ -318,7 +325,7 @@ def _crop_map(frame: Frame, name: str, image: Image.Image) -> Image.Image:
     if name == "mask":
         # kept at its own resolution: the paste-back follows a hand-drawn mask to the photo's pixel
         framed = frame.crop(image, resample=Image.Resampling.BILINEAR, fill=0)
-        return framed.point(lambda value: 255 if value >= 128 else 0)
+        return binarize(framed)
     if name == "densepose":
         return frame.crop(image, resample=Image.Resampling.BILINEAR, fill=(0, 0, 0))
     return frame.crop(image)

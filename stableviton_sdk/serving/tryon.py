@@ -228,10 +228,7 @@ class PrepareWork:
         with collect_warnings() as warnings:
             inputs = pipeline.prepare_persons(self.person, mask=self.mask, category=self.category)[0]
         running.check()
-        framed, corner = inputs.frame.uncrop(inputs.frame_mask, resample=Image.Resampling.BILINEAR)
-        mask = Image.new("L", inputs.photo.size)
-        mask.paste(framed.point(lambda value: 255 if value >= 128 else 0), corner)
-        return PrepareResult(mask, warnings)
+        return PrepareResult(inputs.photo_mask(), warnings)
 
 
 @dataclass(frozen=True, eq=False)
