@@ -41,7 +41,8 @@ def folder_entries(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.lower() not in FILE_MANAGER_FILES)
+    # macOS writes a "._" companion of each of its files on disks of other systems
+    return sorted(path for path in folder.iterdir() if path.name.lower().removeprefix("._") not in FILE_MANAGER_FILES)
 
 
 def format_bytes(size: float) -> str:

@@ -189,7 +189,7 @@ def test_what_a_killed_process_left_is_removed_and_what_it_moved_away_comes_back
     assert contents(tmp_path) == {"saved/note": "old"}
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", "Desktop.ini", "thumbs.db"])
+@pytest.mark.parametrize("name", [".DS_Store", "._.DS_Store", "Thumbs.db", "desktop.ini", "Desktop.ini", "thumbs.db"])
 def test_what_file_managers_leave_in_a_folder_does_not_count(tmp_path, name):
     folder = tmp_path / "folder"
     check_new_folder(folder)
