@@ -101,8 +101,10 @@ def _load_pickle(path: Path) -> Any:
         except pickle.UnpicklingError:
             # foreign objects (Lightning, OmegaConf) stand beside the tensors: leave them out
             return torch.load(path, map_location="cpu", mmap=zipped, weights_only=False, pickle_module=inert_pickle())
-    except MemoryError:
-        raise
+    except MemoryError as error:  # also for a damaged length
+        raise IncompatibleCheckpoint(
+            f"{path} is damaged, or larger than the memory there is: download it again, or free some memory."
+        ) from error
     except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # this one is a seek in a file cut short
             raise
