@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
     devices = _choose_devices(arguments.device, arguments.workers)
     listener = server.listen(arguments.host, arguments.port)  # before the long loading
     try:
-        pipelines = _load(arguments, devices)
+        pipelines = load_pipelines(arguments, devices)
         checkpoint_file = arguments.model if os.path.isfile(arguments.model) else None
         options = api.ServiceOptions(
             access=Access(
@@ -191,7 +191,7 @@ def _choose_devices(name: str | None, workers: int) -> list[torch.device]:
     return [torch.device("cuda", number) for number in range(workers)]
 
 
-def _load(arguments: argparse.Namespace, devices: list[torch.device]) -> list[TryOnPipeline]:
+def load_pipelines(arguments: argparse.Namespace, devices: list[torch.device]) -> list[TryOnPipeline]:
     """A pipeline for each worker; workers of one device share theirs."""
     dtype = choose_dtype(arguments.dtype, devices[0], arguments.model)
     consent = Consent(arguments.yes)

@@ -1,5 +1,6 @@
 """`stableviton app`: what it refuses, and the process from its first line to Ctrl-C."""
 
+import argparse
 import os
 import signal
 import socket
@@ -7,10 +8,12 @@ import sys
 
 import httpx
 import pytest
+import torch
 from support.command_line import refusal, refuse_to_load, usage_error
-from support.service import images, wait_until
+from support.service import SAMPLES, images, wait_until
 
 from benchmarks.app_process import running_app
+from stableviton_sdk.cli.app import load_pipelines
 from stableviton_sdk.cli.entry import main
 
 
@@ -53,6 +56,17 @@ def test_without_its_packages_it_names_the_extra(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "stableviton_sdk.serving.server", raising=False)
     monkeypatch.delattr("stableviton_sdk.serving.server", raising=False)
     assert "pip install 'stableviton-sdk[app]'" in refusal(capsys, app())
+
+
+def test_every_device_gets_a_pipeline_of_its_own_and_its_workers_share_it():
+    arguments = argparse.Namespace(model="bundled", checkpoint=None, dtype=None, yes=False)
+    first, second = torch.device("cpu"), torch.device("cpu", 0)
+    pipelines = load_pipelines(arguments, [first, second, first])
+    assert pipelines[0] is pipelines[2] is not pipelines[1]
+    assert pipelines[0].unet is not pipelines[1].unet
+    sources = SAMPLES / "person_1.png", SAMPLES / "garment_1.png"
+    images = [made(*sources, generator=torch.Generator().manual_seed(0)).images[0] for made in pipelines[:2]]
+    assert images[0].tobytes() == images[1].tobytes()
 
 
 @pytest.mark.slow

@@ -150,6 +150,26 @@ def test_a_prepared_mask_has_the_photos_size_as_it_is_displayed(client):
     np.testing.assert_array_equal(mask, upright)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "HEIF", "TIFF", "AVIF", "GIF", "BMP"])
+def test_photos_of_every_known_kind_are_read(client, format):
+    file = io.BytesIO()
+    if format == "HEIF":
+        pillow_heif = pytest.importorskip("pillow_heif", reason="HEIC files need pillow-heif")
+        pillow_heif.from_pillow(person()).save(file, quality=90)
+    else:
+        person().save(file, format)
+    prepared = client.post("/v1/prepare", files={"person": ("IMG_1.heic", file.getvalue(), "text/plain")}).json()
+    assert (prepared["width"], prepared["height"]) == (192, 256)
+
+
+def test_a_cut_out_photo_keeps_its_transparency(client):
+    cut_out = person().convert("RGBA")
+    cut_out.putalpha(Image.linear_gradient("L").resize(cut_out.size).point(lambda value: max(value, 40)))
+    made = submit(client, images(person=png(cut_out)))
+    assert finished(client, made)["status"] == "done"
+    assert result(client, made).getchannel("A").tobytes() == cut_out.getchannel("A").tobytes()
+
+
 def test_warnings_go_to_the_one_whose_image_is_doubtful(client):
     misplaced = np.zeros((256, 192), np.uint8)
     misplaced[:8, :8] = 255
