@@ -33,7 +33,6 @@ from stableviton_sdk.provenance import read_settings
 
 SEEDS = 3
 TURNS = (0, 40, 80, 120, 160, 200)  # of the garments' hues, of 256
-ENDED = ("done", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -148,14 +147,12 @@ def _ask(client: httpx.Client, case: Case, report: Report, chance: random.Random
             break
         if answer.status_code != 429:
             return f"{answer.status_code}: {answer.text[:200]}"
-        time.sleep(min(5.0, float(answer.headers.get("retry-after", 1))) * chance.uniform(0.5, 1.5))
+        time.sleep(float(answer.headers.get("retry-after", 1)) * chance.uniform(0.5, 1.5))
     address = answer.headers["location"]
-    while (job := client.get(address).json()).get("status") not in ENDED:
-        if "error" in job and "status" not in job:
-            return f"it was forgotten: {job}"
-        time.sleep(0.3)
-    if job["status"] != "done":
-        return f"it ended as {job}"
+    with client.stream("GET", f"{address}/events") as events:
+        last = [line for line in events.iter_lines() if line][-2:]  # asking again and again would be the larger load
+    if last[0] != "event: done":
+        return f"it ended as {last}"
     content = client.get(f"{address}/result").content
     with report.lock:
         report.seconds.append(time.monotonic() - start)

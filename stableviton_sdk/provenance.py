@@ -127,7 +127,7 @@ def _encoder_options(format: str) -> dict[str, Any]:
     if format == "JPEG":
         return {"quality": JPEG_QUALITY}
     if format == "WEBP":  # outside the mask the photo's own values, transparent ones too
-        return {"lossless": True, "exact": True, "quality": 50, "method": 2}
+        return {"lossless": True, "exact": True, "quality": 0, "method": 0}  # of effort: a fifth of the time
     return {}
 
 
