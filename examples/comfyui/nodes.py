@@ -78,7 +78,7 @@ class PreparePerson(io.ComfyNode):
         size = pipeline.default_size
         return io.NodeOutput(
             persons,
-            tensors.from_images([tensors.photo_mask(person) for person in persons])[..., 0],
+            tensors.from_images([person.photo_mask() for person in persons])[..., 0],
             tensors.from_images([person.agnostic_at(size) for person in persons]),
             tensors.from_images([person.frame_densepose.resize(size) for person in persons]),
         )

@@ -53,13 +53,3 @@ def for_each(values: list[Any] | None, count: int, name: str) -> list[Any] | Non
     if len(values) == 1:
         return values * count
     raise ValueError(f"{name} has {len(values)} entries for {count} images: pass one, or as many.")
-
-
-def photo_mask(person: Any) -> Image.Image:
-    """A prepared person's mask in the photo's size, mode L, 255 = repainted."""
-    from PIL import Image
-
-    mask = Image.new("L", person.photo.size)
-    inside, corner = person.frame.uncrop(person.frame_mask, resample=Image.Resampling.BILINEAR)
-    mask.paste(inside.point(lambda value: 255 if value >= 128 else 0), corner)
-    return mask

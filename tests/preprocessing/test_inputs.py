@@ -64,6 +64,19 @@ def test_the_agnostic_image_is_grey_where_the_mask_is_white():
     assert (agnostic[:9] == np.asarray(person)[:9]).all()
 
 
+def test_the_mask_of_the_whole_photo_is_black_outside_the_frame_and_can_be_passed_back():
+    inputs = prepared()
+    mask = np.asarray(inputs.photo_mask())
+    assert mask.shape == (400, 600)
+    assert set(np.unique(mask)) == {0, 255}
+    left, top, right, bottom = inputs.frame.visible_box
+    outside = np.ones(mask.shape, bool)
+    outside[top:bottom, left:right] = False
+    assert not mask[outside].any()
+    again = inputs.replace(mask=inputs.photo_mask())
+    assert (np.asarray(again.photo_mask()) == mask).mean() > 0.999
+
+
 def test_a_replaced_mask_drops_the_agnostic_image_that_contradicts_it():
     inputs = prepared(frame_agnostic=noise((96, 128), 7))
     mask = np.zeros((128, 96), np.uint8)

@@ -257,6 +257,31 @@ def test_a_photo_without_a_person_is_refused_in_the_servers_words(visit, tmp_pat
     assert page.get_attribute("#person", "aria-busy") == "false"
 
 
+def test_a_lost_connection_is_taken_up_again_and_a_lost_server_is_named(visit):
+    page = visit()
+    choose_person(page)
+    choose_garments(page, GARMENT)
+    broken = []
+
+    def break_once(route):
+        broken.append(route.request.url)
+        if len(broken) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/events", break_once)
+    page.click("#try-on")
+    await_result(page)
+    assert len(broken) == 2
+    page.route("**/v1/try-on", lambda route: route.abort())
+    page.click("#try-on")
+    page.wait_for_selector("#message.error", state="visible")
+    assert page.inner_text("#alert").startswith("The server can't be reached")
+    assert page.inner_text("#waiting-words") == page.inner_text("#alert")
+    assert page.locator(".card[data-status='failed']").count() == 1
+
+
 def test_two_visitors_at_once_each_get_their_own(visit):
     pages = [visit(), visit()]
     chosen = [(PERSON, OTHER_GARMENT), (OTHER_PERSON, GARMENT)]
