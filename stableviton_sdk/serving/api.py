@@ -32,7 +32,7 @@ from .job import ENDED, Snapshot, UnknownJob
 from .jobs import JobEngine
 from .problems import Problem, problem_of, unexpected
 from .tryon import PrepareWork, TryOnResult, TryOnWork
-from .uploads import Form, UploadLimits, UploadReader, decode_upload
+from .uploads import UploadLimits, UploadReader
 from .warned import warnings_by_thread
 
 if TYPE_CHECKING:
@@ -140,9 +140,9 @@ def _add_service(
         async with reader.turn():
             form = await reader.read(request, ("person", "mask"), ("category",))
             category = Fields(form.texts).category
-            images = await _decode(form, reader.limits, "person")
+            images = await reader.decode(form, "person")
         work = PrepareWork(images["person"], images.get("mask"), category)
-        del form, images
+        del images
         result = (await _finished(engine, engine.submit(work, first=True).id)).result
         mask = await run_in_threadpool(_as_png_url, result.mask)
         return Prepared(width=result.mask.width, height=result.mask.height, mask=mask, warnings=result.warnings)
@@ -160,7 +160,7 @@ def _add_service(
             fields = Fields(form.texts)
             seed, call_options = fields.seed, fields.call_options()
             category, garment_photo = fields.category, fields.garment_photo
-            images = await _decode(form, reader.limits, "person", "garment")
+            images = await reader.decode(form, "person", "garment")
         work = TryOnWork(
             images["person"],
             images["garment"],
@@ -248,13 +248,6 @@ def _samples() -> dict[str, list[str]]:
     return {
         f"{kind}s": [f"/samples/{path.name}" for path in paths if path.name.startswith(kind)] for kind in SAMPLE_KINDS
     }
-
-
-async def _decode(form: Form, limits: UploadLimits, *needed: str) -> dict[str, Any]:
-    for name in needed:
-        if name not in form.files:
-            raise Problem("missing_field", f"the field {name!r} is missing: send an image file in it.")
-    return {name: await run_in_threadpool(decode_upload, data, name, limits) for name, data in form.files.items()}
 
 
 async def _finished(engine: JobEngine, id: str) -> Snapshot:

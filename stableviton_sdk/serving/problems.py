@@ -39,6 +39,7 @@ STATUSES = {
     "too_many_requests": 429,
     "internal": 500,
     "stopping": 503,
+    "out_of_memory": 503,
     "time_limit": 504,
     "cancelled": 409,
 }
@@ -83,6 +84,8 @@ def problem_of(error: Exception) -> Problem | None:
     for kind, code in codes:
         if isinstance(error, kind):
             return Problem(code, str(error))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+        return Problem("out_of_memory", "there is not enough memory: send smaller images, or try again later.")
     return None  # other errors of this package are of the server's own weights or files
 
 

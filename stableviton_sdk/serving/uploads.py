@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from PIL import Image, UnidentifiedImageError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -33,14 +34,16 @@ class UploadLimits:
         pixels (`int`, *optional*, defaults to 50,000,000): Of an image.
         seconds (`float`, *optional*, defaults to 120.0): Time for a whole request to arrive.
         idle_seconds (`float`, *optional*, defaults to 10.0): Time without a byte.
-        at_once (`int`, *optional*, defaults to 8): Requests that are read at the same time.
+        at_once (`int`, *optional*, defaults to 24): Requests that are read at the same time.
+        decoded_at_once (`int`, *optional*, defaults to 2): Of these, whose images are decoded at the same time.
     """
 
     bytes: int = 40 * 2**20
     pixels: int = 50_000_000
     seconds: float = 120.0
     idle_seconds: float = 10.0
-    at_once: int = 8
+    at_once: int = 24
+    decoded_at_once: int = 2
 
 
 @dataclass
@@ -66,6 +69,7 @@ class UploadReader:
     def __init__(self, limits: UploadLimits):
         self.limits: UploadLimits = limits
         self._free = limits.at_once
+        self._decoding = asyncio.Semaphore(limits.decoded_at_once)
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
@@ -132,6 +136,26 @@ class UploadReader:
         finally:
             await parsed.close()
         return form
+
+    async def decode(self, form: Form, *needed: str) -> dict[str, Image.Image]:
+        """The images of a form by their field's name, decoded in another thread.
+
+        Args:
+            form (`Form`): From `read`; its files are let go of.
+            needed (`str`): Names of the fields that must be there.
+
+        Raises:
+            `Problem`: one sentence on what is missing or can't be used.
+        """
+        for name in needed:
+            if name not in form.files:
+                raise Problem("missing_field", f"the field {name!r} is missing: send an image file in it.")
+        images = {}
+        async with self._decoding:
+            while form.files:
+                name, data = form.files.popitem()
+                images[name] = await run_in_threadpool(decode_upload, data, name, self.limits)
+        return images
 
     async def _bounded(self, request: Request) -> AsyncGenerator[bytes, None]:
         """The body as it arrives, refused where it is too large or too slow."""

@@ -1,9 +1,10 @@
 """Every kind of hostile request: one sentence, the right status, nothing read and nothing left."""
 
+import socket
 import tempfile
 
 import pytest
-from support.service import images, running_service
+from support.service import images, refused, running_service, wait_until
 
 from benchmarks.hostile_requests import KINDS, MEGAPIXELS, UPLOAD_MIB, Target, canaries
 from stableviton_sdk.serving import server
@@ -52,6 +53,22 @@ def test_one_address_may_not_ask_for_work_without_end(bundled):
         assert answers[-1].json()["error"]["code"] == "too_many_requests"
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert client.get("/v1/info").status_code == 200
+
+
+def test_uploads_that_arrive_at_once_are_bounded(bundled):
+    limits = UploadLimits(at_once=1, idle_seconds=5.0)
+    with running_service(bundled, uploads=limits) as client:
+        head = f"POST /v1/try-on HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 9999\r\n"
+        with socket.create_connection(("127.0.0.1", client.port)) as slow:
+            slow.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n--b".encode())
+            answer = wait_until(lambda: (found := try_on(client)).status_code == 429 and found)
+        refused(answer, 429, "queue_full")
+        assert answer.headers["retry-after"] == "2"
+        assert wait_until(lambda: try_on(client).status_code == 202)  # it has gone
+
+
+def try_on(client):
+    return client.post("/v1/try-on", files=images())
 
 
 def test_the_page_and_what_says_that_a_token_is_missing_are_open(target):

@@ -6,9 +6,11 @@ import weakref
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 from support.service import wait_until
 
 from stableviton_sdk.errors import InvalidInput
+from stableviton_sdk.serving.answers import error_of
 from stableviton_sdk.serving.job import EngineStopped, JobTimedOut, Limits, QueueFull, UnknownJob
 from stableviton_sdk.serving.jobs import JobEngine
 
@@ -282,3 +284,10 @@ def test_ids_are_unguessable(engine):
     jobs = {engine.submit(free()).id for _ in range(1)} | {engine.submit(free()).id}
     assert len(jobs) == 2
     assert all(len(job) == 43 for job in jobs)  # 256 bits in base64
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")])
+def test_too_little_memory_has_a_code_of_its_own(engine, error):
+    problem = error_of(ended(engine, engine.submit(free(error=error)).id))
+    assert (problem.code, problem.status) == ("out_of_memory", 503)
+    assert "CUDA" not in problem.message
