@@ -196,6 +196,12 @@ def _shape(tensors: Mapping[str, torch.Tensor], key: str) -> tuple[int, ...]:
     return tensors.shape(key) if isinstance(tensors, SafetensorsCheckpoint) else tuple(tensors[key].shape)
 
 
+def _is_floating(tensors: Mapping[str, torch.Tensor], key: str) -> bool:
+    if isinstance(tensors, SafetensorsCheckpoint):
+        return tensors.is_floating(key)
+    return tensors[key].is_floating_point()
+
+
 def _nbytes(tensors: Mapping[str, torch.Tensor], key: str) -> int:
     tensor = tensors[key]
     return tensor.numel() * tensor.element_size()
@@ -212,6 +218,10 @@ def _target_shapes(
 ) -> dict[str, dict[str, tuple[int, ...]]]:
     shapes: dict[str, dict[str, tuple[int, ...]]] = {component: {} for component in COMPONENTS}
     for rename in renames:
+        if not _is_floating(tensors, rename.source):
+            raise IncompatibleCheckpoint(
+                f"the checkpoint's {rename.source!r} holds no floating-point numbers: it is damaged, or quantized."
+            )
         like = torch.empty(_shape(tensors, rename.source), device="meta")
         try:
             shape = tuple(rename.apply(like).shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,10 @@ class SafetensorsCheckpoint(Mapping[str, torch.Tensor]):
         """A tensor's shape, read from the header alone."""
         return tuple(self._file.get_slice(key).get_shape())
 
+    def is_floating(self, key: str) -> bool:
+        """Whether a tensor holds floating-point numbers, read from the header alone."""
+        return self._file.get_slice(key).get_dtype().startswith(("F", "BF"))
+
 
 def read_checkpoint(path: str | Path) -> tuple[Mapping[str, torch.Tensor], dict[str, int]]:
     """Open a checkpoint's tensors, memory-mapped where its format allows.
@@ -59,7 +64,9 @@ def read_checkpoint(path: str | Path) -> tuple[Mapping[str, torch.Tensor], dict[
         `InvalidInput`: if there is no such file.
         `IncompatibleCheckpoint`: if the file is damaged or holds no tensors.
     """
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidInput(f"{type(path).__name__} is no checkpoint: pass the path of a .ckpt or .safetensors file.")
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InvalidInput(f"there is no checkpoint {path}: pass the path of a .ckpt or .safetensors file.")
     if path.suffix == ".safetensors":

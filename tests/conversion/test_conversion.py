@@ -376,3 +376,21 @@ def rewrite_pickle(path, old, new):
                 assert old in data
                 data = data.replace(old, new)
             archive.writestr(info.filename, data)
+
+
+@pytest.mark.parametrize("ending", [".ckpt", ".safetensors"])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool])
+def test_a_tensor_of_other_numbers_is_named(stand_in_weights, tmp_path, ending, dtype):
+    name = next(key for key in sorted(stand_in_weights) if key.startswith("model.diffusion_model.input_blocks.1."))
+    path = tmp_path / f"weights{ending}"
+    state = {**stand_in_weights, name: stand_in_weights[name].to(dtype)}
+    save_file(state, path) if ending == ".safetensors" else write_checkpoint(path, state)
+    with pytest.raises(IncompatibleCheckpoint) as error:
+        TryOnPipeline.from_single_file(path, architecture=ARCHITECTURE)
+    assert f"{name!r} holds no floating-point numbers" in sentence(error)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"weights.ckpt"])
+def test_what_is_no_path_is_no_checkpoint(path):
+    with pytest.raises(InvalidInput, match="is no checkpoint: pass the path"):
+        TryOnPipeline.from_single_file(path)
