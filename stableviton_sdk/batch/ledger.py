@@ -236,7 +236,7 @@ class Shard:
             self._file.close()
 
     def _add(self, result: Mapping[str, Any]) -> None:
-        line = json.dumps({**result, "run": self._run, "at": round(time.time(), 3)}, ensure_ascii=False)
+        line = json.dumps({**result, "run": self._run}, ensure_ascii=False)
         if self._store.appends:
             if self._file is None:
                 self._file = self._store.append(f"{self._stem}.jsonl")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import sys
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -19,23 +19,25 @@ class Speed:
     """Images an hour, of the last minutes."""
 
     def __init__(self):
-        self._times: deque[float] = deque()
+        self._times: list[float] = []
 
     def add(self, at: float) -> None:
         """Count an image.
 
         Args:
-            at (`float`): Seconds of a clock that only goes forward.
+            at (`float`): When it was made, in seconds; not always later than the one before.
         """
-        self._times.append(at)
-        while self._times[0] < at - SPAN:
-            self._times.popleft()
+        bisect.insort(self._times, at)
+        if self._times[0] < self._times[-1] - 2 * SPAN:  # now and then, as it moves the whole list
+            del self._times[: bisect.bisect_left(self._times, self._times[-1] - SPAN)]
 
     def per_hour(self) -> float | None:
         """None before there are two."""
-        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
+        if not self._times:
             return None
-        return (len(self._times) - 1) / (self._times[-1] - self._times[0]) * 3600
+        first = bisect.bisect_left(self._times, self._times[-1] - SPAN)
+        count, seconds = len(self._times) - first - 1, self._times[-1] - self._times[first]
+        return count / seconds * 3600 if seconds > 0 else None
 
 
 class Progress:

@@ -310,7 +310,7 @@ class _Run:
                 for result in results:
                     if shard is not None:
                         shard.add(result)
-                    note(self.state.records, result, self.job.run, time.time())
+                    note(self.state.records, result, self.job.run, result["at"])
                     if result["id"] not in seen:  # an actor that died may have been heard before
                         seen.add(result["id"])
                         self._count(result)
@@ -331,7 +331,7 @@ class _Run:
         if result["status"] == DONE:
             self.numbers["done"] += 1
             self.painted += 1
-            self.speed.add(time.monotonic())
+            self.speed.add(result["at"])
         else:
             self.numbers["failed"] += 1
         self._tell("image", result["id"])

@@ -14,7 +14,7 @@ from ..errors import InvalidInput, TryOnError
 from ..grids import labelled_grid, side_by_side
 from ..images import load_image
 from .ledger import DONE, FAILED, Ledger, State, fingerprint_of, results_of
-from .progress import SPAN
+from .progress import Speed
 from .stores import read_image_file
 
 SAMPLE = 12  # images of a contact sheet
@@ -65,9 +65,12 @@ def read_status(output: str | os.PathLike[str]) -> Status:
         if (record := state.records.get(id_)) and record.fingerprint == fingerprint
     ]
     total = sum(map(len, state.parts))
-    done = [record.at for record in records if record.status == DONE]
+    done = sorted(record.at for record in records if record.status == DONE)
     failed = sum(record.status == FAILED for record in records)
-    per_hour = speed_of(done)
+    speed = Speed()
+    for at in done:
+        speed.add(at)
+    per_hour = speed.per_hour()
     left = total - len(done) - failed
     return Status(
         output=os.fspath(output),
@@ -110,15 +113,6 @@ def draw_sample(output: str | os.PathLike[str], count: int = SAMPLE) -> Image.Im
     tiles.sort(key=lambda tile: tile[0])
     width = max(row.width for _, row in tiles)
     return labelled_grid(tiles, (width, SHEET_HEIGHT), columns=3)
-
-
-def speed_of(times: list[float]) -> float | None:
-    """Images an hour in the last minutes of some times, in seconds; None if there are less than two."""
-    times = sorted(times)
-    recent = [at for at in times if at >= times[-1] - SPAN] if times else []
-    if len(recent) < 2 or recent[-1] <= recent[0]:
-        return None
-    return (len(recent) - 1) / (recent[-1] - recent[0]) * 3600
 
 
 def _read(ledger: Ledger) -> State:

@@ -323,6 +323,7 @@ class Worker:
             "garment": pair.garment,
             "columns": dict(pair.columns),
             "device": self.device,
+            "at": round(time.time(), 3),
         }
         return {**result, **more}
 

@@ -86,7 +86,7 @@ def test_a_shard_that_cannot_grow_is_put_again_and_begun_anew_when_it_is_long(mo
         ledger = Ledger("memory://shop/out")
         shard = Shard(ledger.store, 3, "w")
         for index in range(5):
-            shard.add({"id": str(index), "status": "done", "fingerprint": "f", "row": "r"})
+            shard.add({"id": str(index), "status": "done", "fingerprint": "f", "row": "r", "at": 1.0})
         shard.close()
         assert len(ledger.shards()) == 3
         ledger.store.write("run.json", json.dumps({"format": books.FORMAT, "version": 1, "settings": {}}).encode())

@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -241,6 +242,7 @@ def failure(job: Job, pair: Any) -> dict[str, Any]:
         "person": pair.person,
         "garment": pair.garment,
         "columns": dict(pair.columns),
+        "at": round(time.time(), 3),
     }
 
 
