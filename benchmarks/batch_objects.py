@@ -25,6 +25,11 @@ from benchmarks.batch_runs import differing, images_of, run_batch, start_batch, 
 BUCKET = "shop"
 
 
+def count_objects(client: Any, prefix: str) -> int:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return sum(page["KeyCount"] for page in pages)
+
+
 def objects_of(client: Any, prefix: str) -> dict[str, bytes]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
@@ -59,9 +64,9 @@ def main() -> None:
     chance = random.Random(0)
     at_kills, wrong = [], []
     for _ in range(arguments.kills):
-        before = len(objects_of(client, "out/images/"))
+        before = count_objects(client, "out/images/")
         process = start_batch(*places, environment=environment)
-        wait_for(lambda before=before: len(objects_of(client, "out/images/")) > before, process)
+        wait_for(lambda before=before: count_objects(client, "out/images/") > before, process, interval=0.2)
         time.sleep(chance.uniform(0, 5))
         process.kill()
         process.communicate()

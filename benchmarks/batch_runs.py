@@ -76,13 +76,15 @@ def count_images(output: Path) -> int:
     return sum(not name.startswith(".") for name in os.listdir(folder)) if folder.is_dir() else 0
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, patience: float = 600.0) -> None:
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen, patience: float = 900.0, interval: float = 0.02
+) -> None:
     """Wait until something holds, or a process has ended."""
     deadline = time.monotonic() + patience
     while not condition() and process.poll() is None:
         if time.monotonic() > deadline:
             raise TimeoutError("it doesn't get on")
-        time.sleep(0.02)
+        time.sleep(interval)
 
 
 def done_of(output: Path) -> int:

@@ -3,7 +3,8 @@
 from .engines.local import LocalEngine
 from .engines.ray_data import RayEngine
 from .painters import Painter
-from .runner import BatchSettings, Folders, Summary, TooManyErrors, run
+from .runner import Summary, TooManyErrors, run
+from .settings import BatchSettings, Folders
 from .worker import CannotGoOn
 
 __all__ = [

@@ -12,18 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from ..choices import (
-    CATEGORIES,
-    DTYPE_NAMES,
-    GARMENT_PHOTOS,
-    INIT_FROM,
-    QUALITIES,
-    Category,
-    GarmentPhoto,
-    InitFrom,
-    Quality,
-)
 from ..errors import InvalidInput, TryOnError
+from ..validation import check_choice
 from .engines.local import LocalEngine
 from .engines.ray_data import RayEngine
 from .ledger import DONE, FAILED, Ledger, Shard, State, note
@@ -31,7 +21,8 @@ from .painters import Painter, PipelinePainter
 from .pairs import Pairs, pair_folders, read_pairs
 from .plan import Plan, unfinished
 from .progress import Speed
-from .worker import FORMATS, Counts, Job, as_json
+from .settings import BatchSettings, Folders
+from .worker import Counts, Job, as_json
 
 COMPOSITION = 1  # of batches; another rule would round the images otherwise
 WATCH_INTERVAL = 5.0  # seconds between two looks at a folder
@@ -63,85 +54,6 @@ class Engine(Protocol):
     ) -> Iterator[dict[str, Any]]:
         """Paint what is planned."""
         ...
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Two folders whose images are paired.
-
-    Args:
-        persons (`str`), garments (`str`): Path or address of either folder.
-        how (`str`, *optional*, defaults to `"cross"`):
-            `"cross"`: each person with each garment; `"zip"`: with the garment of the same name.
-    """
-
-    persons: str
-    garments: str
-    how: Literal["cross", "zip"] = "cross"
-
-    def __post_init__(self) -> None:
-        if self.how not in ("cross", "zip"):
-            raise InvalidInput(f"how is {self.how!r}: pass 'cross' or 'zip'.")
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """What the images of a batch follow from, beside the rows.
-
-    Args:
-        model (`str`, *optional*, defaults to `"rlawjdghek/StableVITON"`):
-            A folder, a checkpoint file, a Hub repository, or `"bundled"`; see `load_place`.
-        checkpoint (`str`, *optional*): Which one, where a repository has several.
-        dtype (`str`, *optional*): `"fp16"`, `"bf16"` or `"fp32"`; by default fp16 on GPUs, else fp32.
-        quality (`str`, *optional*, defaults to `"exact"`), detail (`float`, *optional*), steps (`int`, *optional*),
-        guidance_scale (`float`, *optional*, defaults to 1.0), init_from (`str`, *optional*): As for the pipeline's
-            call.
-        category (`str`, *optional*, defaults to `"upper"`), garment_photo (`str`, *optional*): Of rows that don't say.
-        seed (`int`, *optional*, defaults to 0): Together with a row's id it makes the seed of its noise.
-        batch_size (`int`, *optional*, defaults to 4): Most images of one call.
-        format (`str`, *optional*, defaults to `"png"`): `"png"`, `"webp"` (without loss) or `"jpg"`.
-        metadata (`bool`, *optional*, defaults to `True`):
-            Whether files say that a network painted in them, and how. Without it an image whose line is missing in
-            the manifest can't be recognised, and is made again.
-        threads (`int`, *optional*):
-            Threads of PyTorch's operations in each process; by default those of the run before, else the CPU's cores
-            shared among the processes, and 1 where GPUs compute. Another number rounds otherwise.
-    """
-
-    model: str = "rlawjdghek/StableVITON"
-    checkpoint: str | None = None
-    dtype: str | None = None
-    quality: Quality = "exact"
-    detail: float | None = None
-    steps: int | None = None
-    guidance_scale: float = 1.0
-    init_from: InitFrom = "agnostic"
-    category: Category = "upper"
-    garment_photo: GarmentPhoto = "flat-lay"
-    seed: int = 0
-    batch_size: int = 4
-    format: str = "png"
-    metadata: bool = True
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("category", CATEGORIES),
-            ("garment_photo", GARMENT_PHOTOS),
-            ("init_from", INIT_FROM),
-            ("quality", QUALITIES),
-            ("format", tuple(FORMATS)),
-            ("dtype", (None, *DTYPE_NAMES)),
-        ):
-            if getattr(self, name) not in known:
-                shown = ", ".join(repr(value) for value in known if value is not None)
-                raise InvalidInput(f"{name} is {getattr(self, name)!r}: pass one of {shown}.")
-        for name, least, most in (("seed", 0, 2**63 - 1), ("batch_size", 1, 1024), ("threads", 1, 1024)):
-            value = getattr(self, name)
-            if name == "threads" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise InvalidInput(f"{name} is {value!r}: pass a whole number from {least} to {most}.")
 
 
 @dataclass(frozen=True)
@@ -219,8 +131,7 @@ def run(
     if watch and not isinstance(pairs, Folders):
         raise InvalidInput("watch looks for new files of folders: pass two folders, not a list.")
     if isinstance(engine, str):
-        if engine not in ENGINES:
-            raise InvalidInput(f"engine is {engine!r}: pass one of {', '.join(map(repr, ENGINES))}.")
+        check_choice("engine", engine, tuple(ENGINES))
         engine = ENGINES[engine]()
     batch = _Run(pairs, os.fspath(output), settings, engine, limit, redo, max_errors, on_event, painter)
     with _interruptible() as interrupted:

@@ -20,6 +20,7 @@ from multiprocessing import connection as connections
 from typing import Any
 
 from ...errors import InvalidInput, TryOnError
+from ...validation import is_whole_number
 from ..ledger import FAILED
 from ..plan import Batch, Plan
 from ..worker import LANES, CannotGoOn, Counts, Job, Worker, run_lanes
@@ -46,7 +47,7 @@ class LocalEngine:
     writes_manifest = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
+        if not is_whole_number(self.workers) or self.workers < 1:
             raise InvalidInput(f"workers is {self.workers!r}: pass a whole number from 1.")
 
     def places(self) -> list[str]:

@@ -23,6 +23,7 @@ from multiprocessing import connection as connections
 from typing import Any
 
 from ...errors import InvalidInput, MissingDependency, TryOnError, clipped
+from ...validation import is_whole_number
 from ..ledger import Shard
 from ..plan import Batch, Plan
 from ..worker import CannotGoOn, Counts, Job, Worker, run_lanes
@@ -60,7 +61,7 @@ class RayEngine:
     writes_manifest = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.actors, int) or isinstance(self.actors, bool) or self.actors < 1:
+        if not is_whole_number(self.actors) or self.actors < 1:
             raise InvalidInput(f"actors is {self.actors!r}: pass a whole number from 1.")
         if not self.gpus_per_actor >= 0:
             raise InvalidInput(f"gpus_per_actor is {self.gpus_per_actor!r}: pass a number from 0.")
