@@ -1,6 +1,6 @@
 """Batches killed at random moments: is every image there once, and the same as without?
 
-python -m benchmarks.batch_kills --work FOLDER [--engine local ray] [--pairs 400] [--kills 5] [--seed 0] [--json FILE]
+python -m benchmarks.batch_kills --work FOLDER [--engine local ray] [--pairs 400] [--kills 5] [--json FILE]
 
 The reference is an uninterrupted run of the local engine. Each run after it is killed (SIGKILL to the first process
 alone) at a random moment between its first image and the time that a fifth of the reference took; the last one ends by
@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=400)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="go on with the reference that is there")
+    parser.add_argument("--span", type=float, help="seconds within which to kill; default: as above")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
@@ -56,7 +58,8 @@ def main() -> None:
     side = math.isqrt(arguments.pairs)
     pairs = write_set(arguments.work / "data", side, side)
     reference = arguments.work / "uninterrupted"
-    shutil.rmtree(reference, ignore_errors=True)
+    if not arguments.keep:
+        shutil.rmtree(reference, ignore_errors=True)
     began = time.monotonic()
     status, said = run_batch(pairs, reference)
     seconds = time.monotonic() - began
@@ -68,7 +71,7 @@ def main() -> None:
         shutil.rmtree(output, ignore_errors=True)
         chance = random.Random(arguments.seed)
         at_kills, survivors = kill_and_resume(
-            pairs, output, ENGINES[engine], arguments.kills, seconds / (arguments.kills + 1), chance
+            pairs, output, ENGINES[engine], arguments.kills, arguments.span or seconds / (arguments.kills + 1), chance
         )
         status, said = run_batch(pairs, output, *ENGINES[engine])
         images = images_of(output)

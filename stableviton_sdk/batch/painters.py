@@ -105,12 +105,24 @@ class PipelinePainter:
         return {"model": model, "painting": self.settings_of(0) | dict.fromkeys(("seed", *self.identity))}
 
     def prepare_person(self, person: Source, maps: Mapping[str, Source], category: Category) -> TryOnInputs:
-        """The person of a photo; maps that are given win."""
-        return self.pipeline.prepare_persons(person, category=category, **maps)[0]
+        """The person of a photo, encoded; maps that are given win."""
+        import torch
+
+        inputs = self.pipeline.prepare_persons(person, category=category, **maps)[0]
+        with torch.no_grad():  # by itself: others in the same call would round it otherwise
+            self.pipeline.prepare_conditioning([inputs], self.pipeline.default_size)
+            if self.options["init_from"] == "person":
+                self.pipeline._encode_kept([inputs], [inputs.frame_person], self.pipeline.default_size, None)
+        return inputs
 
     def prepare_garment(self, garment: Source, garment_photo: GarmentPhoto, category: Category) -> PreparedGarment:
-        """The garment on the canvas that the network was trained with."""
-        return self.pipeline.prepare_garments(garment, garment_photo=garment_photo, category=category)[0]
+        """The garment on the canvas that the network was trained with, encoded."""
+        import torch
+
+        prepared = self.pipeline.prepare_garments(garment, garment_photo=garment_photo, category=category)[0]
+        with torch.no_grad():
+            self.pipeline.encode_garments([prepared], self.pipeline.default_size)
+        return prepared
 
     def paint(
         self, persons: Sequence[TryOnInputs], garments: Sequence[PreparedGarment], seeds: Sequence[int]
