@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidInput, clipped
-from ..files import differences
+from ..files import differences, folder_entries
 from .pairs import BadRow, Pair
 from .stores import Folder, ObjectStore, open_store
 
@@ -157,7 +157,7 @@ class Ledger:
     def _read_index(self) -> dict[str, Any] | None:
         content = self.store.read(INDEX)
         if content is None:
-            if any(self._names(MANIFEST)) or (isinstance(self.store, Folder) and self._holds_something()):
+            if self._names(MANIFEST) or (isinstance(self.store, Folder) and self._holds_something(self.store)):
                 raise InvalidInput(f"{self.output} holds something else than a batch: pass a new or empty folder.")
             return None
         try:
@@ -177,11 +177,10 @@ class Ledger:
         """Names of the manifest's files."""
         return [name for name in self._names(MANIFEST) if SHARD.match(name)]
 
-    def _holds_something(self) -> bool:
-        try:
-            return bool(self.store.list("")) or (self.store.path / IMAGES).exists()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+    @staticmethod
+    def _holds_something(folder: Folder) -> bool:
+        """Whether it holds more than what is hidden, such as what a kill left half-written."""
+        return any(not entry.name.startswith(".") for entry in folder_entries(folder.path))
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -236,7 +235,7 @@ class Shard:
             self._file.close()
 
     def _add(self, result: Mapping[str, Any]) -> None:
-        line = json.dumps({**result, "run": self._run}, ensure_ascii=False)
+        line = json.dumps({**result, "run": self._run})
         if self._store.appends:
             if self._file is None:
                 self._file = self._store.append(f"{self._stem}.jsonl")

@@ -217,7 +217,8 @@ def _pair_of(row: PairRow, base: str | tuple[str, str], defaults: Mapping[str, s
         _check_cells(row, id_, options, columns)
         seed = _seed_of(seed)
     except InvalidInput as error:
-        return BadRow(row.line, clipped(str(id_ or ""), most=200), row.person[:200], row.garment[:200], str(error))
+        shown = (str(id_ or ""), row.person, row.garment)
+        return BadRow(row.line, *(clipped(_as_text(text), most=200) for text in shown), _as_text(str(error)))
     maps = tuple((name, row.parts[name]) for name in MAPS if name in row.parts)
     # as listed, so that list and images can move to another folder together
     content = {
@@ -273,8 +274,22 @@ def _check_cells(row: PairRow, id_: Any, options: Mapping[str, Any], columns: Ma
         text = str(value)
         if len(text) > MAX_TEXT:
             raise InvalidInput(f"its {clipped(column, most=80)} has {len(text)} characters: {MAX_TEXT} are allowed.")
-        if "\0" in text:
-            raise InvalidInput(f"its {clipped(column, most=80)} holds a null character: remove it.")
+        if "\0" in text or not _is_text(text):
+            raise InvalidInput(f"its {clipped(column, most=80)} holds a null or half a character: rename it.")
+
+
+def _as_text(text: str) -> str:
+    """A text that can be written."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be written: names of files whose bytes are no UTF-8 can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _seed_of(value: Any) -> int | None:

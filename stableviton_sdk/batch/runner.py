@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from ..choices import DtypeName
 from ..errors import InvalidInput, TryOnError
 from ..validation import check_choice
 from .engines.local import LocalEngine
@@ -41,12 +42,12 @@ class Engine(Protocol):
     name: str
     writes_manifest: bool
 
-    def on_accelerator(self) -> bool:
-        """Whether it computes on a GPU."""
+    def default_dtype(self) -> DtypeName:
+        """Number type of the weights where none is named."""
         ...
 
     def default_threads(self) -> int:
-        """Threads for each process."""
+        """Threads for each process where no number is named."""
         ...
 
     def run(
@@ -264,7 +265,7 @@ class _Run:
         """What the processes have to know; the output is begun, or found to be of these settings."""
         settings = self.settings
         if painter is None:
-            dtype = settings.dtype or ("fp16" if self.engine.on_accelerator() else "fp32")
+            dtype = settings.dtype or self.engine.default_dtype()
             given = {name: getattr(settings, name) for name in (*MODEL_OPTIONS, *PAINTING_OPTIONS)}
             painter = functools.partial(PipelinePainter, **{**given, "dtype": dtype})
         description = as_json(painter(device="cpu", threads=None).describe())

@@ -204,7 +204,7 @@ def _settings(arguments: argparse.Namespace, engine: LocalEngine | RayEngine) ->
     from ..batch import BatchSettings
 
     values = {entry.name: getattr(arguments, entry.name) for entry in fields(BatchSettings)}
-    values["dtype"] = values["dtype"] or ("fp16" if engine.on_accelerator() else "fp32")
+    values["dtype"] = values["dtype"] or engine.default_dtype()
     return BatchSettings(**values)
 
 

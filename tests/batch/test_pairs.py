@@ -62,12 +62,22 @@ def test_a_row_without_an_id_is_called_by_its_files_and_a_hash_of_itself(tmp_pat
         ("person,garment,garment_photo", "p.png,g.png,worn", "garment_photo is 'worn'"),
         ("person,garment,id", f"p.png,g.png,{'x' * (MAX_TEXT + 1)}", f"{MAX_TEXT} are allowed"),
         ("person,garment", "p.png,", "there is no garment"),
+        ("person,garment,id", 'p.png,g.png,"a\nb"', "holds a line end"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said_of_it_and_the_others_stay(tmp_path, header, row, sentence):
     pairs = listed(tmp_path, header, "a.png,b.png", row)
     assert len(pairs.rows) == 1
     assert sentence in only_error(pairs)
+
+
+def test_a_name_that_is_no_text_is_refused_where_it_could_not_be_written_down(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"person": "p.png", "garment": "g.png"}\n{"person": "\\ud800", "garment": "g"}\n'
+    )
+    pairs = read_pairs(str(tmp_path / "pairs.jsonl"))
+    assert "half a character" in only_error(pairs)
+    pairs.bad[0].person.encode()
 
 
 def test_the_second_row_of_an_id_is_named(tmp_path):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection as connections
 from typing import Any
 
+from ...choices import DtypeName
 from ...errors import InvalidInput, TryOnError
 from ...validation import is_whole_number
 from ..ledger import FAILED
@@ -54,13 +55,14 @@ class LocalEngine:
         """The device of each process."""
         return [device for device in self.devices or all_devices() for _ in range(self.workers)]
 
-    def on_accelerator(self) -> bool:
-        """Whether the processes compute on a GPU."""
-        return not self.places()[0].startswith("cpu")
+    def default_dtype(self) -> DtypeName:
+        """Number type of the weights where none is named: half precision on CUDA, where it pays."""
+        return "fp16" if self.places()[0].startswith("cuda") else "fp32"
 
     def default_threads(self) -> int:
-        """Threads for each process: on CPUs the machine's cores are shared out."""
-        return 1 if self.on_accelerator() else max(1, (os.cpu_count() or 1) // len(self.places()))
+        """Threads for each process where no number is named: on CPUs the machine's cores are shared out."""
+        places = self.places()
+        return max(1, (os.cpu_count() or 1) // len(places)) if places[0].startswith("cpu") else 1
 
     def run(
         self, plan: Plan, job: Job, stopping: Callable[[], bool], counts: list[Counts] | None = None

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from multiprocessing import connection as connections
 from typing import Any
 
+from ...choices import DtypeName
 from ...errors import InvalidInput, MissingDependency, TryOnError, clipped
 from ...validation import is_whole_number
 from ..ledger import Shard
@@ -68,13 +69,13 @@ class RayEngine:
         if not self.cpus_per_actor > 0:
             raise InvalidInput(f"cpus_per_actor is {self.cpus_per_actor!r}: pass a number above 0.")
 
-    def on_accelerator(self) -> bool:
-        """Whether the actors compute on GPUs."""
-        return self.gpus_per_actor > 0
+    def default_dtype(self) -> DtypeName:
+        """Number type of the weights where none is named: half precision on GPUs, where it pays."""
+        return "fp16" if self.gpus_per_actor else "fp32"
 
     def default_threads(self) -> int:
-        """Threads for each actor: on CPUs this machine's cores are shared out, on a cluster it is one."""
-        if self.on_accelerator() or self.address is not None:
+        """Threads for each actor where no number is named: of this machine the cores, shared out; of a cluster 1."""
+        if self.gpus_per_actor or self.address is not None:
             return 1
         return max(1, (os.cpu_count() or 1) // self.actors)
 
@@ -210,7 +211,7 @@ def _results(
             ),
             num_cpus=engine.cpus_per_actor,
             num_gpus=engine.gpus_per_actor or None,
-            fn_constructor_kwargs={"job": job, "on_gpu": engine.on_accelerator(), "stop": stop},
+            fn_constructor_kwargs={"job": job, "on_gpu": engine.gpus_per_actor > 0, "stop": stop},
         )
         for table in rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             for text in table["result"]:
