@@ -60,6 +60,7 @@ def test_the_status_is_a_line_or_json_and_a_sheet(tmp_path, capsys):
         (["pairs.csv", "--persons", "a", "--output", "o"], "a list of its own"),
         (["pairs.csv", "--output", "o", "--actors", "2"], "--actors is for --engine ray"),
         (["pairs.csv", "--output", "o", "--engine", "ray", "--workers", "2"], "--workers is for --engine local"),
+        (["pairs.csv", "--output", "o", "--engine", "ray", "--dtype", "auto"], "name a type"),
         (["--status", "o", "--output", "o"], "reads an output and nothing else"),
         (["pairs.csv", "--output", "o", "--max-errors", "-1"], "not a whole number from 0"),
     ],
