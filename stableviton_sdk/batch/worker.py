@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -359,9 +359,11 @@ def run_lanes(
             stopped.set()
             raise
 
-    with ThreadPoolExecutor(LANES, thread_name_prefix="lane") as lanes:
-        futures = [lanes.submit(lane) for _ in range(LANES)]
-    for future in futures:
+    lanes = ThreadPoolExecutor(LANES, thread_name_prefix="lane")
+    futures = [lanes.submit(lane) for _ in range(LANES)]
+    finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    lanes.shutdown(wait=False)  # after an error others may wait for a batch that nobody will hand out
+    for future in finished:
         future.result()
 
 

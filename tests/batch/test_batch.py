@@ -211,6 +211,19 @@ def test_too_little_memory_stops_the_run_with_what_to_do(pairs, tmp_path):
     assert errors_of(tmp_path / "out") == []
 
 
+def test_an_output_that_cannot_be_written_stops_the_run_and_blames_no_row(pairs, tmp_path):
+    make(pairs, tmp_path / "out", limit=1)
+    images = tmp_path / "out" / "images"
+    images.rename(tmp_path / "aside")
+    images.write_bytes(b"in the way")
+    with pytest.raises(batch.CannotGoOn, match="can't be written"):
+        make(pairs, tmp_path / "out")
+    assert errors_of(tmp_path / "out") == []
+    images.unlink()
+    (tmp_path / "aside").rename(images)
+    assert make(pairs, tmp_path / "out").done == 12
+
+
 def test_a_process_that_is_killed_is_replaced_and_nothing_is_lost(pairs, tmp_path):
     make(pairs, tmp_path / "whole")
     summary = make(pairs, tmp_path / "out", painter=functools.partial(Once, flag=str(tmp_path / "died")))

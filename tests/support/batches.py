@@ -111,10 +111,13 @@ class Failing(StandIn):
 
 
 class Starved(StandIn):
-    """Never has enough memory."""
+    """Has enough memory for all but the person p3, who comes last."""
 
     def paint(self, persons, garments, seeds):
-        raise MemoryError("512 GB")
+        if any(abs(person[0][0] - 30) < 1 for person in persons):
+            time.sleep(0.5)  # the other lanes have nothing left to do
+            raise MemoryError("512 GB")
+        return super().paint(persons, garments, seeds)
 
 
 def write_pairs(folder, persons=4, garments=3, *, columns=()):
