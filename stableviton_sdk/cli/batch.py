@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..choices import CATEGORIES, DTYPE_NAMES, GARMENT_PHOTOS, INIT_FROM
+from ..choices import CATEGORIES, GARMENT_PHOTOS, INIT_FROM
 from ..pipelines.places import BUNDLED_MODEL, DEFAULT_MODEL
 from .arguments import (
     add_metadata,
@@ -202,17 +202,19 @@ def _settings(arguments: argparse.Namespace, engine: LocalEngine | RayEngine) ->
     from dataclasses import fields
 
     from ..batch import BatchSettings
-    from ..dtypes import resolve_dtype
+    from ..dtypes import DTYPES
+    from .device import choose_device, choose_dtype
 
     values = {entry.name: getattr(arguments, entry.name) for entry in fields(BatchSettings)}
-    if arguments.dtype == "auto":
-        if arguments.engine == "ray":
+    if arguments.engine == "ray":
+        if arguments.dtype == "auto":
             arguments.usage_error(
                 "--dtype auto asks this machine's device, and the actors have their own: name a type"
             )
-        resolved = resolve_dtype("auto", engine.places()[0])
-        values["dtype"] = next(name for name in DTYPE_NAMES if resolve_dtype(name) == resolved)
-    values["dtype"] = values["dtype"] or engine.default_dtype()
+        values["dtype"] = arguments.dtype or engine.default_dtype()
+    else:
+        resolved = choose_dtype(arguments.dtype, choose_device(engine.places()[0]), arguments.model)
+        values["dtype"] = next(name for name, dtype in DTYPES.items() if dtype == resolved)
     return BatchSettings(**values)
 
 
