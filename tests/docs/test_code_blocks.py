@@ -29,7 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 AUTHORS = "rlawjdghek/StableVITON"
 EXECUTED = ("python", "bash")
 # blocks of these languages are nothing to run
-SHOWN = ("", "text", "json", "yaml", "mermaid", "bibtex", "html", "toml", "csv", "http")
+SHOWN = ("", "text", "json", "yaml", "bibtex", "html", "toml", "csv", "http")
 
 
 def run_shell(example) -> None:

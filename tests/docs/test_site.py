@@ -49,7 +49,8 @@ def test_every_error_has_its_entry():
 def test_the_site_builds_strictly_and_cold(tmp_path):
     pytest.importorskip("zensical", reason="the extra [docs] is not installed")
     shutil.copytree(DOCS, tmp_path / "docs")
-    (tmp_path / "stableviton_sdk").symlink_to(ROOT / "stableviton_sdk")
+    for name in ("stableviton_sdk", ".ci"):
+        (tmp_path / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "zensical.toml", tmp_path)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
@@ -57,6 +58,16 @@ def test_the_site_builds_strictly_and_cold(tmp_path):
     assert "No issues found" in built.stdout + built.stderr
     page = (tmp_path / "site" / "reference" / "pipeline" / "index.html").read_text(encoding="utf-8")
     assert "garment_photo" in page
+    assert "`AutoencoderKL`" not in page
+    elsewhere = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)=["']?https?://""")
+    for path in (tmp_path / "site").rglob("*.html"):
+        assert not elsewhere.search(path.read_text(encoding="utf-8")), f"{path} loads something from elsewhere"
+
+
+def test_the_diagrams_are_drawn_by_their_script():
+    diagrams = runpy.run_path(str(ROOT / ".ci" / "diagrams.py"))
+    for name in diagrams["DIAGRAMS"]:
+        assert (DOCS / "images" / f"{name}.svg").read_text(encoding="utf-8") == diagrams["draw"](name)
 
 
 def public_members():
