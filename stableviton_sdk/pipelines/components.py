@@ -47,6 +47,7 @@ DEFAULT_PRESETS: dict[str, dict[str, Any]] = {
         "num_inference_steps": 10,
         "scheduler": "DPMSolverMultistepScheduler",
         "timesteps": [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],
+        "step_cache": {"interval": 2, "depth": 2},
     },
     # the same schedule, interpolated in the logarithm of the noise
     "turbo": {

@@ -879,9 +879,9 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
                 Size in pixels that the network works at; as trained by default. The result has the photo's size.
             quality (`str`, *optional*, defaults to `"exact"`):
                 `"exact"`, `"balanced"`, `"fast"` or `"turbo"`: fewer steps, by a scheduler made for them, as the
-                weights' `quality_presets` say: 50, 20, 10 and 5 steps for the authors'; the bundled model paints in
-                one step whatever the quality. `num_inference_steps` wins, and so does a scheduler that you put in
-                the pipeline.
+                weights' `quality_presets` say: 50, 20, 10 and 5 steps for the authors', `"fast"` with the step cache;
+                the bundled model paints in one step whatever the quality. `num_inference_steps` wins, and so does a
+                scheduler that you put in the pipeline.
             num_inference_steps (`int`, *optional*):
                 Denoising steps; by default as many as the quality says.
             guidance_scale (`float`, *optional*, defaults to 1.0):

@@ -130,3 +130,14 @@ def test_networks_with_hooks_on_inner_blocks_are_refused(pipeline):
     pipeline.unet.up_blocks[0].register_forward_hook(lambda *_: None)
     with pytest.raises(InvalidInput, match="group offloading by blocks off"):
         pipeline.enable_step_cache()
+
+
+def test_a_preset_brings_its_cache_for_its_own_steps_alone(pipeline):
+    calls = count_calls(pipeline.spatial_encoder)
+    pipeline(**arguments(quality="fast", num_inference_steps=None))
+    assert len(calls) == 5
+    pipeline(**arguments(quality="fast", num_inference_steps=4))
+    assert len(calls) == 5 + 4
+    pipeline.enable_step_cache(interval=1)
+    pipeline(**arguments(quality="fast", num_inference_steps=None))
+    assert len(calls) == 5 + 4 + 10
