@@ -19,6 +19,7 @@ PALETTE_DISTANCE = 40.0  # RGB; blurring and JPEG leave three quarters of a Dens
 PLAUSIBLE_SHARE = 0.6  # of a DensePose image's pixels within that distance
 CERTAIN_SHARE = 0.7  # the same, for an image with its channels put right
 CERTAIN_LABELS = 5  # least number of body parts in such an image
+LEAST_BACKGROUND = 0.02  # share of black in a DensePose image
 SAME_IMAGE = 6.0  # mean difference of two images, 0 to 255, below which they show the same
 BACKGROUND_DISTANCE = 14  # largest difference of a channel from the background's colour
 CUT_SHARE = 0.08  # part of the lower edge that isn't background, if it cuts a person off
@@ -40,24 +41,29 @@ def check_densepose(densepose: Image.Image, photo: Image.Image, *, name: str = "
 
     Raises:
         `InvalidInput`: if it is all black, the photo itself, or a DensePose image with its channels swapped or
-            inverted. Any other image without DensePose's colours causes a warning.
+            inverted. Any other image without DensePose's colours, or without black, causes a warning.
     """
     if max(high for _, high in densepose.getextrema()) <= BLACK:
         raise InvalidInput(f"{name} is all black, so it shows nobody: pass the DensePose image of this photo.")
     pixels = _sample(densepose, densepose.size)
     if _palette_share(pixels) >= PLAUSIBLE_SHARE:
+        if (pixels.max(axis=-1) <= BLACK).mean() < LEAST_BACKGROUND:
+            warnings.warn(
+                f"{name} has no black background, so the network sees a body everywhere: draw only the body in the "
+                "parula palette.",
+                stacklevel=2,
+            )
         return
     if _difference(densepose, photo) < SAME_IMAGE:
         raise InvalidInput(f"{name} is the photo itself: pass its DensePose image (parula palette on black).")
-    mistakes = {
-        "has its channels in BGR order: pass it as RGB (image[..., ::-1] of what OpenCV reads)": pixels[..., ::-1],
-        "is inverted: pass it with a black background (255 - image)": 255 - pixels,
-        "is inverted, with its channels in BGR order: pass it as RGB on black": 255 - pixels[..., ::-1],
-    }
-    for mistake, corrected in mistakes.items():
-        # a photo's few colours may be near some of the palette's by chance, but not near many
-        if _palette_share(corrected) >= CERTAIN_SHARE and _label_count(corrected) >= CERTAIN_LABELS:
-            raise InvalidInput(f"{name} {mistake}.")
+    for order in ("BGR", "GRB", "RBG", "BRG", "GBR", "RGB"):
+        swapped = pixels[..., [order.index(channel) for channel in "RGB"]]
+        in_order = "" if order == "RGB" else f"its channels in {order} order"
+        if order != "RGB" and _is_certainly_densepose(swapped):
+            raise InvalidInput(f"{name} has {in_order}: pass it as RGB (image[..., ::-1] of what OpenCV reads).")
+        if _is_certainly_densepose(255 - swapped):
+            how = f"with {in_order}: pass it as RGB on black" if in_order else "pass it with a black background"
+            raise InvalidInput(f"{name} is inverted{', ' if in_order else ': '}{how} (255 - image).")
     warnings.warn(
         f"{name} lacks DensePose's colours (the parula palette on black) and looks like "
         f"{_likely_content(pixels, densepose, photo)}: the result will be wrong unless it is what the network was "
@@ -104,8 +110,8 @@ def check_mask(mask: Image.Image, densepose: Image.Image, *, name: str = "mask")
         )
     elif _fit(repainted[:, ::-1], labels) > _fit(repainted, labels) + MIRRORED_MASK:
         warnings.warn(
-            f"{name} looks mirrored: the other way round it would cover more of the person whom densepose shows, and "
-            "less of the background.",
+            f"{name} looks mirrored, or of another photo: the other way round it would cover more of the person whom "
+            "densepose shows, and less of the background.",
             stacklevel=2,
         )
 
@@ -190,6 +196,11 @@ def _palette_share(pixels: np.ndarray) -> float:
     if not len(coloured):
         return 0.0
     return float((palette_distances(coloured, PARULA[1:]).min(axis=1) < PALETTE_DISTANCE).mean())
+
+
+def _is_certainly_densepose(pixels: np.ndarray) -> bool:
+    # a photo's few colours may be near some of the palette's by chance, but not near many
+    return _palette_share(pixels) >= CERTAIN_SHARE and _label_count(pixels) >= CERTAIN_LABELS
 
 
 def _labels(pixels: np.ndarray) -> np.ndarray:

@@ -80,8 +80,12 @@ def test_right_densepose_images_pass_silently(densepose, photo, change):
         (lambda values: values[..., ::-1], "in BGR order"),
         (lambda values: 255 - values, "is inverted: pass it with a black background"),
         (lambda values: 255 - values[..., ::-1], "is inverted, with its channels in BGR order"),
+        (lambda values: values[..., [1, 0, 2]], "has its channels in GRB order"),
+        (lambda values: values[..., [0, 2, 1]], "has its channels in RBG order"),
+        (lambda values: values[..., [2, 0, 1]], "has its channels in BRG order"),
+        (lambda values: values[..., [1, 2, 0]], "has its channels in GBR order"),
     ],
-    ids=["black", "BGR", "inverted", "inverted BGR"],
+    ids=["black", "BGR", "inverted", "inverted BGR", "GRB", "RBG", "BRG", "GBR"],
 )
 def test_certainly_wrong_densepose_images_are_refused_by_name(densepose, photo, change, words, after):
     with pytest.raises(InvalidInput, match=rf"^densepose\[1\] .*{words}"):
@@ -111,8 +115,9 @@ def test_doubtful_densepose_images_warn_and_say_what_they_look_like(densepose, p
             check_densepose(image, photo)
     with pytest.warns(UserWarning, match="lacks DensePose's colours"):
         check_densepose(overlay, photo)
-    with pytest.warns(UserWarning, match="lacks DensePose's colours"):
-        check_densepose(changed(densepose, lambda values: values[..., [1, 0, 2]]), photo)
+    filled = np.where(body, np.asarray(densepose), PARULA[1])
+    with pytest.warns(UserWarning, match="densepose has no black background"):
+        check_densepose(Image.fromarray(filled), photo)
 
 
 def test_masks_of_the_person_pass_and_others_are_refused_or_warned_about(densepose, sample):
