@@ -136,13 +136,13 @@ def number_from_0(high: float | None = None, *, hint: str = "") -> Callable[[str
     return read
 
 
-parse_share = number_from_0(1)
-parse_number = number_from_0()
-parse_guidance = number_from_0(hint=" (1 turns guidance off)")
-parse_count = whole_number(1)
-parse_count_or_zero = whole_number(0)
-parse_steps = whole_number(1, 1000)
-parse_seed = whole_number(0, 2**63 - 1)
+parse_share: Callable[[str], float] = number_from_0(1)
+parse_number: Callable[[str], float] = number_from_0()
+parse_guidance: Callable[[str], float] = number_from_0(hint=" (1 turns guidance off)")
+parse_count: Callable[[str], int] = whole_number(1)
+parse_count_or_zero: Callable[[str], int] = whole_number(0)
+parse_steps: Callable[[str], int] = whole_number(1, 1000)
+parse_seed: Callable[[str], int] = whole_number(0, 2**63 - 1)
 
 
 def check_outputs(
