@@ -49,7 +49,7 @@ def test_info_says_what_there_is(client):
     info = client.get("/v1/info").json()
     assert info["model"] == "bundled"
     assert info["licence"] == "Apache-2.0"
-    assert "rendered figures" in info["notice"]
+    assert "small bundled model" in info["notice"]
     assert info["categories"] == ["upper", "lower", "dress"]
     assert info["qualities"] == ["exact", "balanced", "fast", "turbo"]
     assert info["defaults"] == {"category": "upper", "quality": "balanced", "detail": 0.85}
