@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import logging as std_logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from logging import Logger
@@ -292,6 +293,21 @@ def _read_scheduler_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise WeightsUnavailable(f"{path} can't be used ({reason_of(error)}): fetch or save it again.") from error
     return config
+
+
+@contextlib.contextmanager
+def without_empty_warnings() -> Iterator[None]:
+    """Suppresses diffusers' warning, once a network, about modules kept in float32, where there are none."""
+    models = std_logging.getLogger("diffusers.models.modeling_utils")
+
+    def names_modules(record: std_logging.LogRecord) -> bool:
+        return "kept in float32: []" not in record.getMessage()
+
+    models.addFilter(names_modules)
+    try:
+        yield
+    finally:
+        models.removeFilter(names_modules)
 
 
 def _check_folder(cls: type[DiffusionPipeline], name: str, folder: Path, options: dict[str, Any]) -> None:

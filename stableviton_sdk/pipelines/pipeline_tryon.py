@@ -275,7 +275,8 @@ class TryOnPipeline(TryOnLoraLoaderMixin, DiffusionPipeline):
             args, kwargs: See `DiffusionPipeline.to`: a device, a number type, or both.
         """
         # a CPU computes float16, if slowly: diffusers' warning, once a network, says that it can't
-        return super().to(*args, **{"silence_dtype_warnings": True, **kwargs})
+        with loading.without_empty_warnings():
+            return super().to(*args, **{"silence_dtype_warnings": True, **kwargs})
 
     def enable_vae_slicing(self) -> None:
         """Decode a batch's images one by one, which needs less memory. As on Stable Diffusion's pipelines."""

@@ -350,4 +350,7 @@ def test_a_vae_without_tiles_says_so(warnings):
 def test_float16_on_a_cpu_computes_without_a_warning(caplog):
     pipeline = tiny_pipeline().to("cpu", torch.float16)
     assert close(pipeline(**call_arguments()).images, tiny_pipeline()(**call_arguments()).images, 0.05)
-    assert not [record for record in caplog.records if "cannot run" in record.getMessage()]
+    for arguments in (("cpu",), (torch.float32,), ("cpu", torch.bfloat16)):
+        pipeline.to(*arguments)
+    TryOnPipeline.from_bundled(dtype=torch.float16).to("cpu")
+    assert [record.getMessage() for record in caplog.records] == []
