@@ -150,6 +150,7 @@ def test_a_prepared_mask_has_the_photos_size_as_it_is_displayed(client):
     np.testing.assert_array_equal(mask, upright)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "HEIF", "TIFF", "AVIF", "GIF", "BMP"])
 def test_photos_of_every_known_kind_are_read(client, format):
     file = io.BytesIO()

@@ -35,6 +35,7 @@ def target(bundled, tmp_path_factory):
         patch.undo()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_hostile_requests_are_refused(kind, target, caplog):
     assert kind.check(target) is None
