@@ -211,7 +211,9 @@ def decode_upload(data: bytes, name: str, limits: UploadLimits) -> Image.Image:
             loaded = load(data, name=what)
     except Image.DecompressionBombError:
         raise Problem("too_many_pixels", f"{what} has far too many pixels: shrink it first.") from None
-    except (InvalidInput, SyntaxError, OSError, ValueError) as error:
+    except Problem:
+        raise
+    except Exception as error:  # decoders fail in as many ways as there are formats
         message = str(error) if isinstance(error, InvalidInput) else f"{what} is damaged: save it again."
         raise Problem("invalid_image", message) from error
     _check_pixels(loaded.size, what, limits)

@@ -11,6 +11,8 @@ from benchmarks.hostile_images import mutations, read_outcome, whole_files
 from stableviton_sdk import InvalidInput
 from stableviton_sdk.data.file_checks import find_problems
 from stableviton_sdk.images import load_photo
+from stableviton_sdk.serving.problems import Problem
+from stableviton_sdk.serving.uploads import UploadLimits, decode_upload
 
 # Of seed 1: they made decoders raise kinds of error that PIL doesn't name, and messages of two lines.
 NOTABLE = (16032, 22500, 39271, 76139)
@@ -39,6 +41,19 @@ def test_a_data_sets_changed_files_are_sentences(tmp_path, check):
         problems = find_problems([("person", path) for path in paths], check=check)
     assert len(problems) > SOME / 4
     assert all(problem.endswith(".") and "\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize("name", ["person", "mask"])
+def test_changed_uploads_are_read_or_answered(name):
+    outcomes = set()
+    for _, data in [*mutations([*range(SOME), 792], 0), *mutations(NOTABLE, 1)]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                outcomes.add(type(decode_upload(data, name, UploadLimits())))
+            except Problem as problem:
+                outcomes.add(type(problem))
+    assert outcomes == {Image.Image, Problem}
 
 
 def test_images_of_a_few_pixels_are_whole_images(tmp_path):
