@@ -99,17 +99,22 @@ class PairDataset:
         record, size = self.records[index], self.size
         item: dict[str, Any] = {"name": record.name, "garment_name": record.garment_name}
         images: dict[str, Image.Image] = {}
+        whole: dict[str, Image.Image] = {}  # as they came, for an agnostic image without what the mask hides
         for part, path in record.files.items():
             if part in MASKS:
-                images[part] = resize_mask(load_mask(path, name=str(path)), size)
+                whole[part] = load_mask(path, name=str(path))
+                images[part] = resize_mask(whole[part], size)
             elif part in IMAGES:
                 # as the pipeline resizes, so that training sees what inference will
                 filter_ = Image.Resampling.BILINEAR if part == "densepose" else Image.Resampling.LANCZOS
-                images[part] = resize(self.read_image(part, path), size, filter_)
+                image = self.read_image(part, path)
+                images[part] = resize(image, size, filter_)
+                if part == "person":
+                    whole[part] = image
             else:
                 item[part] = read_correspondence(path, size)
         if "agnostic" not in images and "mask" in images:
-            images["agnostic"] = derive_agnostic(images["person"], images["mask"], size)
+            images["agnostic"] = derive_agnostic(whole["person"], whole["mask"], size)
         for part, image in images.items():
             item[part] = np.asarray(image) >= 128 if part in MASKS else np.array(image)
         return item

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..images import resize_mask
-from ..preprocessing.inputs import TryOnInputs
+from ..preprocessing.inputs import TryOnInputs, derive_agnostic
 
 if TYPE_CHECKING:
     from ..preprocessing.preprocessor import PersonPreprocessor
@@ -77,7 +77,7 @@ def restore_background(result: np.ndarray, inputs: TryOnInputs, silhouette: Silh
     size = max(1, round(width * scale)), max(1, round(height * scale))
     painted = np.asarray(resize_mask(inputs.frame_mask, size)) >= 128
     whole = _as_bytes(cv2.resize(result, size, interpolation=cv2.INTER_AREA))
-    kept = np.asarray(inputs.frame_person.resize(size, Image.Resampling.BOX))
+    kept = np.asarray(derive_agnostic(inputs.frame_person, inputs.frame_mask, size))
     whole = np.where(painted[..., None], whole, kept)
     person = silhouette(Image.fromarray(whole))
     background = _background(person, painted, inputs)

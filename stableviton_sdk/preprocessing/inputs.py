@@ -267,8 +267,9 @@ class TryOnInputs:
 def derive_agnostic(person: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The agnostic image: the person at a size, with what is repainted at grey 128.
 
-    Resizing comes first, so that the grey has a hard edge whatever the resolutions were. Everything that needs an
-    agnostic image without having one takes it from here: two rules would give the network two inputs.
+    The grey has a hard edge whatever the resolutions were, and beside it is nothing of what was below: pixels that are
+    repainted take no part in resizing. Everything that needs an agnostic image without having one takes it from here:
+    two rules would give the network two inputs.
 
     Args:
         person (`PIL.Image.Image`): RGB.
@@ -278,10 +279,21 @@ def derive_agnostic(person: Image.Image, mask: Image.Image, size: tuple[int, int
     Returns:
         `PIL.Image.Image`: RGB, of `size`.
     """
-    agnostic = resize(person, size)
-    agnostic = agnostic.copy() if agnostic is person else agnostic
+    agnostic = person.copy() if person.size == size else _resized_without(person, mask, size)
     agnostic.paste((128, 128, 128), (0, 0), resize_mask(mask, size))
     return agnostic
+
+
+def _resized_without(person: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An image resized from its pixels outside the mask alone; anything where there are none nearby."""
+    kept = (np.asarray(resize_mask(mask, person.size)) < 128).astype(np.float32)
+    weight = np.asarray(resize(Image.fromarray(kept), size))
+    weight = np.where(np.abs(weight) > 0.05, weight, np.float32(1))
+    colours = [
+        np.asarray(resize(Image.fromarray(channel * kept), size)) / weight
+        for channel in np.moveaxis(np.asarray(person.convert("RGB"), np.float32), -1, 0)
+    ]
+    return Image.fromarray(np.rint(np.stack(colours, axis=-1)).clip(0, 255).astype(np.uint8))
 
 
 def frame_around(mask: Image.Image, photo_size: tuple[int, int], aspect: tuple[int, int]) -> Frame:

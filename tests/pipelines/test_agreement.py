@@ -93,7 +93,8 @@ def test_the_data_readers_agnostic_image_is_the_pipelines(pipeline, tmp_path):
     item = FolderDataset(tmp_path, size=size)[0]
     inputs = TryOnInputs.from_maps(parts["person"], mask=parts["mask"], densepose=parts["densepose"])
     assert np.array_equal(item["agnostic"], np.asarray(inputs.agnostic_at(size)))
-    read = TryOnInputs.from_maps(item["person"], mask=item["mask"], densepose=item["densepose"])
+    maps = {part: item[part] for part in ("mask", "densepose", "agnostic")}
+    read = TryOnInputs.from_maps(item["person"], **maps)
     assert torch.equal(pipeline.prepare_conditioning([read], size), pipeline.prepare_conditioning([inputs], size))
 
 

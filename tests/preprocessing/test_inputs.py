@@ -64,6 +64,19 @@ def test_the_agnostic_image_is_grey_where_the_mask_is_white():
     assert (agnostic[:9] == np.asarray(person)[:9]).all()
 
 
+@pytest.mark.parametrize("size", [(60, 80), (45, 60), (100, 140), (270, 360)])
+def test_nothing_below_the_mask_gets_into_the_agnostic_image_at_any_size(size):
+    person = np.full((180, 135, 3), 60, np.uint8)
+    other = person.copy()
+    area = np.zeros((180, 135), bool)
+    area[41:133, 23:98] = True
+    other[area] = np.random.default_rng(0).integers(0, 256, (int(area.sum()), 3))
+    mask = Image.fromarray(area.astype(np.uint8) * 255)
+    first, second = (derive_agnostic(Image.fromarray(image), mask, size) for image in (person, other))
+    assert first.tobytes() == second.tobytes()
+    assert set(np.unique(np.asarray(first))) == {60, 128}
+
+
 def test_the_mask_of_the_whole_photo_is_black_outside_the_frame_and_can_be_passed_back():
     inputs = prepared()
     mask = np.asarray(inputs.photo_mask())
