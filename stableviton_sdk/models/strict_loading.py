@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
+from diffusers import ModelMixin
 
 from ..errors import IncompatibleCheckpoint, InvalidInput
 
@@ -41,7 +43,9 @@ class StrictLoadingMixin:
         refuse_differences(owner, missing, surplus)
         return (model, info) if wants_info else model
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+    # a pipeline looks at this method's signature for what to pass on: format, variant, size of the shards
+    @functools.wraps(ModelMixin.save_pretrained, assigned=(), updated=())
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Save the network, as `ModelMixin.save_pretrained` does.
 
         Args:
