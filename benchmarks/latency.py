@@ -1,7 +1,8 @@
 """Seconds of an image by recipe, at full size with random weights, beside the authors' recipe in the same run.
 
-Steps and fixed parts are timed one after another, round by round, and a recipe's seconds are composed of their
-medians: so many full steps, so many cached ones, what is encoded and decoded.
+The authors' recipe, then each number type of ours: a step, a step from the cache and the fixed parts are timed one
+after another, round by round, with a matrix product between them that shows whether the machine was as fast.
+A recipe's seconds are composed of the medians: full steps, cached ones, what is encoded and decoded.
 
 The authors' recipe is made of this package's own parts in the authors' order: float32, diffusers' own layers, weights
 in the order they are stored in, fused attention, and the garment's image encoded anew at every step. What else the
@@ -43,13 +44,11 @@ def main() -> None:
     arguments = parser.parse_args()
     fast = [name for name, dtype in DTYPES.items() if dtype == fastest_dtype("cpu") and name != "fp32"]
     names = arguments.dtypes or ["fp32", *fast]
-    works = authors_works(arguments.width, arguments.height)
-    for name in names:
-        works |= our_works(name, arguments.width, arguments.height)
-    works |= {f"{name} product": matrix_product(DTYPES[name]) for name in names}
+    seconds: dict[str, list[float]] = {}
     with torch.no_grad():
-        interleaved(works, 1, lambda line: print("warming up,", line, flush=True))
-        seconds = interleaved(works, arguments.rounds, lambda line: print(line, flush=True))
+        seconds |= measure(authors_works(arguments.width, arguments.height), "authors'", "fp32", arguments.rounds)
+        for name in names:
+            seconds |= measure(our_works(name, arguments.width, arguments.height), name, name, arguments.rounds)
     middle, flops = medians(seconds), count_operations(arguments.width, arguments.height)
     recipes = compose(middle, names)
     share = {name: flops / middle[f"{name} step"] / peak(middle, name) for name in names}
@@ -76,6 +75,13 @@ def main() -> None:
             "seconds": seconds,
         },
     )
+
+
+def measure(works: dict[str, Callable[[], Any]], recipe: str, dtype: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of the works and of a matrix product, round by round after a first one that doesn't count."""
+    works = {**works, f"{recipe} product": matrix_product(DTYPES[dtype])}
+    interleaved(works, 1, lambda line: print("warming up,", line, flush=True))
+    return interleaved(works, rounds, lambda line: print(line, flush=True))
 
 
 def peak(middle: dict[str, float], name: str) -> float:

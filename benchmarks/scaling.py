@@ -16,7 +16,7 @@ from stableviton_sdk.dtypes import DTYPES, fastest_dtype
 from .full_size import call_images, full_size_pipeline, interleaved, medians, write_report
 
 SIZES = ((192, 256), (384, 512), (768, 1024))
-KINDS = {"convolution": "convolutions", "scaled_dot_product": "attention", "mm": "matrix products", "bmm": "attention"}
+KINDS = {"convolution": "convolutions", "scaled_dot_product": "attention", "bmm": "attention", "mm": "matrix products"}
 
 
 def main() -> None:
