@@ -52,8 +52,10 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`stableviton COMMAND --help` prints the same. Every command takes `--traceback`, which shows where an error",
-        "came from.",
+        "What `stableviton COMMAND --help` prints, as tables; a value in brackets at an entry's end is the default.",
+        "`try-on`, `prepare`, `batch` and `evaluate` take the authors' weights and the networks for photos unless",
+        "`--model` names others, `demo` and `app` the bundled model. Every command takes `--traceback`, which shows",
+        "where an error came from. Offloading is for Python: the commands don't offer it.",
         "",
         "| exit status | meaning |",
         "|---|---|",
@@ -69,7 +71,7 @@ def commands_page() -> str:
     ]
     for name, command in commands.choices.items():
         lines += [f"## {name}", "", sentence(command.description or helps[name]), ""]
-        lines += ["```text", re.sub(r"\s+", " ", usage(command)), "```", ""]
+        lines += ["```text", *usage(command), "```", ""]
         lines += ["| option | |", "|---|---|"]
         for action in command._actions:
             if action.help == argparse.SUPPRESS or action.dest in ("help", "traceback"):
@@ -81,20 +83,25 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
-def usage(command: argparse.ArgumentParser) -> str:
-    """The positional arguments and what must be given; the table has the rest."""
+def usage(command: argparse.ArgumentParser) -> list[str]:
+    """The ways to call a command: its own lines, or the positional arguments and options that must be given."""
+    if command.usage:
+        return [line.strip() for line in (command.usage % {"prog": command.prog}).splitlines()]
     words = [command.prog]
     for action in command._actions:
+        name = str(action.metavar or action.dest.upper())
         if not action.option_strings:
-            name = action.metavar or action.dest.upper()
-            words.append(
-                {"*": f"[{name} ...]", "+": f"{name} [...]", "?": f"[{name}]"}.get(str(action.nargs), str(name))
-            )
-    return " ".join([*words, "[options]"])
+            named = {"*": f"[{name} ...]", "+": f"{name} [...]", "?": f"[{name}]"}
+            words.append(named.get(str(action.nargs), name))
+        elif action.required:
+            words.append(f"{action.option_strings[-1]} {name}")
+    return [" ".join([*words, "[options]"])]
 
 
 def signature(action: argparse.Action) -> str:
     name = action.metavar or ("" if action.nargs == 0 else "VALUE")
+    if isinstance(name, tuple):
+        name = " ".join(name)
     if action.choices is not None and action.nargs != 0:
         name = "|".join(map(str, action.choices))
     if not action.option_strings:

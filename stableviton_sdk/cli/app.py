@@ -96,7 +96,7 @@ def add_parser(commands: Any, **options: Any) -> None:
         type=parse_count,
         default=1,
         metavar="N",
-        help="jobs at once: on the first N CUDA devices, or with --device all on that one (%(default)s)",
+        help="jobs at once: on the first N CUDA devices; with --device, all N on that one (%(default)s)",
     )
     parser.set_defaults(run=run)
 

@@ -1,4 +1,3 @@
-import json
 import threading
 import tracemalloc
 
@@ -21,6 +20,7 @@ from support.flat_figures import (
 from support.tiny import HEIGHT, WIDTH, tiny_pipeline
 
 from stableviton_sdk.errors import InvalidInput, NoPersonFound
+from stableviton_sdk.hub.layout import read_index
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
 from stableviton_sdk.preprocessing.analyzers.base import BodyAnalysis, BodyAnalyzer
 from stableviton_sdk.preprocessing.boxes import choose_person
@@ -308,7 +308,7 @@ def test_the_pipeline_saves_and_loads_its_preprocessor(tmp_path):
     pipeline = tiny_pipeline()
     pipeline.register_modules(preprocessor=PersonPreprocessor(pose="dwpose"))
     pipeline.save_pretrained(tmp_path / "pipeline")
-    index = json.loads((tmp_path / "pipeline" / "model_index.json").read_text())
+    index = read_index(tmp_path / "pipeline")
     assert index["preprocessor"] == ["stableviton_sdk.preprocessing.preprocessor", "PersonPreprocessor"]
     loaded = TryOnPipeline.from_pretrained(tmp_path / "pipeline")
     assert isinstance(loaded.preprocessor, PersonPreprocessor)
