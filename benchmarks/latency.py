@@ -1,7 +1,7 @@
 """Seconds of an image by recipe, at full size with random weights, beside the authors' recipe in the same run.
 
-The authors' recipe, then each number type of ours: a step, a step from the cache and the fixed parts are timed one
-after another, round by round, with a matrix product between them that shows whether the machine was as fast.
+For each number type of ours the authors' recipe runs beside it: steps, steps from the cache, the fixed parts and a
+matrix product are timed one after another, round by round, so that whatever else the machine does slows all of them.
 A recipe's seconds are composed of the medians: full steps, cached ones, what is encoded and decoded.
 
 The authors' recipe is made of this package's own parts in the authors' order: float32, diffusers' own layers, weights
@@ -44,24 +44,26 @@ def main() -> None:
     arguments = parser.parse_args()
     fast = [name for name, dtype in DTYPES.items() if dtype == fastest_dtype("cpu") and name != "fp32"]
     names = arguments.dtypes or ["fp32", *fast]
-    seconds: dict[str, list[float]] = {}
-    with torch.no_grad():
-        seconds |= measure(authors_works(arguments.width, arguments.height), "authors'", "fp32", arguments.rounds)
-        for name in names:
-            seconds |= measure(our_works(name, arguments.width, arguments.height), name, name, arguments.rounds)
-    middle, flops = medians(seconds), count_operations(arguments.width, arguments.height)
-    recipes = compose(middle, names)
-    share = {name: flops / middle[f"{name} step"] / peak(middle, name) for name in names}
+    seconds, recipes, share, peaks = {}, {}, {}, {}
+    flops, size = count_operations(arguments.width, arguments.height), (arguments.width, arguments.height)
+    authors = authors_works(*size)
+    for name in names:
+        with torch.no_grad():
+            seconds[name] = measure({**authors, **our_works(name, *size)}, name, arguments.rounds)
+        middle = medians(seconds[name])
+        recipes |= compose(middle, name)
+        peaks[name] = 2 * PRODUCT**3 / middle["product"] / 1e9
+        share[name] = flops / middle[f"{name} step"] / (peaks[name] * 1e9)
     for recipe, entry in recipes.items():
         rates = f"{entry['times_faster']:6.2f} x   {entry['images_an_hour']:6.1f} an hour"
         print(f"{recipe:24} {entry['seconds']:8.1f} s   {rates}")
     for name, value in share.items():
-        print(f"{name}: {value:.0%} of the matrix product's peak, {peak(middle, name) / 1e9:.0f} GFLOP/s")
+        print(f"{name}: {value:.0%} of the matrix product's peak, {peaks[name]:.0f} GFLOP/s")
     bar_chart(
         arguments.chart,
-        f"Seconds of an image, {arguments.width} x {arguments.height}, {machine()['processor']}, "
-        f"{torch.get_num_threads()} threads",
-        {recipe: entry["seconds"] for recipe, entry in recipes.items()},
+        f"Times as fast as the authors' recipe beside it, {arguments.width} x {arguments.height}, "
+        f"{machine()['processor']}, {torch.get_num_threads()} threads",
+        {recipe: entry["times_faster"] for recipe, entry in recipes.items()},
     )
     write_report(
         arguments.output,
@@ -69,24 +71,18 @@ def main() -> None:
             "size": [arguments.width, arguments.height],
             "operations_of_a_step": flops,
             "share_of_peak": share,
-            "peak_gflops": {name: peak(middle, name) / 1e9 for name in names},
+            "peak_gflops": peaks,
             "recipes": recipes,
-            "medians": middle,
             "seconds": seconds,
         },
     )
 
 
-def measure(works: dict[str, Callable[[], Any]], recipe: str, dtype: str, rounds: int) -> dict[str, list[float]]:
+def measure(works: dict[str, Callable[[], Any]], dtype: str, rounds: int) -> dict[str, list[float]]:
     """Seconds of the works and of a matrix product, round by round after a first one that doesn't count."""
-    works = {**works, f"{recipe} product": matrix_product(DTYPES[dtype])}
+    works = {**works, "product": matrix_product(DTYPES[dtype])}
     interleaved(works, 1, lambda line: print("warming up,", line, flush=True))
     return interleaved(works, rounds, lambda line: print(line, flush=True))
-
-
-def peak(middle: dict[str, float], name: str) -> float:
-    """Operations a second of a matrix product."""
-    return 2 * PRODUCT**3 / middle[f"{name} product"]
 
 
 def matrix_product(dtype: torch.dtype) -> Callable[[], Any]:
@@ -153,7 +149,7 @@ def our_works(name: str, width: int, height: int) -> dict[str, Callable[[], Any]
     }
 
 
-def compose(middle: dict[str, float], names: list[str]) -> dict[str, dict[str, Any]]:
+def compose(middle: dict[str, float], name: str) -> dict[str, dict[str, Any]]:
     """Seconds of a first call by recipe: three images encoded, a token, the steps, one image decoded."""
     recipes: dict[str, dict[str, Any]] = {}
 
@@ -161,19 +157,19 @@ def compose(middle: dict[str, float], names: list[str]) -> dict[str, dict[str, A
         fixed = 3 * middle[f"{kind} encode"] + middle[f"{kind} embed"] + middle[f"{kind} decode"]
         recipes[recipe] = {"seconds": steps + fixed, "steps": steps, "fixed": fixed, **more}
 
-    add(AUTHORS, "authors'", AUTHORS_CALLS * middle["authors' step"], calls=AUTHORS_CALLS)
-    for name in names:
-        for quality in QUALITIES:
-            preset = DEFAULT_PRESETS[quality]
-            calls = AUTHORS_CALLS if quality == "exact" else preset["num_inference_steps"]
-            cache = preset.get("step_cache", {"interval": 1, "depth": None})
-            full = -(-calls // cache["interval"])
-            steps = full * middle[f"{name} step"]
-            if full < calls:
-                steps += (calls - full) * middle[f"{name} cached {cache['depth']}"]
-            add(f"{quality}, {name}", name, steps, calls=calls, full_calls=full)
+    authors = f"{AUTHORS}, beside {name}"
+    add(authors, "authors'", AUTHORS_CALLS * middle["authors' step"], calls=AUTHORS_CALLS)
+    for quality in QUALITIES:
+        preset = DEFAULT_PRESETS[quality]
+        calls = AUTHORS_CALLS if quality == "exact" else preset["num_inference_steps"]
+        cache = preset.get("step_cache", {"interval": 1, "depth": None})
+        full = -(-calls // cache["interval"])
+        steps = full * middle[f"{name} step"]
+        if full < calls:
+            steps += (calls - full) * middle[f"{name} cached {cache['depth']}"]
+        add(f"{quality}, {name}", name, steps, calls=calls, full_calls=full)
     for entry in recipes.values():
-        entry["times_faster"] = recipes[AUTHORS]["seconds"] / entry["seconds"]
+        entry["times_faster"] = recipes[authors]["seconds"] / entry["seconds"]
         entry["images_an_hour"] = 3600 / entry["seconds"]
     return recipes
 

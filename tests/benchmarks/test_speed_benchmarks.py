@@ -17,8 +17,8 @@ def test_a_recipe_is_composed_of_its_steps_and_fixed_parts():
     fixed = {"encode": 2.0, "embed": 1.0, "decode": 3.0}
     middle = {f"{kind} {part}": seconds for kind in ("authors'", "bf16") for part, seconds in fixed.items()}
     middle |= {"authors' step": 10.0, "bf16 step": 4.0, "bf16 cached 2": 1.0}
-    recipes = compose(middle, ["bf16"])
-    assert recipes[AUTHORS]["seconds"] == AUTHORS_CALLS * 10 + 10
+    recipes = compose(middle, "bf16")
+    assert recipes[f"{AUTHORS}, beside bf16"]["seconds"] == AUTHORS_CALLS * 10 + 10
     assert recipes["exact, bf16"]["seconds"] == AUTHORS_CALLS * 4 + 10
     assert recipes["balanced, bf16"]["seconds"] == DEFAULT_PRESETS["balanced"]["num_inference_steps"] * 4 + 10
     assert recipes["fast, bf16"]["seconds"] == 5 * 4 + 5 * 1 + 10
