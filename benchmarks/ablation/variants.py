@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stableviton_sdk.models.attention_maps import AttentionRecorder
+from stableviton_sdk.models.garment_coordinates import CoordinateMaps
 from stableviton_sdk.models.unet import TryOnUNet
 from stableviton_sdk.models.up_block import TryOnUpBlock2D
 from stableviton_sdk.pipelines.pipeline_tryon import TryOnPipeline
@@ -98,6 +99,7 @@ class ZeroAddition(nn.Module):
         garment_features: torch.Tensor,
         block: int = 0,
         attention_recorder: AttentionRecorder | None = None,
+        coordinates: CoordinateMaps | None = None,
     ) -> torch.Tensor:
         """
         Args:
@@ -105,6 +107,7 @@ class ZeroAddition(nn.Module):
             garment_features (`torch.Tensor`): Garment features, (batch, garment_channels, height, width).
             block (`int`, *optional*), attention_recorder (`AttentionRecorder`, *optional*):
                 Unused: nothing is attended to.
+            coordinates (`CoordinateMaps`, *optional*): Unused.
         """
         return hidden_states + self.zero_conv(garment_features)
 
