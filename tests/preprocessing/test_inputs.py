@@ -157,7 +157,9 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"frame_agnostic": noise((96, 128), 4)}, {"parsing": None, "keypoints": None}], ids=str
+    "changes",
+    [{}, {"frame_agnostic": noise((96, 128), 4)}, {"parsing": None, "keypoints": None}],
+    ids=lambda changes: "-".join(changes) or "as they are",
 )
 def test_saved_inputs_come_back_exactly(tmp_path, changes):
     inputs = prepared(**changes)
