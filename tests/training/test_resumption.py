@@ -172,3 +172,15 @@ def test_a_process_trains_in_one_precision_after_another_and_resumes_in_each(pre
     assert (scaler is not None) == (precision == "fp16")
     if scaler:
         assert scaler["_growth_tracker"] == 4
+
+
+def test_an_option_younger_than_the_steps_is_no_change_and_one_that_was_null_is(begun, caplog):
+    path = begun / "checkpoints" / "step-00000002" / "state.json"
+    state = json.loads(path.read_text())
+    del state["config"]["loss"]["panels_weight"]
+    state["config"]["max_grad_norm"] = None
+    path.write_text(json.dumps(state))
+    run(config_of(begun))
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "max_grad_norm was unset and is 1.0" in message
+    assert "panels_weight" not in message

@@ -90,6 +90,25 @@ class Config(BaseModel):
             raise _translated(cls, error) from None
 
     @classmethod
+    def default_of(cls, name: str) -> Any:
+        """Default of an option.
+
+        Args:
+            name (`str`): Its name, with those of the options that it is part of before it: `"loss.ssim_weight"`.
+
+        Returns:
+            The value, or None where there is no such option or it has to be given.
+        """
+        first, _, rest = name.partition(".")
+        field = cls.model_fields.get(first)
+        if field is None or field.is_required():
+            return None
+        default = field.get_default(call_default_factory=True)
+        if not rest:
+            return default
+        return default.default_of(rest) if isinstance(default, Config) else None
+
+    @classmethod
     def from_first_layout(cls, stored: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         """Options of a checkpoint of the first layout, under today's names; those that it lacks are as `now`."""
         return {**now, **stored}

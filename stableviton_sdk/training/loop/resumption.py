@@ -82,11 +82,22 @@ def _changes(
     if "layout" not in state:
         before = type(settings).from_first_layout(before, after)
     for name, old, new in differences(before, after):
-        if name.removeprefix("fit.").split(".")[0] not in free:
+        # an option that is younger than the steps: off, as it was then
+        is_younger = not _has(before, name) and new == type(settings).default_of(name)
+        if name.removeprefix("fit.").split(".")[0] not in free and not is_younger:
             yield name, old, new
     for name in ("items", "processes"):
         if name in state and state[name] != now[name]:
             yield f"the number of {name}", state[name], now[name]
+
+
+def _has(options: Any, name: str) -> bool:
+    """Whether nested mappings hold a value, be it None, under a name with dots."""
+    for part in name.split("."):
+        if not isinstance(options, Mapping) or part not in options:
+            return False
+        options = options[part]
+    return True
 
 
 def _shown(value: Any) -> str:
