@@ -86,9 +86,11 @@ def tiny_components(
     """A pipeline's components, for inference; their weights follow from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        networks = {"unet": unet()}
-        awaken(networks["unet"])
-        networks |= {"vae": vae(), "garment_encoder": garment_encoder(), "spatial_encoder": spatial_encoder()}
+        denoiser = unet()
+        awaken(denoiser)
+        # the autoencoder first, as in a pipeline: diffusers' checks give the first component a number type of its own
+        networks = {"vae": vae(), "garment_encoder": garment_encoder(), "spatial_encoder": spatial_encoder()}
+        networks["unet"] = denoiser
     for network in networks.values():
         network.eval()
     return {**networks, "scheduler": PNDMScheduler(**SCHEDULER), "preprocessor": None}
