@@ -13,7 +13,7 @@ from .finding import Finding
 SECTION = "machine"
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 GB = 10**9
-# Resident memory of a process, weights and one call included: the bundled model's, and the authors' in 32 bits.
+# Resident memory of a process, weights and one call included: the bundled model's, and the authors' in bfloat16.
 BUNDLED_MEMORY, FULL_SIZE_MEMORY = 1.5 * GB, 6 * GB
 # On a GPU, from its memory on; the weights take 4 GB in 16 bits. The first that fits is what is named.
 GPU_OPTIONS = (
@@ -44,7 +44,9 @@ def memory_advice(available: float) -> str:
     if available < BUNDLED_MEMORY:
         return "too little even for the bundled model: close other programs"
     if available < FULL_SIZE_MEMORY:
-        return "enough for the bundled model; the authors' weights need about 6 GB on a CPU"
+        return (
+            "enough for the bundled model; the authors' weights need about 6 GB on a CPU in bfloat16, 9 GB in float32"
+        )
     return "enough for the authors' weights on a CPU"
 
 
