@@ -44,9 +44,7 @@ def memory_advice(available: float) -> str:
     if available < BUNDLED_MEMORY:
         return "too little even for the bundled model: close other programs"
     if available < FULL_SIZE_MEMORY:
-        return (
-            "enough for the bundled model; the authors' weights need about 6 GB on a CPU in bfloat16, 9 GB in float32"
-        )
+        return "enough for the bundled model; on a CPU the authors' weights need about 6 GB in bfloat16, 9 in float32"
     return "enough for the authors' weights on a CPU"
 
 
