@@ -339,13 +339,14 @@ class _Run:
 def _interruptible() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets, in the main thread; the second one interrupts as usual."""
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    # a process that was started in the background may be one that Ctrl-C is not meant for
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield interrupted
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: Any) -> None:
-        if interrupted.is_set() or not callable(before):
+        if interrupted.is_set():
             signal.signal(signal.SIGINT, before)
             raise KeyboardInterrupt
         interrupted.set()

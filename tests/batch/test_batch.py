@@ -279,7 +279,25 @@ def _is_running(pid):
         return False
 
 
-def test_an_interrupt_finishes_the_images_in_hand(pairs, tmp_path):
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal, wherever the tests were started from: in the background it may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_batch_that_was_started_with_interrupts_ignored_goes_on(pairs, tmp_path, interruptible):
+    def interrupt(event):
+        if event["event"] == "image" and event["done"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    summary = make(pairs, tmp_path / "out", on_event=interrupt)
+    assert (summary.done, summary.interrupted) == (12, False)
+
+
+def test_an_interrupt_finishes_the_images_in_hand(pairs, tmp_path, interruptible):
     def interrupt(event):
         if event["event"] == "image" and event["done"] == 1:
             os.kill(os.getpid(), signal.SIGINT)
@@ -302,7 +320,7 @@ def test_several_processes_make_the_same_bytes_as_one(pairs, tmp_path):
     assert images_of(tmp_path / "two") == images_of(tmp_path / "one")
 
 
-def test_watching_goes_on_with_new_files_and_not_with_failed_ones(tmp_path, monkeypatch):
+def test_watching_goes_on_with_new_files_and_not_with_failed_ones(tmp_path, monkeypatch, interruptible):
     monkeypatch.setattr(runner, "WATCH_INTERVAL", 0.05)
     monkeypatch.setattr(runner, "STILL_GROWING", 0.0)
     write_pairs(tmp_path, persons=1, garments=2)
